@@ -1,0 +1,54 @@
+"""The one question a latency model answers: how long does a forward pass take?"""
+
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from svsim.latency.shape import Role, StepShape
+
+OutOfRange = Literal["raise", "clip", "extrapolate"]
+
+
+@runtime_checkable
+class LatencyModel(Protocol):
+    """Seconds per forward pass on one piece of hardware.
+
+    A pass of the target includes logits and sampling of the tokens it verifies; a pass of the draft
+    includes sampling its token; a pass of the companion includes computing S and A of its tokens.
+    ``predict_s`` never decreases in ``num_new_tokens``.
+    """
+
+    @property
+    def hardware(self) -> str:
+        """Canonical hardware name (``h100_sxm``), or the stem of the latency file."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """Where the seconds come from: ``linear``, ``measured``, ``database``, ``roofline`` ..."""
+        ...
+
+    @property
+    def roles(self) -> frozenset[Role]:
+        """The models this latency model can price."""
+        ...
+
+    @property
+    def out_of_range(self) -> OutOfRange:
+        """What happens to a pass outside the calibrated range."""
+        ...
+
+    @property
+    def overhead_per_step_s(self) -> float:
+        """Host time added to every decoding step, in seconds."""
+        ...
+
+    @property
+    def draft_is_one_pass(self) -> bool:
+        """True if the drafter costs one pass per step whatever its length (heads, n-gram)."""
+        ...
+
+    def predict_s(self, shape: StepShape) -> NDArray[np.float64]:
+        """Seconds of each pass, float64 [N]. Raises OutOfRangeError as ``out_of_range`` says."""
+        ...

@@ -1,0 +1,83 @@
+"""The rooms of svsim: who may import whom. Levels only go down; the table is data."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent / "svsim"
+
+BASE = {"errors"}
+MATH = BASE | {"random_streams", "speculation_math"}
+# room -> rooms it may import (itself is always allowed)
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "random_streams": {"errors"},
+    "speculation_math": {"errors"},
+    "workload": MATH,
+    "latency": BASE,
+    "decoding": MATH | {"workload", "latency"},
+    "engines": MATH | {"workload", "latency", "decoding", "records"},
+    "records": BASE | {"workload"},
+    "metrics": MATH | {"workload", "records"},
+    "planning": MATH | {"workload", "latency", "decoding", "engines", "records", "metrics"},
+    "sweep": MATH | {"workload", "latency", "decoding", "engines", "records", "metrics"},
+    "report": BASE | {"records", "metrics"},
+    "collect": MATH | {"workload", "latency"},
+    "validation": MATH | {"workload", "latency", "decoding", "engines", "records", "metrics", "planning", "collect"},
+    "cli": MATH
+    | {"workload", "latency", "decoding", "engines", "records", "metrics", "planning", "sweep", "report"}
+    | {"collect", "validation"},
+}
+# heavy packages -> rooms that may import them
+ONLY_IN: dict[str, set[str]] = {
+    "torch": {"collect", "validation"},
+    "transformers": {"collect", "validation"},
+    "tokenizers": {"collect", "validation"},
+    "plotly": {"report"},
+    "simpy": {"engines"},
+}
+
+
+def room_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).parts
+    return parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> list[tuple[int, str]]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            found.append((node.lineno, node.module or ""))
+            if node.module == "svsim":
+                found += [(node.lineno, f"svsim.{alias.name}") for alias in node.names]
+    return found
+
+
+MODULES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_down(path: Path) -> None:
+    room = room_of(path)
+    assert room in MAY_IMPORT, f"{path}: no room named {room}; add it to the table on purpose"
+    for line, module in imports(path):
+        top, _, rest = module.partition(".")
+        if top == "svsim":
+            if not rest:
+                continue
+            target = rest.split(".")[0]
+            assert target == room or target in MAY_IMPORT[room], f"{path}:{line}: {room} may not import {target}"
+        if top in ONLY_IN:
+            assert room in ONLY_IN[top], f"{path}:{line}: {top} is not for {room}"
+
+
+def test_import_svsim_is_light() -> None:
+    code = "import sys, svsim; print([m for m in ('torch', 'plotly', 'pandas', 'numba') if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "[]"
