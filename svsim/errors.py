@@ -56,3 +56,14 @@ class InfeasibleError(SvsimError):
 
 class InvariantError(SvsimError):
     """An invariant of the simulation does not hold: a bug in svsim."""
+
+
+def printable(text: object, max_length: int = 200) -> str:
+    """``text`` on one line that is safe on a terminal: for names that come out of files.
+
+    Control, formatting and undecodable characters (escape sequences, line breaks, bidirectional
+    overrides) become ``?``; more than ``max_length`` characters are cut, ending in ``...``.
+    """
+    full = str(text)
+    shown = "".join(char if char.isprintable() else "?" for char in full[:max_length])
+    return shown if len(full) <= max_length else f"{shown}..."

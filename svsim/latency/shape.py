@@ -1,10 +1,15 @@
 """What is priced: the shape of forward passes."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from svsim.errors import LatencyError
+
+Floats = NDArray[np.float64]
 
 
 class Role(StrEnum):
@@ -19,10 +24,11 @@ class Role(StrEnum):
 class StepShape:
     """Shapes of single forward passes of one model; the three arrays broadcast to shape [N].
 
-    num_sequences:  sequences in the pass; each reads its own KV cache once.
+    num_sequences:  sequences in the pass (>= 1); each reads its own KV cache once.
     num_new_tokens: tokens the pass computes, summed over the sequences (a verification of B
                     sequences with lengths g_i has sum of g_i + 1).
-    num_kv_tokens:  KV tokens read, summed over the sequences (their context lengths).
+    num_kv_tokens:  KV tokens read, summed over the sequences (their context lengths); 0 for a
+                    prefill from an empty cache.
     """
 
     role: Role
@@ -30,7 +36,7 @@ class StepShape:
     num_new_tokens: ArrayLike
     num_kv_tokens: ArrayLike
 
-    def broadcast(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    def broadcast(self) -> tuple[Floats, Floats, Floats]:
         """The three quantities as float64 arrays of one common shape."""
         sequences, tokens, kv = np.broadcast_arrays(
             np.asarray(self.num_sequences, np.float64),
@@ -38,3 +44,22 @@ class StepShape:
             np.asarray(self.num_kv_tokens, np.float64),
         )
         return sequences, tokens, kv
+
+    def checked(self, roles: Collection[Role], priced_by: str) -> tuple[Floats, Floats, Floats]:
+        """``broadcast()``; LatencyError if the role is not priced or a count is impossible."""
+        if self.role not in roles:
+            known = ", ".join(role for role in Role if role in roles) or "none"
+            raise LatencyError(
+                f"{priced_by} has no step times for the {self.role} (it prices: {known}); "
+                f"add {self.role} rows, or use a method without it"
+            )
+        counts = self.broadcast()
+        names = ("num_sequences", "num_new_tokens", "num_kv_tokens")
+        for name, least, values in zip(names, (1, 0, 0), counts, strict=True):
+            # `not (min >= least)` also catches NaN
+            if values.size and not (values.min() >= least and values.max() < np.inf):
+                bad = values[~((values >= least) & (values < np.inf))].flat[0]
+                raise LatencyError(
+                    f"{self.role} pass with {name} = {bad:g}; expected a finite number >= {least}"
+                )
+        return counts

@@ -1,0 +1,104 @@
+"""Acceptance beliefs: what a policy thinks the probability of acceptance is, from signals alone.
+
+A belief is fitted on the depth-1 column of *profile* requests (true prefix, each token once) and
+predicts for every drafted token of *other* requests. Fitting on deeper columns would learn from
+tokens on a wrong prefix and count each token of a coherent chain several times.
+"""
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from svsim.decoding.selection_rules import encode_survival
+from svsim.errors import InputError
+
+Signal = NDArray[np.float32]
+
+
+class AcceptanceBelief(Protocol):
+    """P(accepted | signals of the token). Learnt attributes end in ``_``."""
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """Names of the observable columns it reads, in the order of fit and predict."""
+        ...
+
+    def fit(self, signals: tuple[Signal, ...], accept_prob: NDArray[np.float32]) -> "AcceptanceBelief":
+        """Learn from signals [N] each and accept_prob [N] (a_d, or the coin 0/1); returns itself."""
+        ...
+
+    def predict(self, signals: tuple[Signal, ...]) -> NDArray[np.float32]:
+        """Believed acceptance probability, the shape of the signals ([T, K])."""
+        ...
+
+
+_GRID = 256  # signals are read to 8 bits; cell edges lie on this grid
+
+
+def _codes(signal: Signal) -> NDArray[np.intp]:
+    return np.minimum((np.asarray(signal) * np.float32(_GRID)).astype(np.intp), _GRID - 1)
+
+
+def _quantile_cells(codes: NDArray[np.intp], num_cells: int) -> NDArray[np.intp]:
+    """Cell number of every code 0 .. _GRID - 1: cells of about equal count, fewer where codes tie."""
+    below = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=_GRID))[:-1]])
+    cells = np.floor(below * num_cells / max(len(codes), 1)).astype(np.intp)
+    return np.unique(np.minimum(cells, num_cells - 1), return_inverse=True)[1].astype(np.intp)
+
+
+class BinnedBelief:
+    """Mean acceptance in adaptive cells of two signals (SV's belief; arXiv 2509.24328, section 4).
+
+    Rows are quantile bins of the first signal, columns quantile bins of the second within a row, so
+    cells are finer where data is dense; the paper ends at 272 = 16 x 17 cells. A cell's mean is
+    shrunk to its row's, a row's to the overall mean, as if each held ``prior_count`` extra tokens.
+    """
+
+    def __init__(
+        self,
+        signals: tuple[str, str] = ("similarity", "companion_accept"),
+        num_rows: int = 16,
+        num_columns: int = 17,
+        prior_count: float = 16.0,
+    ) -> None:
+        self.signals = signals
+        self.num_rows = num_rows
+        self.num_columns = num_columns
+        self.prior_count = prior_count
+
+    def fit(self, signals: tuple[Signal, ...], accept_prob: NDArray[np.float32]) -> "BinnedBelief":
+        """Learn ``table_`` (float32 [256, 256]) and ``num_cells_``."""
+        first, second = (_codes(s) for s in signals)
+        accept = np.asarray(accept_prob, np.float64)
+        if len(accept) == 0:
+            raise InputError("the profile part holds no tokens to fit a belief on; raise --profile-split")
+        row_of = _quantile_cells(first, self.num_rows)
+        token_row = row_of[first]
+        overall = float(accept.mean())
+        table = np.empty((row_of.max() + 1, _GRID))
+        self.num_cells_ = 0
+        for row in range(len(table)):
+            inside = token_row == row
+            row_mean = self._shrunk(accept[inside].sum(), inside.sum(), overall)
+            cell_of = _quantile_cells(second[inside], self.num_columns)
+            token_cell = cell_of[second[inside]]
+            count = np.bincount(token_cell, minlength=cell_of.max() + 1)
+            total = np.bincount(token_cell, accept[inside], minlength=cell_of.max() + 1)
+            table[row] = self._shrunk(total, count, row_mean)[cell_of]
+            self.num_cells_ += len(count)
+        self.table_: NDArray[np.float32] = table[row_of].astype(np.float32)
+        return self
+
+    def _shrunk(self, total: NDArray[np.float64], count: NDArray[np.int64], prior: float) -> NDArray[np.float64]:
+        return np.asarray((total + self.prior_count * prior) / (count + self.prior_count), np.float64)
+
+    def predict(self, signals: tuple[Signal, ...]) -> NDArray[np.float32]:
+        """Believed acceptance probability of every token, float32, the shape of the signals."""
+        first, second = (_codes(s) for s in signals)
+        return self.table_[first, second]
+
+
+def believed_survival(belief: AcceptanceBelief, signals: tuple[Signal, ...]) -> NDArray[np.uint16]:
+    """Encoded survival of every drafted token, uint16 [T, K]."""
+    return encode_survival(np.cumprod(belief.predict(signals), axis=1, dtype=np.float32))

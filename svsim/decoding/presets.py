@@ -1,0 +1,149 @@
+"""The methods by name, as the command line spells them: ``sv:k=7,objective=accepted``."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from svsim.decoding.beliefs import BinnedBelief
+from svsim.decoding.method import DecodingMethod, Losslessness, OraclePlan, SelectByRule
+from svsim.decoding.selection_rules import ACCEPTED, EMITTED, best_goodput, first_drop_goodput
+from svsim.errors import MethodError
+
+Value = int | float | str
+MAX_SPECULATIVE_TOKENS = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of a preset: its default, and its allowed words or the smallest integer."""
+
+    default: Value
+    words: tuple[str, ...] = ()
+    at_least: int = 0
+
+    def parse(self, method: str, key: str, text: str) -> Value:
+        """The value of ``key=text``, or MethodError."""
+        if self.words:
+            if text not in self.words:
+                raise MethodError(f"{method}: {key}={text} is unknown; choose one of {', '.join(self.words)}")
+            return text
+        try:
+            value = int(text)
+        except ValueError:
+            raise MethodError(f"{method}: {key}={text} is not a whole number") from None
+        if not self.at_least <= value <= MAX_SPECULATIVE_TOKENS:
+            raise MethodError(
+                f"{method}: {key}={value} is out of range; expected {self.at_least} to {MAX_SPECULATIVE_TOKENS}"
+            )
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A named method: how to build it, its options, one line of explanation and its source."""
+
+    build: Callable[[Mapping[str, Value]], DecodingMethod]
+    options: Mapping[str, Option]
+    summary: str
+    source: str
+
+
+def target_only() -> DecodingMethod:
+    """Target-only decoding (TD)."""
+    return DecodingMethod("td", 0, why_lossless="the target samples every token")
+
+
+def fixed_length(k: int) -> DecodingMethod:
+    """Speculative decoding with k draft tokens, all verified."""
+    return DecodingMethod(
+        "sd", k, params={"k": k}, why_lossless="the length does not depend on the draft tokens"
+    )
+
+
+def speculative_verification(
+    k: int, objective: str = "emitted", stop: str = "argmax", min_verify: int = 0
+) -> DecodingMethod:
+    """Speculative Verification with k draft tokens; only options that differ from the default show."""
+    if min_verify > k:
+        raise MethodError(f"sv: min_verify={min_verify} exceeds k={k}")
+    chosen = {"objective": objective, "stop": stop, "min_verify": min_verify}
+    shown = {n: v for n, v in chosen.items() if v != SV_OPTIONS[n].default}
+    return DecodingMethod(
+        "sv",
+        k,
+        SelectByRule(
+            best_goodput if stop == "argmax" else first_drop_goodput,
+            (EMITTED if objective == "emitted" else ACCEPTED, float(min_verify)),
+        ),
+        belief=BinnedBelief(),
+        uses_companion=True,
+        lossless=Losslessness.GREEDY_ONLY,
+        why_lossless="a token is kept or redrawn after looking at the token itself (through A)",
+        params={"k": k, **shown},
+    )
+
+
+def oracle(k: int, draft: str = "all") -> DecodingMethod:
+    """Bound: verifies exactly what will be accepted; with draft=exact drafts only that."""
+    return DecodingMethod(
+        "oracle",
+        k,
+        OraclePlan(drafts_exactly=draft == "exact"),
+        lossless=Losslessness.GREEDY_ONLY,
+        why_lossless="a bound: it looks at the target's answer before choosing",
+        params={"k": k, **({"draft": draft} if draft != "all" else {})},
+    )
+
+
+SV_OPTIONS: Mapping[str, Option] = {
+    "k": Option(7, at_least=1),
+    "objective": Option("emitted", ("emitted", "accepted")),
+    "stop": Option("argmax", ("argmax", "first-drop")),
+    "min_verify": Option(0),
+}
+
+PRESETS: Mapping[str, Preset] = {
+    "td": Preset(lambda o: target_only(), {}, "target-only decoding: no speculation", "baseline"),
+    "sd": Preset(
+        lambda o: fixed_length(int(o["k"])),
+        {"k": Option(5, at_least=1)},
+        "speculative decoding, fixed length k",
+        "Leviathan et al., arXiv 2211.17192",
+    ),
+    "sv": Preset(
+        lambda o: speculative_verification(
+            int(o["k"]), str(o["objective"]), str(o["stop"]), int(o["min_verify"])
+        ),
+        SV_OPTIONS,
+        "Speculative Verification: a companion's signals choose what to verify",
+        "arXiv 2509.24328",
+    ),
+    "oracle": Preset(
+        lambda o: oracle(int(o["k"]), str(o["draft"])),
+        {"k": Option(7, at_least=1), "draft": Option("all", ("all", "exact"))},
+        "bound: verifies exactly what will be accepted",
+        "bound",
+    ),
+}
+
+
+def parse_method(text: str) -> DecodingMethod:
+    """The method of ``NAME[:key=value,...]``. Raises MethodError with the known names or options."""
+    name, _, rest = text.strip().partition(":")
+    if name not in PRESETS:
+        close = get_close_matches(name, PRESETS, 1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise MethodError(f"unknown method {name!r}; {hint}known: {', '.join(PRESETS)}")
+    preset = PRESETS[name]
+    values = {key: option.default for key, option in preset.options.items()}
+    given: set[str] = set()
+    for part in filter(None, rest.split(",")):
+        key, equals, value = part.partition("=")
+        if key not in preset.options or not equals:
+            known = ", ".join(f"{k}=..." for k in preset.options) or "it takes none"
+            raise MethodError(f"{name}: unknown option {part!r}; options: {known}")
+        if key in given:
+            raise MethodError(f"{name}: {key} is given twice")
+        given.add(key)
+        values[key] = preset.options[key].parse(name, key, value)
+    return preset.build(values)

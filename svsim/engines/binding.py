@@ -1,0 +1,187 @@
+"""Binding: a decoding method, a stretch of a trace and a latency model become plain arrays."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from svsim.decoding.acceptance_rules import AcceptanceRule
+from svsim.decoding.beliefs import believed_survival
+from svsim.decoding.method import DecodingMethod, OraclePlan, SelectByRule
+from svsim.decoding.selection_rules import best_goodput
+from svsim.engines.prices import EMPTY_SHEET, PriceSheet, lay_out_sheet
+from svsim.engines.step import Draft, Plan, StepProgram
+from svsim.errors import LatencyError
+from svsim.latency.model import LatencyModel
+from svsim.latency.shape import Role
+from svsim.workload.token_trace import TokenTrace
+
+MAX_OWED_TOKENS = 8  # a drafter that skipped more steps is priced along the mean slope
+
+
+@dataclass(frozen=True, slots=True)
+class BoundColumns:
+    """A method on a stretch of T positions: what is accepted, planned and believed there."""
+
+    accepted: NDArray[np.uint8]
+    planned: NDArray[np.uint8]
+    survival: NDArray[np.uint16]
+
+    def after(self, earlier: "BoundColumns") -> "BoundColumns":
+        """These columns behind earlier ones."""
+        return BoundColumns(
+            np.concatenate([earlier.accepted, self.accepted]),
+            np.concatenate([earlier.planned, self.planned]),
+            np.concatenate([earlier.survival, self.survival]),
+        )
+
+    def from_row(self, row: int) -> "BoundColumns":
+        """The columns from a row on."""
+        return BoundColumns(self.accepted[row:], self.planned[row:], self.survival[row:])
+
+
+def bind_columns(method: DecodingMethod, trace: TokenTrace, rule: AcceptanceRule, replicate: int) -> BoundColumns:
+    """Resolve acceptance and belief of a (fitted) method over whole columns.
+
+    The belief is handed ``trace.observable`` only; bounds go through their own door below.
+    """
+    accepted = rule.resolve(trace.target, replicate)
+    k = method.num_speculative_tokens
+    planned = np.zeros(0, np.uint8)
+    survival = np.zeros((0, max(k, 1)), np.uint16)
+    if method.belief is not None:
+        signals = trace.observable.require(method.belief.signals, method.label)
+        survival = believed_survival(method.belief, tuple(s[:, :k] for s in signals))
+    if isinstance(method.selection, OraclePlan):
+        planned = method.selection.lengths(accepted, k)
+    return BoundColumns(accepted, planned, survival)
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A latency model with the pricing conventions of a run."""
+
+    latency: LatencyModel
+    draft_of_one_sequence: bool = False
+
+    def check(self, method: DecodingMethod) -> None:
+        """LatencyError if a model that the method runs has no step times."""
+        needed = {Role.TARGET}
+        if method.num_speculative_tokens:
+            needed.add(Role.DRAFT)
+        if method.uses_companion:
+            needed.add(Role.COMPANION)
+        for role in sorted(needed - self.latency.roles):
+            raise LatencyError(
+                f"{method.label} runs the {role} model, but {self.latency.hardware} ({self.latency.source}) has no "
+                f"step times for it; add them, or leave {method.label} out"
+            )
+
+    def draft_kind(self, method: DecodingMethod) -> Draft:
+        """What drafting costs under this latency model."""
+        if method.num_speculative_tokens == 0:
+            return Draft.NONE
+        if not self.latency.draft_is_one_pass:
+            return Draft.SEQUENTIAL
+        return Draft.ONE_PASS_OF_ONE_SEQUENCE if self.draft_of_one_sequence else Draft.ONE_PASS
+
+
+@dataclass(frozen=True, slots=True)
+class BatchShape:
+    """How many sequences are priced together, and at which contexts.
+
+    counts: every number of sequences a step may hold; multiplicity: copies per slot.
+    """
+
+    num_slots: int
+    multiplicity: int
+    drains: bool
+    context_range: tuple[float, float]
+
+    @property
+    def counts(self) -> range:
+        """Numbers of slots that may be occupied."""
+        return range(1 if self.drains else self.num_slots, self.num_slots + 1)
+
+
+class PriceBook:
+    """Price sheets of one deployment, laid out once per (role, batch shape, extent)."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        self._sheets: dict[Any, PriceSheet] = {}
+
+    def _sheet(self, role: Role, shape: BatchShape, ranges: dict[int, tuple[int, int]]) -> PriceSheet:
+        key = (role, shape.context_range, tuple(ranges.items()))
+        if key not in self._sheets:
+            self._sheets[key] = lay_out_sheet(self.deployment.latency, role, ranges, shape.context_range)
+        return self._sheets[key]
+
+    def target(self, shape: BatchShape, k: int) -> PriceSheet:
+        """Verifications of n to n (k + 1) tokens."""
+        m = shape.multiplicity
+        return self._sheet(Role.TARGET, shape, {n * m: (n * m, n * m * (k + 1)) for n in shape.counts})
+
+    def draft(self, shape: BatchShape, method: DecodingMethod) -> PriceSheet:
+        """Passes of the drafter, first pass with the tokens it owes included."""
+        kind, k, m = self.deployment.draft_kind(method), method.num_speculative_tokens, shape.multiplicity
+        if kind == Draft.NONE:
+            return EMPTY_SHEET
+        if kind == Draft.ONE_PASS:
+            return self._sheet(Role.DRAFT, shape, {n * m: (n * m, n * m * (k + 1)) for n in shape.counts})
+        if kind == Draft.ONE_PASS_OF_ONE_SEQUENCE:
+            return self._sheet(Role.DRAFT, shape, {n * m: (1, k + 1) for n in shape.counts})
+        if drafts_as_planned(method):
+            counts = range(1, shape.num_slots + 1)
+            return self._sheet(Role.DRAFT, shape, {n * m: (n * m, n * m * MAX_OWED_TOKENS) for n in counts})
+        return self._sheet(Role.DRAFT, shape, {n * m: (n * m, n * m * 2) for n in shape.counts})
+
+    def companion(self, shape: BatchShape, method: DecodingMethod) -> PriceSheet:
+        """One pass over K tokens per sequence, one more where all K were accepted before."""
+        k, m = method.num_speculative_tokens, shape.multiplicity
+        if not method.uses_companion:
+            return EMPTY_SHEET
+        return self._sheet(Role.COMPANION, shape, {n * m: (n * m * k, n * m * (k + 1)) for n in shape.counts})
+
+
+def drafts_as_planned(method: DecodingMethod) -> bool:
+    """Whether the draft stops at the planned length instead of K."""
+    return isinstance(method.selection, OraclePlan) and method.selection.drafts_exactly
+
+
+def selects(method: DecodingMethod) -> bool:
+    """Whether lengths are selected every step (then copies of a request do not stay alike)."""
+    return isinstance(method.selection, SelectByRule)
+
+
+def compiled_rule(method: DecodingMethod) -> Any:
+    """The selection function handed to the loop (any one, where none is asked)."""
+    return method.selection.rule if isinstance(method.selection, SelectByRule) else best_goodput
+
+
+def bind(method: DecodingMethod, columns: BoundColumns, prices: PriceBook, shape: BatchShape) -> StepProgram:
+    """The step program of a method on one batch shape."""
+    options: Sequence[float] = ()
+    plan = Plan.UNIFORM
+    if isinstance(method.selection, SelectByRule):
+        plan, options = Plan.SELECTED, method.selection.options
+    elif isinstance(method.selection, OraclePlan):
+        plan = Plan.PLANNED
+    return StepProgram(
+        num_speculative_tokens=method.num_speculative_tokens,
+        draft=int(prices.deployment.draft_kind(method)),
+        plan=int(plan),
+        draft_as_planned=drafts_as_planned(method),
+        uses_companion=method.uses_companion,
+        accepted=columns.accepted,
+        planned=columns.planned,
+        survival=columns.survival,
+        options=np.asarray(options, np.float64),
+        overhead_s=float(prices.deployment.latency.overhead_per_step_s),
+        target_prices=prices.target(shape, method.num_speculative_tokens),
+        draft_prices=prices.draft(shape, method),
+        companion_prices=prices.companion(shape, method),
+        multiplicity=shape.multiplicity,
+    )

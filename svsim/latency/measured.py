@@ -1,0 +1,108 @@
+"""Step times from a table of measured (or modelled) passes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from svsim.latency.model import OutOfRange
+from svsim.latency.pass_surface import FitResiduals, PassSurface, fit_pass_surface
+from svsim.latency.shape import Role, StepShape
+from svsim.latency.step_times import hardware_in, read_step_times, select
+from svsim.latency.valid_range import ValidRange, checked_choice
+
+__all__ = ["MeasuredLatency", "hardware_in", "read_step_times"]
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredLatency:
+    """Each role's pass as token curve plus attention surface, fitted to one deployment's rows.
+
+    ``source`` names what the rows say (``measured``, ``database``, ``database+roofline`` ...).
+    ``out_of_range`` is an explicit choice; ``raise`` unless told otherwise.
+    """
+
+    surfaces: Mapping[Role, PassSurface]
+    hardware: str
+    tensor_parallel: int
+    source: str = "measured"
+    overhead_per_step_s: float = 0.0
+    draft_is_one_pass: bool = False
+    out_of_range: OutOfRange = "raise"
+
+    @classmethod
+    def from_step_times(
+        cls,
+        columns: Mapping[str, NDArray[Any]],
+        hardware: str | None = None,
+        tensor_parallel: int | None = None,
+        *,
+        out_of_range: OutOfRange = "raise",
+        draft_is_one_pass: bool = False,
+        where: str = "step times",
+    ) -> "MeasuredLatency":
+        """Fit the rows of one (hardware, tensor_parallel); None takes the first in file order.
+
+        ``columns`` as in ``step_times.py``; ``hardware_in(columns)`` lists what there is; ``where``
+        leads error messages. Raises LatencyError, one line, for a bad table or unknown hardware.
+        """
+        choice = checked_choice(out_of_range)
+        chosen = select(columns, hardware, tensor_parallel, where)
+        sources = dict.fromkeys(name for rows in chosen.roles.values() for name in rows.sources)
+        return cls(
+            MappingProxyType({role: fit_pass_surface(rows) for role, rows in chosen.roles.items()}),
+            chosen.hardware,
+            chosen.tensor_parallel,
+            "+".join(sources),
+            chosen.overhead_per_step_s,
+            draft_is_one_pass,
+            choice,
+        )
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | Path,
+        hardware: str | None = None,
+        tensor_parallel: int | None = None,
+        *,
+        out_of_range: OutOfRange = "raise",
+        draft_is_one_pass: bool = False,
+    ) -> "MeasuredLatency":
+        """``from_step_times`` on a Parquet calibration table."""
+        return cls.from_step_times(
+            read_step_times(path),
+            hardware,
+            tensor_parallel,
+            out_of_range=out_of_range,
+            draft_is_one_pass=draft_is_one_pass,
+            where=str(path),
+        )
+
+    @property
+    def roles(self) -> frozenset[Role]:
+        """The roles the table has rows for."""
+        return frozenset(self.surfaces)
+
+    @property
+    def valid_range(self) -> Mapping[Role, ValidRange]:
+        """The calibrated box of each role."""
+        return {role: surface.valid_range for role, surface in self.surfaces.items()}
+
+    @property
+    def residuals(self) -> Mapping[Role, FitResiduals]:
+        """How well each role's fit meets its own rows."""
+        return {role: surface.residuals for role, surface in self.surfaces.items()}
+
+    def predict_s(self, shape: StepShape) -> NDArray[np.float64]:
+        """Seconds of each pass, float64 of the broadcast shape."""
+        sequences, tokens, kv = shape.checked(self.surfaces.keys(), self.hardware)
+        surface = self.surfaces[shape.role]
+        quantities = surface.valid_range.apply(
+            self.out_of_range, shape.role, self.hardware, (sequences, tokens, kv / sequences)
+        )
+        return surface.predict_s(*quantities)

@@ -1,0 +1,59 @@
+"""What happened: the plain results that engines return. They are never printed or written here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+ReplayKind = Literal["exact", "approximate"]
+Estimator = Literal["ratio-of-sums", "mean-of-ratios"]
+
+Sums = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSums:
+    """Sums over bootstrap groups (requests, or blocks of them, or batches), float64 [groups] each.
+
+    Steps and seconds are those of the whole batch: a request in one of B slots counts for 1/B of the
+    batch's steps and seconds while it is there, so tokens / seconds is the batch's goodput.
+    """
+
+    emitted_tokens: Sums
+    sequence_steps: Sums
+    steps: Sums
+    accepted_tokens: Sums
+    verified_tokens: Sums
+    drafted_tokens: Sums
+    overhead_s: Sums
+    draft_s: Sums
+    companion_s: Sums
+    verify_s: Sums
+    prefill_s: Sums
+
+    @property
+    def seconds(self) -> Sums:
+        """All time, prefill included."""
+        return self.overhead_s + self.draft_s + self.companion_s + self.verify_s + self.prefill_s
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One method at one batch size on one deployment."""
+
+    method: str
+    label: str
+    params: Mapping[str, int | float | str]
+    num_speculative_tokens: int
+    batch_size: int
+    hardware: str
+    latency_source: str
+    num_requests: int
+    sums: GroupSums
+    estimator: Estimator
+    replay_kind: ReplayKind
+    lossless: bool
+    is_bound: bool
+    asked: bool
