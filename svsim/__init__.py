@@ -7,3 +7,28 @@ Reading guide, four files for the whole flow:
 3. ``svsim/engines/step.py``           one decoding step: plan, price, advance
 4. ``svsim/engines/replay.py``         the closed loop that takes steps until every request is served
 """
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from svsim.api import replay
+    from svsim.version import __version__
+    from svsim.workload.trace_file import load_trace, save_trace
+
+_WHERE = {
+    "replay": "svsim.api",
+    "load_trace": "svsim.workload.trace_file",
+    "save_trace": "svsim.workload.trace_file",
+    "__version__": "svsim.version",
+}
+
+__all__ = ["__version__", "load_trace", "replay", "save_trace"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load public names on first use: ``import svsim`` costs nothing."""
+    if name in _WHERE:
+        from importlib import import_module
+
+        return getattr(import_module(_WHERE[name]), name)
+    raise AttributeError(f"module 'svsim' has no attribute {name!r}")

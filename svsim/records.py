@@ -44,7 +44,6 @@ class RunRecord:
     """One method at one batch size on one deployment."""
 
     method: str
-    label: str
     params: Mapping[str, int | float | str]
     num_speculative_tokens: int
     batch_size: int
@@ -56,4 +55,20 @@ class RunRecord:
     replay_kind: ReplayKind
     lossless: bool
     is_bound: bool
-    asked: bool
+    asked: bool = True
+
+    @property
+    def label(self) -> str:
+        """The method as the command line spells it: ``sv:k=7``."""
+        return spelled(self.method, self.params)
+
+
+def params_text(params: Mapping[str, int | float | str]) -> str:
+    """``k=7,objective=accepted``."""
+    return ",".join(f"{key}={value}" for key, value in params.items())
+
+
+def spelled(method: str, params: Mapping[str, int | float | str]) -> str:
+    """``name:key=value,...``."""
+    inside = params_text(params)
+    return f"{method}:{inside}" if inside else method

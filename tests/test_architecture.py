@@ -16,10 +16,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "random_streams": {"errors"},
     "speculation_math": {"errors"},
+    "compiled": set(),
     "workload": MATH,
     "latency": BASE,
-    "decoding": MATH | {"workload", "latency"},
-    "engines": MATH | {"workload", "latency", "decoding", "records"},
+    "decoding": MATH | {"compiled", "workload", "latency"},
+    "engines": MATH | {"compiled", "workload", "latency", "decoding", "records"},
     "records": BASE | {"workload"},
     "metrics": MATH | {"workload", "records"},
     "planning": MATH | {"workload", "latency", "decoding", "engines", "records", "metrics"},
@@ -27,8 +28,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": BASE | {"records", "metrics"},
     "collect": MATH | {"workload", "latency"},
     "validation": MATH | {"workload", "latency", "decoding", "engines", "records", "metrics", "planning", "collect"},
+    "deployments": BASE | {"workload", "latency"},
+    "version": set(),
+    "api": MATH
+    | {"workload", "latency", "decoding", "engines", "records", "metrics", "deployments", "version"}
+    | {"collect", "validation"},
     "cli": MATH
-    | {"workload", "latency", "decoding", "engines", "records", "metrics", "planning", "sweep", "report"}
+    | {"api", "compiled", "workload", "latency", "decoding", "engines", "records", "metrics", "planning", "sweep", "report"}
     | {"collect", "validation"},
 }
 # heavy packages -> rooms that may import them

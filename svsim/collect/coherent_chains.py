@@ -30,9 +30,9 @@ from svsim.collect.sampling import probabilities, propose, verify
 from svsim.collect.settings import SamplingSettings
 from svsim.collect.signals import OBSERVABLE, TARGET_ONLY, observable_signals, target_truths
 
-# rows of the vocabulary scored at once: bounds the temporaries of the signals to about 2 GiB
-MAX_SCORED_ELEMENTS = 2**26
-BASE_FIELDS = ("accept_prob", "coin")
+# rows of the vocabulary scored at once: bounds the temporaries of the signals to about 1 GiB
+MAX_SCORED_ELEMENTS = 2**25
+BASE_FIELDS = ("accept_prob", "target_coin")
 SIGNAL_FIELDS = (*OBSERVABLE, *TARGET_ONLY)
 
 
@@ -77,6 +77,10 @@ class Uniforms:
         tables = np.stack([generator.random(shape) for generator in generators], axis=1)
         return cls(*tables)
 
+    def first(self, num_sequences: int) -> "Uniforms":
+        """The tables of the first sequences only."""
+        return Uniforms(self.drafts[:num_sequences], self.coins[:num_sequences], self.spares[:num_sequences])
+
 
 @dataclass(frozen=True, slots=True)
 class ChainRecord:
@@ -113,6 +117,7 @@ def record_chains(
     prompts: Sequence[Sequence[int]],
     uniforms: Uniforms,
     options: ChainOptions,
+    *,
     device: torch.device | None = None,
     on_round: Callable[[int], None] | None = None,
 ) -> ChainRecord:
@@ -160,7 +165,9 @@ class _Batch:
         self.num_draft = depth
         self.drafts = torch.as_tensor(uniforms.drafts, device=device)
         # rounded down to 24 bits, so that float32 never turns a coin into 1
-        self.coins = torch.as_tensor(np.floor(uniforms.coins * 2**24) / 2**24, dtype=torch.float32, device=device)
+        self.coins = torch.as_tensor(
+            np.floor(uniforms.coins * 2**24) / 2**24, dtype=torch.float32, device=device
+        )
         self.spares = torch.as_tensor(uniforms.spares, device=device)
         self.last_token = torch.tensor([p[-1] for p in prompts], device=device)
         self.context = torch.tensor([len(p) for p in prompts], device=device)
@@ -215,37 +222,40 @@ class _Batch:
         chunk = max(1, MAX_SCORED_ELEMENTS // (q.shape[1] * q.shape[2]))
         for start in range(0, len(rows), chunk):
             part = slice(start, start + chunk)
-            self._score_rows(position, rows[part], first_depth, q[part], target_logits[part], companion_logits[part])
+            p = probabilities(target_logits[part], self.options.sampling)
+            c = probabilities(companion_logits[part], self.options.sampling)
+            self._drop_not_a_number(rows[part], (p, q[part], c))
+            self._keep(position, rows[part], first_depth, (p, q[part], c))
 
-    def _score_rows(
-        self, position: int, rows: Tensor, first_depth: int, q: Tensor, target_logits: Tensor, companion_logits: Tensor
+    def _keep(
+        self, position: int, rows: Tensor, first_depth: int, laws: tuple[Tensor, Tensor, Tensor]
     ) -> None:
-        sampling, depths = self.options.sampling, slice(first_depth, None)
-        p, c = probabilities(target_logits, sampling), probabilities(companion_logits, sampling)
+        """Verdicts and signals of the chain tokens from ``first_depth`` on; laws p, q, c [N, w, V]."""
+        (p, q, c), depths = laws, slice(first_depth, None)
         tokens, coins = self.chain[rows, depths], self.coins[rows, position, depths]
-        self._drop_not_a_number(rows, q, p, c)
-        verdict = verify(p, q, tokens, coins, self.spares[rows, position, depths], sampling)
+        spares = self.spares[rows, position, depths]
+        verdict = verify(p, q, tokens, self.options.sampling, coins=coins, spares=spares)
         self.accepted[rows, depths] = verdict.accepted
         self.recovered[rows, depths] = verdict.recovered
-        found = {"accept_prob": verdict.accept_prob, "coin": coins}
+        found = {"accept_prob": verdict.accept_prob, "target_coin": coins}
         if self.options.with_signals:
             found |= observable_signals(q, c, tokens) | target_truths(p, q, tokens)
-            self._measure_bias(position, rows, first_depth, (p, q, c))
+            self._measure_bias(position, rows, first_depth, laws)
         self.values[:, rows, depths] = torch.stack([found[name] for name in self.fields])
 
-    def _drop_not_a_number(self, rows: Tensor, q: Tensor, p: Tensor, c: Tensor) -> None:
+    def _drop_not_a_number(self, rows: Tensor, laws: tuple[Tensor, ...]) -> None:
         """A sequence whose models gave NaN ends here; it is counted and never recorded."""
-        is_bad = ~torch.isfinite(torch.stack([x.sum(-1) for x in (q, p, c)])).all(0).all(-1)
+        is_bad = ~torch.isfinite(torch.stack([law.sum(-1) for law in laws])).all(0).all(-1)
         bad = rows[is_bad].cpu().numpy()
         self.is_dropped[bad] = True
         self.is_live[bad] = False
 
-    def _measure_bias(self, position: int, rows: Tensor, first_depth: int, probs: tuple[Tensor, ...]) -> None:
+    def _measure_bias(self, position: int, rows: Tensor, first_depth: int, laws: tuple[Tensor, ...]) -> None:
         """Bias of the rules at output positions that are multiples of the stride, whatever the depth."""
         offsets = np.arange(self.num_draft - first_depth) + first_depth + position
         picked = torch.as_tensor(np.flatnonzero(offsets % self.options.bias_stride == 0), device=self.device)
         if len(picked):
-            p, q, c = (x[:, picked] for x in probs)
+            p, q, c = (x[:, picked] for x in laws)
             self.bias[rows[:, None], first_depth + picked] = rule_biases(p, q, c)
 
     def record_position(self, position: int) -> None:
@@ -262,7 +272,7 @@ class _Batch:
 
     def advance(self, position: int) -> None:
         """Emit one token per sequence; keep the rest of an accepted chain, drop a rejected one."""
-        accepted = self.accepted[:, 0]
+        accepted = self.accepted[:, 0].clone()
         self.last_token = torch.where(accepted, self.chain[:, 0], self.recovered[:, 0])
         self.emitted[:, position] = self.last_token
         self.context = self.context + 1

@@ -1,10 +1,8 @@
 """The optional packages and the machine: what is installed, which device there is."""
 
 import importlib.util
-import os
 import platform
 import re
-import time
 from importlib import metadata
 from typing import Any
 
@@ -38,7 +36,7 @@ def torch_device(device: Device) -> Any:
 
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError(
-            "no CUDA device found; pass device cpu to run on this machine's processor (slow, labelled as such)"
+            "no CUDA device found; choose the device cpu to run on this machine's processor (slow, labelled)"
         )
     return torch.device(device)
 
@@ -78,9 +76,3 @@ def software_versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             versions[package] = "from source" if package == "svsim" else "absent"
     return versions
-
-
-def today() -> str:
-    """The date as YYYY-MM-DD, from SOURCE_DATE_EPOCH when that is set."""
-    epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    return time.strftime("%Y-%m-%d", time.gmtime(float(epoch) if epoch else time.time()))

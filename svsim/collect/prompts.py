@@ -86,7 +86,9 @@ def _from_json(path: Path, number: int, line: str) -> Prompt:
     if token_ids is not None:
         token_ids = _checked_ids(where, token_ids)
     task = row.get("task")
-    return Prompt(str(row.get("id", f"line-{number}")), text, token_ids, None if task is None else str(task), number)
+    return Prompt(
+        str(row.get("id", f"line-{number}")), text, token_ids, None if task is None else str(task), number
+    )
 
 
 def _checked_ids(where: str, ids: Any) -> tuple[int, ...]:
@@ -121,8 +123,8 @@ def tokenize(
         if len(ids) > max_prompt_tokens:
             if long_prompts == "raise":
                 raise InputError(
-                    f"{where}: the prompt has {len(ids)} tokens; at most {max_prompt_tokens} leave room for the "
-                    "output in the models' context; shorten it, or set long_prompts to skip"
+                    f"{where}: the prompt has {len(ids)} tokens; at most {max_prompt_tokens} leave room for "
+                    "the output in the models' context; shorten it, or set long_prompts to skip"
                 )
             num_skipped += 1
             continue

@@ -47,4 +47,3 @@ def rule_biases(p: Tensor, q: Tensor, c: Tensor) -> Tensor:
     }
     kept = [(values[signal] >= threshold).float() for signal, threshold in RULES.values()]
     return torch.stack([total_variation(p, q, keep.expand_as(q)) for keep in kept], -1)
-

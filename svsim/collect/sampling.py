@@ -37,7 +37,7 @@ def probabilities(logits: Tensor, sampling: SamplingSettings) -> Tensor:
 
 def _keep_nucleus(logits: Tensor, top_p: float) -> Tensor:
     """Keep the smallest set of most likely tokens whose probability reaches ``top_p``."""
-    ordered, order = torch.sort(logits, -1, descending=True, stable=True)
+    ordered, order = torch.sort(logits, stable=True, dim=-1, descending=True)
     before = torch.softmax(ordered, -1).cumsum(-1).roll(1, -1)
     before[..., 0] = 0.0
     dropped = torch.zeros_like(order, dtype=torch.bool).scatter(-1, order, before >= top_p)
@@ -84,7 +84,9 @@ class Verdict:
     recovered: Tensor
 
 
-def verify(p: Tensor, q: Tensor, tokens: Tensor, coins: Tensor, spares: Tensor, sampling: SamplingSettings) -> Verdict:
+def verify(
+    p: Tensor, q: Tensor, tokens: Tensor, sampling: SamplingSettings, *, coins: Tensor, spares: Tensor
+) -> Verdict:
     """Accept or replace ``tokens`` [...] drawn from q [..., V]; ``coins`` and ``spares`` uniform in [0, 1).
 
     Greedy: accepted iff the target's most likely token. Deterministic draft: the proposal is a point

@@ -8,6 +8,7 @@ strictly more likely than x); ``similarity`` S = sum min(q, c); ``companion_acce
 ``companion_accept_bin_0`` .. ``_7``: the law of A under q, i.e. sum of q(v) over the tokens v whose
 A(v) lies in [b/8, (b+1)/8), with A = 1 in the last bin.
 What only the target knows: ``target_overlap`` sum min(q, p); ``target_entropy``; ``target_rank``.
+Ranks above ``MAX_RANK`` are recorded as ``MAX_RANK``, up to which float16 counts exactly.
 """
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from svsim.collect.sampling import at, ratio_capped
 
 NUM_BINS = 8
+MAX_RANK = 2048
 BIN_NAMES = tuple(f"companion_accept_bin_{b}" for b in range(NUM_BINS))
 OBSERVABLE = ("draft_prob", "draft_entropy", "draft_rank", "similarity", "companion_accept", *BIN_NAMES)
 TARGET_ONLY = ("target_overlap", "target_entropy", "target_rank")
@@ -23,12 +25,13 @@ TARGET_ONLY = ("target_overlap", "target_entropy", "target_rank")
 
 def entropy(probs: Tensor) -> Tensor:
     """-sum p ln p in nats, [...]."""
-    return -torch.special.xlogy(probs, probs).sum(-1)
+    weighted: Tensor = torch.special.xlogy(probs, probs)
+    return -weighted.sum(-1)
 
 
 def rank(probs: Tensor, tokens: Tensor) -> Tensor:
-    """How many tokens are strictly more likely than ``tokens``, float32 [...]."""
-    return (probs > at(probs, tokens)[..., None]).sum(-1).float()
+    """How many tokens are strictly more likely than ``tokens`` (at most MAX_RANK), float32 [...]."""
+    return (probs > at(probs, tokens)[..., None]).sum(-1).clamp_max_(MAX_RANK).float()
 
 
 def observable_signals(q: Tensor, c: Tensor, tokens: Tensor) -> dict[str, Tensor]:

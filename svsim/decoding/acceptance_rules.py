@@ -50,4 +50,5 @@ class RedrawnCoins:
             )
         rng = RandomStreams(self.seed).generator("acceptance", replicate)
         coins = rng.random(target.accept_prob.shape, dtype=np.float32)
-        return np.logical_and.accumulate(coins < target.accept_prob, axis=1).sum(axis=1).astype(np.uint8)
+        accepted = np.logical_and.accumulate(coins < target.accept_prob, axis=1)
+        return np.asarray(accepted.sum(axis=1), np.uint8)

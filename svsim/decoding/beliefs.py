@@ -8,7 +8,7 @@ tokens on a wrong prefix and count each token of a coherent chain several times.
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from svsim.decoding.selection_rules import encode_survival
 from svsim.errors import InputError
@@ -90,7 +90,8 @@ class BinnedBelief:
         self.table_: NDArray[np.float32] = table[row_of].astype(np.float32)
         return self
 
-    def _shrunk(self, total: NDArray[np.float64], count: NDArray[np.int64], prior: float) -> NDArray[np.float64]:
+    def _shrunk(self, total: ArrayLike, count: ArrayLike, prior: ArrayLike) -> NDArray[np.float64]:
+        total, count, prior = np.asarray(total), np.asarray(count), np.asarray(prior)
         return np.asarray((total + self.prior_count * prior) / (count + self.prior_count), np.float64)
 
     def predict(self, signals: tuple[Signal, ...]) -> NDArray[np.float32]:

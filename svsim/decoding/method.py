@@ -76,9 +76,9 @@ class DecodingMethod:
 
     @property
     def label(self) -> str:
-        """``sv(k=7)``: name and parameters."""
-        inside = ", ".join(f"{k}={v}" for k, v in self.params.items())
-        return f"{self.name}({inside})" if inside else self.name
+        """The method as the command line spells it: ``sv:k=7``."""
+        inside = ",".join(f"{k}={v}" for k, v in self.params.items())
+        return f"{self.name}:{inside}" if inside else self.name
 
     @property
     def is_bound(self) -> bool:

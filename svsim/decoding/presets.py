@@ -11,11 +11,15 @@ from svsim.errors import MethodError
 
 Value = int | float | str
 MAX_SPECULATIVE_TOKENS = 255
+CHAIN = "K of the trace"
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option of a preset: its default, and its allowed words or the smallest integer."""
+    """One option of a preset: its default, and its allowed words or the smallest integer.
+
+    The default CHAIN stands for the trace's own number of draft tokens per position.
+    """
 
     default: Value
     words: tuple[str, ...] = ()
@@ -33,7 +37,8 @@ class Option:
             raise MethodError(f"{method}: {key}={text} is not a whole number") from None
         if not self.at_least <= value <= MAX_SPECULATIVE_TOKENS:
             raise MethodError(
-                f"{method}: {key}={value} is out of range; expected {self.at_least} to {MAX_SPECULATIVE_TOKENS}"
+                f"{method}: {key}={value} is out of range; "
+                f"expected {self.at_least} to {MAX_SPECULATIVE_TOKENS}"
             )
         return value
 
@@ -66,7 +71,7 @@ def speculative_verification(
     """Speculative Verification with k draft tokens; only options that differ from the default show."""
     if min_verify > k:
         raise MethodError(f"sv: min_verify={min_verify} exceeds k={k}")
-    chosen = {"objective": objective, "stop": stop, "min_verify": min_verify}
+    chosen: dict[str, Value] = {"objective": objective, "stop": stop, "min_verify": min_verify}
     shown = {n: v for n, v in chosen.items() if v != SV_OPTIONS[n].default}
     return DecodingMethod(
         "sv",
@@ -120,15 +125,18 @@ PRESETS: Mapping[str, Preset] = {
     ),
     "oracle": Preset(
         lambda o: oracle(int(o["k"]), str(o["draft"])),
-        {"k": Option(7, at_least=1), "draft": Option("all", ("all", "exact"))},
+        {"k": Option(CHAIN, at_least=1), "draft": Option("all", ("all", "exact"))},
         "bound: verifies exactly what will be accepted",
         "bound",
     ),
 }
 
 
-def parse_method(text: str) -> DecodingMethod:
-    """The method of ``NAME[:key=value,...]``. Raises MethodError with the known names or options."""
+def parse_method(text: str, num_speculative_tokens: int = MAX_SPECULATIVE_TOKENS) -> DecodingMethod:
+    """The method of ``NAME[:key=value,...]`` on a trace of that many draft tokens per position.
+
+    Raises MethodError with the known names or options.
+    """
     name, _, rest = text.strip().partition(":")
     if name not in PRESETS:
         close = get_close_matches(name, PRESETS, 1)
@@ -146,4 +154,4 @@ def parse_method(text: str) -> DecodingMethod:
             raise MethodError(f"{name}: {key} is given twice")
         given.add(key)
         values[key] = preset.options[key].parse(name, key, value)
-    return preset.build(values)
+    return preset.build({k: num_speculative_tokens if v == CHAIN else v for k, v in values.items()})

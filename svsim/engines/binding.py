@@ -42,7 +42,9 @@ class BoundColumns:
         return BoundColumns(self.accepted[row:], self.planned[row:], self.survival[row:])
 
 
-def bind_columns(method: DecodingMethod, trace: TokenTrace, rule: AcceptanceRule, replicate: int) -> BoundColumns:
+def bind_columns(
+    method: DecodingMethod, trace: TokenTrace, rule: AcceptanceRule, replicate: int
+) -> BoundColumns:
     """Resolve acceptance and belief of a (fitted) method over whole columns.
 
     The belief is handed ``trace.observable`` only; bounds go through their own door below.
@@ -75,8 +77,8 @@ class Deployment:
             needed.add(Role.COMPANION)
         for role in sorted(needed - self.latency.roles):
             raise LatencyError(
-                f"{method.label} runs the {role} model, but {self.latency.hardware} ({self.latency.source}) has no "
-                f"step times for it; add them, or leave {method.label} out"
+                f"{method.label} runs the {role} model, but {self.latency.hardware} ({self.latency.source}) "
+                f"has no step times for it; add them, or leave {method.label} out"
             )
 
     def draft_kind(self, method: DecodingMethod) -> Draft:

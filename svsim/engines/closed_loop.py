@@ -8,9 +8,10 @@ counts 1/B of the batch's steps and seconds while it is there, so tokens / secon
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, types
+from numba import typeof, types
 from numpy.typing import NDArray
 
+from svsim.compiled import compiled
 from svsim.decoding.selection_rules import RULE
 from svsim.engines.step import (
     NUM_CLOCKS,
@@ -18,11 +19,11 @@ from svsim.engines.step import (
     NUM_FINISHED,
     PREFILL,
     Plan,
+    empty_program,
+    new_batch,
     place,
     take_step,
 )
-
-SELECT = types.FunctionType(RULE)
 
 # columns of the tallies; the clocks follow from FIRST_CLOCK on
 TOKENS, SEQUENCE_STEPS, STEPS, ACCEPTED, VERIFIED, DRAFTED, FIRST_CLOCK = 0, 1, 2, 3, 4, 5, 6
@@ -74,7 +75,20 @@ def new_slots(num_slots: int) -> Slots:
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+def _no_requests() -> Requests:
+    first, end, context, tokens, group = (np.zeros(0, np.int64) for _ in range(5))
+    return Requests(first, end, context, tokens, np.zeros(0), group)
+
+
+# One signature for all programs: a rule is called through a pointer, so a new one compiles alone.
+_RULE = types.FunctionType(RULE)
+_PROGRAM, _BATCH, _SLOTS, _REQUESTS = map(
+    typeof, (empty_program(), new_batch(1, 1), new_slots(1), _no_requests())
+)
+_INTEGERS, _FLOATS, _TALLIES = types.int64[::1], types.float64[::1], types.float64[:, ::1]
+
+
+@compiled()
 def _admit(program, batch, slots, requests, slot, request, skip, measured):  # type: ignore[no-untyped-def]
     """Place a request, `skip` rows after its start, and note when it came."""
     slots.first[slot] = requests.first[request]
@@ -89,7 +103,7 @@ def _admit(program, batch, slots, requests, slot, request, skip, measured):  # t
     place(batch, slot, first, requests.end[request], requests.num_context_tokens[request] + skip)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def _tally_tokens(program, batch, slots, slot, row):  # type: ignore[no-untyped-def]
     """Count what a finished sequence emitted, accepted, verified and drafted."""
     m = program.multiplicity
@@ -105,7 +119,7 @@ def _tally_tokens(program, batch, slots, slot, row):  # type: ignore[no-untyped-
         row[DRAFTED] += batch.num_drafted[slot] * m
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def _tally_share(batch, slots, slot, row):  # type: ignore[no-untyped-def]
     """Count a finished sequence's share of the batch's steps and seconds while it was there."""
     num_slots = slots.first.size
@@ -114,8 +128,12 @@ def _tally_share(batch, slots, slot, row):  # type: ignore[no-untyped-def]
         row[FIRST_CLOCK + c] += (batch.clocks[c] - slots.since[slot, c]) / num_slots
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def run_continuous(program, select, batch, slots, requests, order, skips, measured_from, measured_to, tallies):  # type: ignore[no-untyped-def]
+@compiled(
+    (_PROGRAM, _RULE, _BATCH, _SLOTS, _REQUESTS, _INTEGERS, _FLOATS, types.int64, types.int64, _TALLIES)
+)
+def run_continuous(  # type: ignore[no-untyped-def]
+    program, select, batch, slots, requests, order, skips, measured_from, measured_to, tallies
+):
     """Refill every slot at once until all measured requests have finished or ``order`` is used up.
 
     order: int64 [], requests in the order of admission (this stretch of the queue);
@@ -159,7 +177,7 @@ def run_continuous(program, select, batch, slots, requests, order, skips, measur
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def _remove(batch, slots, slot, n):  # type: ignore[no-untyped-def]
     """Close the gap of a finished slot, keeping the order of the others."""
     batch.counters[NUM_CONTEXT_TOKENS] -= batch.position[slot] + batch.context_base[slot]
@@ -174,7 +192,7 @@ def _remove(batch, slots, slot, n):  # type: ignore[no-untyped-def]
         slots.num_tokens[i] = slots.num_tokens[i + 1]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled((_PROGRAM, _RULE, _BATCH, _SLOTS, _REQUESTS, _INTEGERS, _FLOATS, _TALLIES))
 def run_static(program, select, batch, slots, requests, order, batch_prefill_s, tallies):  # type: ignore[no-untyped-def]
     """Batches of consecutive requests of ``order`` run until empty; a short last one is dropped.
 

@@ -3,9 +3,9 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from svsim.compiled import compiled
 from svsim.latency.model import LatencyModel
 from svsim.latency.price_table import lay_out
 from svsim.latency.shape import Role
@@ -15,12 +15,12 @@ class PriceSheet(NamedTuple):
     """Seconds of one role's passes for every number of sequences that was laid out.
 
     seconds: float64 [], the tables [G, N] one after another.
-    index:   int64 [count + 1, 4], per number of sequences: offset, fewest new tokens, N, G.
+    places:  int64 [count + 1, 4], per number of sequences: offset, fewest new tokens, N, G.
     axis:    float64 [count + 1, 2], per number of sequences: lowest mean context, knots per token.
     """
 
     seconds: NDArray[np.float64]
-    index: NDArray[np.int64]
+    places: NDArray[np.int64]
     axis: NDArray[np.float64]
 
 
@@ -35,34 +35,34 @@ def lay_out_sheet(
 ) -> PriceSheet:
     """Price tables for every number of sequences in ``token_range`` (-> fewest, most new tokens)."""
     top = max(token_range)
-    index = np.zeros((top + 1, 4), np.int64)
+    places = np.zeros((top + 1, 4), np.int64)
     axis = np.zeros((top + 1, 2))
     blocks: list[NDArray[np.float64]] = []
     offset = 0
     for count, (fewest, most) in token_range.items():
         table = lay_out(model, role, count, np.arange(fewest, most + 1), *context_range)
         knots, width = table.seconds.shape
-        index[count] = offset, fewest, width, knots
+        places[count] = offset, fewest, width, knots
         axis[count] = table.context_low, 1.0 / table.context_step
         blocks.append(table.seconds.ravel())
         offset += table.seconds.size
-    return PriceSheet(np.concatenate(blocks), index, axis)
+    return PriceSheet(np.concatenate(blocks), places, axis)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def _bracket(sheet, num_sequences, num_kv_tokens):  # type: ignore[no-untyped-def]
     """Offset of the lower context knot's row and the weight of the upper one."""
     x = (num_kv_tokens / num_sequences - sheet.axis[num_sequences, 0]) * sheet.axis[num_sequences, 1]
-    knot = min(max(int(x), 0), sheet.index[num_sequences, 3] - 2)
-    return sheet.index[num_sequences, 0] + knot * sheet.index[num_sequences, 2], x - knot
+    knot = min(max(int(x), 0), sheet.places[num_sequences, 3] - 2)
+    return sheet.places[num_sequences, 0] + knot * sheet.places[num_sequences, 2], x - knot
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def pass_s(sheet, num_sequences, num_new_tokens, num_kv_tokens):  # type: ignore[no-untyped-def]
     """Seconds of one pass. More new tokens than laid out continue with the table's mean slope."""
     row, upper = _bracket(sheet, num_sequences, num_kv_tokens)
-    width = sheet.index[num_sequences, 2]
-    column = num_new_tokens - sheet.index[num_sequences, 1]
+    width = sheet.places[num_sequences, 2]
+    column = num_new_tokens - sheet.places[num_sequences, 1]
     beyond = column - (width - 1)
     if beyond > 0:
         column = width - 1
@@ -74,11 +74,11 @@ def pass_s(sheet, num_sequences, num_new_tokens, num_kv_tokens):  # type: ignore
     return seconds
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def pass_row_s(sheet, num_sequences, num_kv_tokens, out):  # type: ignore[no-untyped-def]
     """Seconds of passes of every laid-out number of new tokens, written to ``out``."""
     row, upper = _bracket(sheet, num_sequences, num_kv_tokens)
-    width = sheet.index[num_sequences, 2]
+    width = sheet.places[num_sequences, 2]
     low, high = sheet.seconds[row : row + width], sheet.seconds[row + width : row + 2 * width]
     for e in range(width):
         out[e] = low[e] * (1.0 - upper) + high[e] * upper

@@ -1,24 +1,22 @@
 """The closed-loop replay: every method, batch size and deployment on the same coins.
 
-Flow: split the trace -> fit beliefs on the profile part -> bind each method to columns -> run every
-(method, batch size, deployment) through the compiled loop -> one ``RunRecord`` each. Runs share
-nothing but read-only arrays, so workers change the wall clock and never a byte of the result.
+Flow: bind each method to columns -> run every (deployment, batch size, method) through the compiled
+loop -> one ``RunRecord`` each. Runs share nothing but read-only arrays, so workers change the wall
+clock and never a byte of the result.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from svsim.decoding.acceptance_rules import AcceptanceRule, RecordedCoins
+from svsim.decoding.acceptance_rules import RecordedCoins
 from svsim.decoding.method import DecodingMethod
 from svsim.engines.binding import (
     BatchShape,
     BoundColumns,
-    Deployment,
     PriceBook,
     bind,
     bind_columns,
@@ -26,74 +24,16 @@ from svsim.engines.binding import (
     selects,
 )
 from svsim.engines.closed_loop import NUM_TALLIES, Requests, Slots, new_slots, run_continuous, run_static
+from svsim.engines.settings import PreparedRun
 from svsim.engines.step import Batch, new_batch
-from svsim.errors import InputError, InvariantError
+from svsim.errors import InvariantError
 from svsim.latency.shape import Role, StepShape
 from svsim.random_streams import RandomStreams
 from svsim.records import GroupSums, RunRecord
-from svsim.workload.split import profile_mask
-from svsim.workload.token_trace import TokenTrace
-
-Refill = Literal["continuous", "static"]
-BatchOf = Literal["requests", "copies"]
-Prefill = Literal["include", "exclude"]
-Convention = Literal["native", "specdecode-bench"]
 
 MAX_GROUPS = 4096  # more requests than this share bootstrap groups
 MIN_POSITIONS = 400_000  # a short trace is cycled until about this many positions were replayed
 MAX_CYCLES = 16
-
-
-@dataclass(frozen=True, slots=True)
-class ReplaySettings:
-    """How to replay: everything of the command line but the trace, the hardware and the output."""
-
-    methods: tuple[DecodingMethod, ...]
-    batch_sizes: tuple[int, ...]
-    refill: Refill = "continuous"
-    batch_of: BatchOf = "requests"
-    prefill: Prefill = "exclude"
-    profile_split: float = 0.5
-    coins: AcceptanceRule = field(default_factory=RecordedCoins)
-    convention: Convention = "native"
-    seed: int = 0
-    jobs: int = 1
-
-
-def needs_profile(settings: ReplaySettings) -> bool:
-    """Whether a belief must be fitted, so that all methods replay the evaluation part only."""
-    return any(m.belief is not None for m in settings.methods)
-
-
-def split_trace(trace: TokenTrace, settings: ReplaySettings) -> tuple[TokenTrace | None, TokenTrace]:
-    """(profile part or None, evaluation part)."""
-    if not needs_profile(settings):
-        return None, trace
-    if settings.profile_split == 0:
-        wanting = next(m.label for m in settings.methods if m.belief is not None)
-        raise InputError(
-            f"{wanting} learns a belief, but --profile-split 0 leaves no requests to learn from; "
-            "raise it or leave the method out"
-        )
-    mask = profile_mask(trace.request_ids, trace.tasks, settings.profile_split, settings.seed)
-    profile, evaluation = np.flatnonzero(mask), np.flatnonzero(~mask)
-    if len(profile) == 0 or len(evaluation) == 0:
-        raise InputError(
-            f"--profile-split {settings.profile_split:g} of {trace.num_requests} requests leaves one part empty; "
-            "use a longer trace or another split"
-        )
-    return trace.select(profile), trace.select(evaluation)
-
-
-def fit_belief(method: DecodingMethod, profile: TokenTrace | None) -> DecodingMethod:
-    """The method with its belief fitted on the depth-1 column of the profile part."""
-    if method.belief is None or profile is None:
-        return method
-    signals = profile.observable.require(method.belief.signals, method.label)
-    target = profile.target
-    accept = target.accept_prob[:, 0] if target.accept_prob is not None else (target.num_accepted > 0)
-    belief = method.belief.fit(tuple(s[:, 0] for s in signals), np.asarray(accept, np.float32))
-    return replace(method, belief=belief)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,33 +50,14 @@ class _Task:
 
 
 class ClosedLoopReplay:
-    """Replays one evaluation part held in memory. ``run`` returns a record per run, TD first."""
+    """Replays one evaluation part held in memory."""
 
-    def __init__(self, trace: TokenTrace, settings: ReplaySettings, deployments: Sequence[Deployment]) -> None:
-        self.settings = settings
-        self.deployments = deployments
-        self.streams = RandomStreams(settings.seed)
-        profile, self.trace = split_trace(trace, settings)
-        self.methods = tuple(fit_belief(m, profile) for m in settings.methods)
-        self._check()
-
-    def _check(self) -> None:
-        trace, settings = self.trace, self.settings
-        for method in self.methods:
-            if method.num_speculative_tokens > trace.num_speculative_tokens:
-                raise InputError(
-                    f"{method.label} drafts {method.num_speculative_tokens} tokens, but the trace holds chains of "
-                    f"K = {trace.num_speculative_tokens}; ask for k <= {trace.num_speculative_tokens}"
-                )
-            for deployment in self.deployments:
-                deployment.check(method)
-        if settings.batch_of == "requests" and settings.batch_sizes:
-            largest = max(settings.batch_sizes)
-            if largest > trace.num_requests:
-                raise InputError(
-                    f"batch {largest} exceeds the {trace.num_requests} requests to replay; "
-                    "ask for a smaller batch, or --batch-of copies"
-                )
+    def __init__(self, prepared: PreparedRun) -> None:
+        self.trace = prepared.trace
+        self.methods = prepared.methods
+        self.settings = prepared.settings
+        self.deployments = prepared.deployments
+        self.streams = RandomStreams(prepared.settings.seed)
 
     def run(self, progress: Callable[[int, int], None] | None = None) -> list[RunRecord]:
         """Every (deployment, batch size, method) in that order. ``progress(done, total)`` is called."""
@@ -210,10 +131,10 @@ class ClosedLoopReplay:
         if self.settings.prefill == "include" and self.settings.refill == "continuous":
             prefill_s = self._prefill_s(task, np.ones(len(prompts)), prompts)
         return Requests(
-            first=trace.first_position[:-1],
+            first=trace.first_position[:-1].copy(),
             end=trace.first_position[1:] - bench,  # its prefill emits the first token
             num_context_tokens=prompts + bench,
-            num_tokens=trace.num_output_tokens,
+            num_tokens=trace.num_output_tokens.astype(np.int64),
             prefill_s=prefill_s,
             group=np.arange(trace.num_requests) % MAX_GROUPS,
         )
@@ -271,7 +192,6 @@ class ClosedLoopReplay:
         exact = metadata.chains == "coherent" and lossless and recorded
         return RunRecord(
             method=method.name,
-            label=method.label,
             params=method.params,
             num_speculative_tokens=method.num_speculative_tokens,
             batch_size=settings.batch_sizes[b],
@@ -283,7 +203,6 @@ class ClosedLoopReplay:
             replay_kind="exact" if exact else "approximate",
             lossless=lossless,
             is_bound=method.is_bound,
-            asked=True,
         )
 
 
@@ -297,4 +216,6 @@ def _check_invariants(tallies: NDArray[np.float64]) -> None:
         and (sums.seconds >= 0).all()
         and np.isfinite(tallies).all()
     ):
-        raise InvariantError("accepted <= verified <= drafted or the clock's order is broken; please report this")
+        raise InvariantError(
+            "accepted <= verified <= drafted or the clock's order is broken; please report this"
+        )

@@ -11,11 +11,11 @@ from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from svsim.compiled import compiled
 from svsim.decoding.selection_rules import NUM_LEVELS
-from svsim.engines.prices import PriceSheet, pass_row_s, pass_s
+from svsim.engines.prices import EMPTY_SHEET, PriceSheet, pass_row_s, pass_s
 
 
 class Draft(IntEnum):
@@ -61,6 +61,15 @@ class StepProgram(NamedTuple):
     multiplicity: int
 
 
+def empty_program() -> StepProgram:
+    """A program of no work: its field types are those of every program."""
+    return StepProgram(
+        0, 0, 0, False, False,
+        np.zeros(0, np.uint8), np.zeros(0, np.uint8), np.zeros((0, 1), np.uint16), np.zeros(0),
+        0.0, EMPTY_SHEET, EMPTY_SHEET, EMPTY_SHEET, 1,
+    )  # fmt: skip
+
+
 # counters of a batch
 NUM_CONTEXT_TOKENS, NUM_CATCH_UP_TOKENS, NUM_FINISHED = 0, 1, 2
 # clocks of a batch, seconds since its start
@@ -94,24 +103,34 @@ class Batch(NamedTuple):
     candidates: NDArray[np.uint16]
     verify_s: NDArray[np.float64]
     memory: NDArray[np.float64]
-    scratch: NDArray[np.int32]
+    scratch: NDArray[np.int64]
 
 
 def new_batch(num_slots: int, num_speculative_tokens: int) -> Batch:
     """An empty batch of ``num_slots`` slots."""
-    slots = [np.zeros(num_slots, np.int64) for _ in range(9)]
+    position, end, base, owed, length, draft_length, verified, drafted, finished = (
+        np.zeros(num_slots, np.int64) for _ in range(9)
+    )
     return Batch(
-        *slots,
+        position,
+        end,
+        base,
+        owed,
+        length,
+        draft_length,
+        verified,
+        drafted,
+        finished,
         counters=np.zeros(3, np.int64),
         clocks=np.zeros(NUM_CLOCKS),
         candidates=np.zeros((num_slots, max(num_speculative_tokens, 1)), np.uint16),
         verify_s=np.zeros(num_slots * num_speculative_tokens + 1),
         memory=np.zeros(8),
-        scratch=np.zeros(NUM_LEVELS, np.int32),
+        scratch=np.zeros(NUM_LEVELS + num_slots * num_speculative_tokens, np.int64),
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def _sequential_draft_s(program, batch, n):  # type: ignore[no-untyped-def]
     """Pass j runs over the sequences that draft more than j tokens, at their context + j."""
     k = program.num_speculative_tokens
@@ -137,7 +156,7 @@ def _sequential_draft_s(program, batch, n):  # type: ignore[no-untyped-def]
     return seconds
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def _draft_s(program, batch, n):  # type: ignore[no-untyped-def]
     """Seconds of drafting this step, and of the companion's pass over the drafted tokens."""
     m = program.multiplicity
@@ -161,7 +180,7 @@ def _draft_s(program, batch, n):  # type: ignore[no-untyped-def]
     return draft_s, companion_s
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def _advance_uniform(program, batch, n):  # type: ignore[no-untyped-def]
     """Emit min(accepted, K) + 1 tokens for every sequence."""
     k = program.num_speculative_tokens
@@ -182,7 +201,7 @@ def _advance_uniform(program, batch, n):  # type: ignore[no-untyped-def]
     batch.counters[NUM_FINISHED] = finished
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def _advance_planned(program, batch, n):  # type: ignore[no-untyped-def]
     """Emit min(accepted, length) + 1 tokens for every sequence."""
     emitted, catch_up, finished = 0, 0, 0
@@ -205,7 +224,7 @@ def _advance_planned(program, batch, n):  # type: ignore[no-untyped-def]
     batch.counters[NUM_FINISHED] = finished
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def take_step(program, select, batch, n):  # type: ignore[no-untyped-def]
     """One step of the first n slots: adds its seconds to ``batch.clocks`` and moves the sequences.
 
@@ -230,7 +249,14 @@ def take_step(program, select, batch, n):  # type: ignore[no-untyped-def]
         pass_row_s(program.target_prices, n, kv, batch.verify_s)
         fixed_s = program.overhead_s + draft_s + companion_s
         tokens = select(
-            n, batch.candidates, batch.verify_s, fixed_s, program.options, batch.memory, batch.scratch, batch.length
+            n,
+            batch.candidates,
+            batch.verify_s,
+            fixed_s,
+            program.options,
+            batch.memory,
+            batch.scratch,
+            batch.length,
         )
         verify_s = batch.verify_s[tokens]
     else:
@@ -249,7 +275,7 @@ def take_step(program, select, batch, n):  # type: ignore[no-untyped-def]
         _advance_planned(program, batch, n)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled()
 def place(batch, slot, position, end, num_context_tokens):  # type: ignore[no-untyped-def]
     """Put a sequence into a slot; its drafter owes the last emitted token only."""
     batch.position[slot] = position

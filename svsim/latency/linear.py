@@ -82,7 +82,8 @@ class LinearLatency:
 
     def predict_s(self, shape: StepShape) -> NDArray[np.float64]:
         """Seconds of each pass, float64 of the broadcast shape."""
-        _, tokens, kv = shape.checked(self.passes.keys(), self.hardware)
+        shape.checked(self.passes.keys(), self.hardware)
+        _, tokens, kv = shape.broadcast()
         line = self.passes[shape.role]
         return np.asarray(line.fixed_s + line.per_new_token_s * tokens + line.per_kv_token_s * kv)
 

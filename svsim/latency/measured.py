@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from svsim.latency.model import OutOfRange
-from svsim.latency.pass_surface import FitResiduals, PassSurface, fit_pass_surface
+from svsim.latency.pass_fit import fit_pass_surface
+from svsim.latency.pass_surface import FitResiduals, PassSurface
 from svsim.latency.shape import Role, StepShape
 from svsim.latency.step_times import hardware_in, read_step_times, select
 from svsim.latency.valid_range import ValidRange, checked_choice
@@ -44,7 +45,7 @@ class MeasuredLatency:
         out_of_range: OutOfRange = "raise",
         draft_is_one_pass: bool = False,
         where: str = "step times",
-    ) -> "MeasuredLatency":
+    ) -> Self:
         """Fit the rows of one (hardware, tensor_parallel); None takes the first in file order.
 
         ``columns`` as in ``step_times.py``; ``hardware_in(columns)`` lists what there is; ``where``
@@ -72,7 +73,7 @@ class MeasuredLatency:
         *,
         out_of_range: OutOfRange = "raise",
         draft_is_one_pass: bool = False,
-    ) -> "MeasuredLatency":
+    ) -> Self:
         """``from_step_times`` on a Parquet calibration table."""
         return cls.from_step_times(
             read_step_times(path),

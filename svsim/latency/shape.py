@@ -38,22 +38,22 @@ class StepShape:
 
     def broadcast(self) -> tuple[Floats, Floats, Floats]:
         """The three quantities as float64 arrays of one common shape."""
-        sequences, tokens, kv = np.broadcast_arrays(
-            np.asarray(self.num_sequences, np.float64),
-            np.asarray(self.num_new_tokens, np.float64),
-            np.asarray(self.num_kv_tokens, np.float64),
-        )
+        sequences, tokens, kv = np.broadcast_arrays(*self._arrays())
         return sequences, tokens, kv
 
     def checked(self, roles: Collection[Role], priced_by: str) -> tuple[Floats, Floats, Floats]:
-        """``broadcast()``; LatencyError if the role is not priced or a count is impossible."""
+        """The three quantities as float64 arrays that broadcast, each still in its own shape.
+
+        So a model can price a whole table from its margins. LatencyError if the role is not priced,
+        the shapes do not match, or a count is impossible.
+        """
         if self.role not in roles:
             known = ", ".join(role for role in Role if role in roles) or "none"
             raise LatencyError(
                 f"{priced_by} has no step times for the {self.role} (it prices: {known}); "
                 f"add {self.role} rows, or use a method without it"
             )
-        counts = self.broadcast()
+        counts = self._arrays()
         names = ("num_sequences", "num_new_tokens", "num_kv_tokens")
         for name, least, values in zip(names, (1, 0, 0), counts, strict=True):
             # `not (min >= least)` also catches NaN
@@ -62,4 +62,16 @@ class StepShape:
                 raise LatencyError(
                     f"{self.role} pass with {name} = {bad:g}; expected a finite number >= {least}"
                 )
+        try:
+            np.broadcast_shapes(*(values.shape for values in counts))
+        except ValueError:
+            shapes = ", ".join(f"{name} {values.shape}" for name, values in zip(names, counts, strict=True))
+            raise LatencyError(f"{self.role} pass: {shapes} do not broadcast to one shape") from None
         return counts
+
+    def _arrays(self) -> tuple[Floats, Floats, Floats]:
+        return (
+            np.asarray(self.num_sequences, np.float64),
+            np.asarray(self.num_new_tokens, np.float64),
+            np.asarray(self.num_kv_tokens, np.float64),
+        )

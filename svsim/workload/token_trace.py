@@ -79,11 +79,16 @@ class ObservableColumns:
 
 @dataclass(frozen=True, slots=True)
 class TargetColumns:
-    """What only the target model knows. Policies never receive this object."""
+    """What only the target model knows. Policies never receive this object.
+
+    ``extra``: further columns ``target_*`` float32 [T, K] of a capture, for whoever reads the file itself;
+    they are written with the trace and not loaded again.
+    """
 
     num_accepted: NDArray[np.int16]
     accept_prob: Signal | None = None
     target_overlap: Signal | None = None
+    extra: Mapping[str, Signal] = field(default_factory=dict, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

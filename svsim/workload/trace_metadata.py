@@ -52,8 +52,8 @@ def decode_metadata(data: bytes, file: str) -> TraceMetadata:
     """The TraceMetadata of the JSON bytes; TraceError names the key that breaks the format."""
     if len(data) > MAX_METADATA_BYTES:
         raise TraceError(
-            f"{file}: metadata key {METADATA_KEY} holds {len(data)} bytes, expected at most {MAX_METADATA_BYTES}; "
-            "keep long texts outside the trace"
+            f"{file}: metadata key {METADATA_KEY} holds {len(data)} bytes, "
+            f"expected at most {MAX_METADATA_BYTES}; keep long texts outside the trace"
         )
     values = _parse(data, file)
     for name in _REQUIRED:
@@ -86,10 +86,13 @@ def _parse(data: bytes, file: str) -> dict[str, Any]:
         json.dumps(values, ensure_ascii=False).encode("utf-8")  # refuses lone surrogates
     except (ValueError, RecursionError) as error:
         raise TraceError(
-            f"{file}: metadata key {METADATA_KEY} is not JSON ({printable(error, 80)}); write the trace again with svsim"
+            f"{file}: metadata key {METADATA_KEY} is not JSON ({printable(error, 80)}); "
+            "write the trace again with svsim"
         ) from None
     if not isinstance(values, dict):
-        raise TraceError(f"{file}: metadata key {METADATA_KEY} holds no JSON object; write the trace again with svsim")
+        raise TraceError(
+            f"{file}: metadata key {METADATA_KEY} holds no JSON object; write the trace again with svsim"
+        )
     return values
 
 
@@ -120,6 +123,6 @@ def _check_types(values: dict[str, Any], file: str) -> None:
 
 def _fail(file: str, key: str, got: object, expected: str) -> NoReturn:
     raise TraceError(
-        f"{file}: metadata key {METADATA_KEY}, {printable(key, 80)}: got {printable(repr(got), 80)}, expected {expected}; "
-        "write the trace again with svsim"
+        f"{file}: metadata key {METADATA_KEY}, {printable(key, 80)}: got {printable(repr(got), 80)}, "
+        f"expected {expected}; write the trace again with svsim"
     )

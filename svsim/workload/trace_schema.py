@@ -45,6 +45,11 @@ def is_signal_name(name: str) -> bool:
     return not reserved and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", name) is not None
 
 
+def is_extra_target_name(name: str) -> bool:
+    """Whether a further column of the target's half may have this name: written, but not loaded."""
+    return name not in TARGET_COLUMNS and re.fullmatch(r"target_[A-Za-z0-9_]{1,57}", name) is not None
+
+
 def domain(name: str) -> tuple[float, float]:
     """(lowest, highest) allowed value of a signal; infinities stand for "any finite number"."""
     if name in PROBABILITIES:

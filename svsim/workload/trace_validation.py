@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from svsim.errors import TraceError, printable
@@ -16,11 +14,9 @@ from svsim.workload.trace_schema import (
     MAX_REQUEST_ID_CHARS,
     NUM_ACCEPTED,
     NUM_CONTEXT_TOKENS,
-    POSITION,
     PROBABILITY_TOLERANCE,
-    REQUEST_ID,
-    TASK,
     domain,
+    is_extra_target_name,
     is_signal_name,
 )
 
@@ -54,8 +50,10 @@ def check_signal(name: str, values: NDArray[np.float32], locator: RowLocator) ->
     fine = np.isfinite(values) & (values >= low - slack) & (values <= high + slack)
     if not fine.all():
         row, depth = divmod(int(np.argmin(fine)), values.shape[1])
-        expected = "a finite number" if low == -np.inf else f"a number in [{low:g}, {high:g}]"
-        locator.fail(f"{name} (depth {depth + 1})", row, values[row, depth], expected, "record the column again")
+        expected = "a finite number" + ("" if low == -np.inf else f" in {low:g}..{high:g}")
+        locator.fail(
+            f"{name} (depth {depth + 1})", row, values[row, depth], expected, "record the column again"
+        )
     return np.clip(values, low, high)
 
 
@@ -63,7 +61,9 @@ def check_num_accepted(values: NDArray[Any], num_speculative_tokens: int, locato
     """Every recorded accepted length lies in 0..K."""
     if values.size and not (values.min() >= 0 and values.max() <= num_speculative_tokens):
         row = int(np.argmax((values < 0) | (values > num_speculative_tokens)))
-        locator.fail(NUM_ACCEPTED, row, values[row], f"an integer in 0..{num_speculative_tokens}", "record it again")
+        locator.fail(
+            NUM_ACCEPTED, row, values[row], f"an integer in 0..{num_speculative_tokens}", "record it again"
+        )
 
 
 def check_request_id(request_id: str, file: str) -> None:
@@ -73,128 +73,6 @@ def check_request_id(request_id: str, file: str) -> None:
             f"{file}: request id {printable(request_id, 40)!r} has {len(request_id)} characters, "
             f"expected 1 to {MAX_REQUEST_ID_CHARS}; give the request a shorter id"
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Consecutive rows of a file: ids and tasks dictionary-encoded, counts int64 [n], signals [n, K]."""
-
-    request_id: Any
-    position: NDArray[np.int64]
-    num_context_tokens: NDArray[np.int64]
-    num_accepted: NDArray[np.int64]
-    task: Any | None
-    signals: dict[str, NDArray[np.float32]]
-
-    def __len__(self) -> int:
-        return len(self.position)
-
-    def locator(self, file: str) -> RowLocator:
-        """Names a row by its request id and position."""
-
-        def describe(row: int) -> str:
-            return f'request "{printable(self.request_id[row].as_py(), 60)}", position {self.position[row]}'
-
-        return RowLocator(file, describe)
-
-
-@dataclass(frozen=True, slots=True)
-class RequestStarts:
-    """The requests that begin inside a block of rows."""
-
-    rows: NDArray[np.int64]
-    ids: list[str]
-    num_prompt_tokens: NDArray[np.int32]
-    tasks: list[str] | None
-
-
-class RequestChecker:
-    """Checks block after block that rows are whole requests, each once, positions 0, 1, 2, ...
-
-    It remembers the last row and the ids met, so a request may span any number of blocks.
-    """
-
-    def __init__(self, file: str) -> None:
-        self._file = file
-        self._ids: set[str] = set()
-        self._last_id: str | None = None
-        self._last_task: str | None = None
-        self._last_position = -1
-        self._last_context = 0
-
-    def starts_in(self, rows: Rows) -> RequestStarts:
-        """The requests that begin in the next block, or TraceError at the first broken row."""
-        locator = rows.locator(self._file)
-        new_id = _changes(rows.request_id, self._last_id)
-        is_start = rows.position == 0
-        self._check_order(rows, new_id, is_start, locator)
-        self._check_context(rows, is_start, locator)
-        starts = np.flatnonzero(is_start)
-        tasks = None
-        if rows.task is not None:
-            moved = _changes(rows.task, self._last_task) & ~is_start
-            if moved.any():
-                row = int(np.argmax(moved))
-                locator.fail(TASK, row, rows.task[row].as_py(), "one task per request")
-            tasks = _texts_at(rows.task, starts)
-            self._last_task = rows.task[len(rows) - 1].as_py()
-        ids = _texts_at(rows.request_id, starts)
-        self._remember(ids, starts, locator)
-        self._last_id = rows.request_id[len(rows) - 1].as_py()
-        self._last_position = int(rows.position[-1])
-        self._last_context = int(rows.num_context_tokens[-1])
-        return RequestStarts(starts, ids, rows.num_context_tokens[starts].astype(np.int32), tasks)
-
-    def _check_order(
-        self, rows: Rows, new_id: NDArray[np.bool_], is_start: NDArray[np.bool_], locator: RowLocator
-    ) -> None:
-        previous = np.concatenate([[self._last_position], rows.position[:-1]])
-        fine = np.where(new_id, is_start, rows.position == previous + 1)
-        if fine.all():
-            return
-        row = int(np.argmin(fine))
-        if not new_id[row] and is_start[row]:
-            locator.fail(REQUEST_ID, row, "the same id for two requests", "ids that occur once", "rename one of them")
-        expected = 0 if new_id[row] else previous[row] + 1
-        locator.fail(POSITION, row, rows.position[row], f"{expected} (positions 0, 1, 2, ... within a request)")
-
-    def _check_context(self, rows: Rows, is_start: NDArray[np.bool_], locator: RowLocator) -> None:
-        context = rows.num_context_tokens
-        previous = np.concatenate([[self._last_context], context[:-1]])
-        fine = np.where(is_start, context >= 0, context == previous + 1) & (context <= MAX_CONTEXT_TOKENS)
-        if not fine.all():
-            row = int(np.argmin(fine))
-            grows = not is_start[row] and previous[row] < MAX_CONTEXT_TOKENS
-            expected = f"{previous[row] + 1} (one more per position)" if grows else f"0..{MAX_CONTEXT_TOKENS}"
-            locator.fail(NUM_CONTEXT_TOKENS, row, context[row], expected)
-
-    def _remember(self, ids: list[str], starts: NDArray[np.int64], locator: RowLocator) -> None:
-        for request_id in ids:
-            check_request_id(request_id, self._file)
-        new = set(ids)
-        if len(new) == len(ids) and self._ids.isdisjoint(new):
-            self._ids |= new
-            return
-        met = set(self._ids)
-        row = next(row for row, name in zip(starts, ids, strict=True) if name in met or met.add(name))
-        locator.fail(
-            REQUEST_ID, int(row), "an id that occurred before", "the rows of a request next to each other",
-            "sort the rows by request, or rename one of the requests",
-        )  # fmt: skip
-
-
-def _changes(texts: Any, before: str | None) -> NDArray[np.bool_]:
-    """Where a dictionary-encoded text differs from the row above; ``before`` is above the first."""
-    codes = texts.indices.to_numpy(zero_copy_only=False)
-    changed = np.empty(len(codes), np.bool_)
-    changed[0] = texts[0].as_py() != before
-    np.not_equal(codes[1:], codes[:-1], out=changed[1:])
-    return changed
-
-
-def _texts_at(texts: Any, rows: NDArray[np.int64]) -> list[str]:
-    found: list[str] = pc.take(texts.dictionary, pc.take(texts.indices, pa.array(rows))).to_pylist()
-    return found
 
 
 def check_trace(trace: TokenTrace, file: str) -> None:
@@ -207,19 +85,35 @@ def check_trace(trace: TokenTrace, file: str) -> None:
         raise TraceError(f'{file}: request "{printable(empty, 60)}" has no output positions; leave it out')
     for request_id in trace.request_ids:
         check_request_id(request_id, file)
+    try:
+        "".join((*trace.request_ids, *(trace.tasks or ()))).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise TraceError(
+            f"{file}: a request id or task is no Unicode text ({error.reason}); rename it"
+        ) from None
     columns = signal_columns(trace)
-    for name in trace.observable.signals:
-        if not is_signal_name(name):
-            raise TraceError(f"{file}: {printable(name, 60)!r} cannot name a signal; use letters, digits and _")
+    wrong = [name for name in trace.observable.signals if not is_signal_name(name)]
+    wrong += [name for name in trace.target.extra if not is_extra_target_name(name)]
+    if wrong:
+        raise TraceError(
+            f"{file}: {printable(wrong[0], 60)!r} cannot name a column; use letters, digits and _, "
+            "and target_ in front of what only the target knows"
+        )
     for name, values in columns.items():
         if values.shape != (trace.num_positions, k):
             raise TraceError(
-                f"{file}: column {name} has shape {values.shape}, expected {(trace.num_positions, k)}; record it again"
+                f"{file}: column {name} has shape {values.shape}, "
+                f"expected {(trace.num_positions, k)}; record it again"
             )
     if trace.target.num_accepted.shape != (trace.num_positions,):
-        raise TraceError(f"{file}: column {NUM_ACCEPTED} does not hold one value per position; record it again")
-    if trace.num_prompt_tokens.min() < 0 or (trace.num_prompt_tokens + np.diff(bounds)).max() > MAX_CONTEXT_TOKENS:
-        raise TraceError(f"{file}: column {NUM_CONTEXT_TOKENS}: a request leaves 0..{MAX_CONTEXT_TOKENS}; leave it out")
+        raise TraceError(
+            f"{file}: column {NUM_ACCEPTED} does not hold one value per position; record it again"
+        )
+    prompts = trace.num_prompt_tokens
+    if prompts.min() < 0 or (prompts + np.diff(bounds)).max() > MAX_CONTEXT_TOKENS:
+        raise TraceError(
+            f"{file}: column {NUM_CONTEXT_TOKENS}: a request leaves 0..{MAX_CONTEXT_TOKENS}; leave it out"
+        )
 
     def describe(row: int) -> str:
         request = int(np.searchsorted(bounds, row, side="right")) - 1
@@ -237,4 +131,5 @@ def signal_columns(trace: TokenTrace) -> dict[str, NDArray[np.float32]]:
     return {
         **{name: trace.observable.signals[name] for name in sorted(trace.observable.signals)},
         **{name: values for name, values in target.items() if values is not None},
+        **{name: trace.target.extra[name] for name in sorted(trace.target.extra)},
     }

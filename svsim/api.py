@@ -1,0 +1,207 @@
+"""The Python face of svsim: the words of the command line as functions."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+from svsim.deployments import latency_models
+from svsim.errors import InputError
+from svsim.latency.model import LatencyModel, OutOfRange
+from svsim.metrics.rows import ResultTable, result_rows
+from svsim.version import __version__
+from svsim.workload.token_trace import TokenTrace
+from svsim.workload.trace_file import load_trace
+
+if TYPE_CHECKING:
+    from svsim.decoding.acceptance_rules import AcceptanceRule
+    from svsim.decoding.method import DecodingMethod
+    from svsim.engines.settings import PreparedRun
+    from svsim.records import RunRecord
+
+DEFAULT_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 48, 64)
+MAX_BATCH_SIZE = 4096
+MAX_REDRAWS = 10_000
+Progress = Callable[[int, int], None]
+
+
+class RunOptions(TypedDict, total=False):
+    """Options of ``replay`` and ``analytic``, the words of the command line; all may be left out.
+
+    methods: texts (``"sv:k=7"``) or DecodingMethod objects (default td, sd:k=5, sv:k=7);
+    batch_sizes: default 1 to 64; hardware: names such as ``"h100_sxm:tp=4"``; latency: ``"trace"``,
+    ``"database"``, ``"roofline"``, a file, or a LatencyModel; coins: ``"recorded"`` or ``"redraw:N"``.
+    """
+
+    methods: Sequence["str | DecodingMethod"]
+    batch_sizes: Sequence[int]
+    hardware: Sequence[str]
+    latency: str | LatencyModel
+    refill: str | None
+    batch_of: str | None
+    prefill: str | None
+    profile_split: float | None
+    coins: str
+    convention: str
+    out_of_range: OutOfRange
+    seed: int
+    jobs: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Options understood: what the engines need, and what the result says of it."""
+
+    prepared: "PreparedRun"
+    asked: frozenset[str]
+    trace: Mapping[str, Any]
+    config: Mapping[str, Any]
+    notes: tuple[str, ...]
+
+    def table(self, engine: str, records: Sequence["RunRecord"]) -> ResultTable:
+        seed = self.prepared.settings.seed
+        marked = [replace(r, asked=r.label in self.asked) for r in records]
+        config = {"engine": engine, **self.config}
+        return ResultTable(result_rows(marked, seed), __version__, self.trace, config, self.notes)
+
+
+def replay(
+    trace: TokenTrace | str | Path, *, progress: Progress | None = None, **options: Unpack[RunOptions]
+) -> ResultTable:
+    """Replay a trace under decoding methods, batch sizes and hardware: the compiled closed loop.
+
+    ``progress(done, total)`` is called after every run. Raises the errors of ``svsim.errors``.
+
+    >>> svsim.replay("traces/llama70b.parquet", batch_sizes=[8, 64]).to_frame()  # doctest: +SKIP
+    """
+    from svsim.engines.replay import ClosedLoopReplay
+
+    run = _understand(trace, options)
+    return run.table("replay", ClosedLoopReplay(run.prepared).run(progress))
+
+
+def _understand(trace: TokenTrace | str | Path, options: RunOptions) -> _Run:
+    from svsim.decoding.presets import parse_method, target_only
+    from svsim.engines.binding import Deployment
+    from svsim.engines.settings import RunSettings, prepare
+
+    loaded = load_trace(trace) if isinstance(trace, str | Path) else trace
+    notes: list[str] = []
+    texts = options.get("methods") or _default_methods(loaded, notes)
+    methods = _distinct(
+        parse_method(m, loaded.num_speculative_tokens) if isinstance(m, str) else m for m in texts
+    )
+    asked = frozenset(m.label for m in methods)
+    if "td" not in asked:
+        methods = [target_only(), *methods]  # the baseline of every speedup
+
+    convention = _word("convention", options.get("convention") or "native", ("native", "specdecode-bench"))
+    bench = convention == "specdecode-bench"
+    seed, coins = _integer("seed", options.get("seed", 0), 0, 2**63 - 1), options.get("coins", "recorded")
+    sizes = options.get("batch_sizes") or ()
+    settings = RunSettings(
+        methods=tuple(methods),
+        batch_sizes=tuple(dict.fromkeys(_integer("batch", b, 1, MAX_BATCH_SIZE) for b in sizes))
+        or DEFAULT_BATCH_SIZES,
+        trim_batch_sizes=not sizes,
+        refill=_by_convention("refill", options.get("refill"), ("continuous", "static"), bench),  # type: ignore[arg-type]
+        batch_of=_by_convention("batch-of", options.get("batch_of"), ("requests", "copies"), bench),  # type: ignore[arg-type]
+        prefill=_by_convention("prefill", options.get("prefill"), ("exclude", "include"), bench),  # type: ignore[arg-type]
+        profile_split=_share(options.get("profile_split"), bench),
+        coins=_coins(coins, seed),
+        convention=convention,  # type: ignore[arg-type]
+        seed=seed,
+        jobs=_integer("jobs", options.get("jobs") or os.cpu_count() or 1, 1, 1024),
+    )
+    latency = options.get("latency") or "trace"
+    models: Sequence[LatencyModel] = (
+        latency_models(loaded, latency, options.get("hardware") or (), options.get("out_of_range") or "raise")
+        if isinstance(latency, str)
+        else [latency]
+    )
+    prepared = prepare(loaded, settings, [Deployment(m, draft_of_one_sequence=bench) for m in models])
+    config = {
+        "methods": sorted(asked),
+        "batch_sizes": list(prepared.settings.batch_sizes),
+        "hardware": [m.hardware for m in models],
+        "latency": latency if isinstance(latency, str) else latency.source,
+        "refill": settings.refill,
+        "batch_of": settings.batch_of,
+        "prefill": settings.prefill,
+        "profile_split": settings.profile_split,
+        "coins": coins,
+        "convention": convention,
+        "seed": seed,
+    }
+    return _Run(prepared, asked, provenance(loaded, trace), config, (*notes, *prepared.notes))
+
+
+def provenance(trace: TokenTrace, origin: TokenTrace | str | Path) -> dict[str, Any]:
+    """Where the trace comes from, as plain JSON values: file, sizes, metadata."""
+    return {
+        "file": Path(origin).name if isinstance(origin, str | Path) else None,
+        "num_requests": trace.num_requests,
+        "num_positions": trace.num_positions,
+        **asdict(trace.metadata),
+    }
+
+
+def _distinct(methods: Iterable["DecodingMethod"]) -> list["DecodingMethod"]:
+    return list({m.label: m for m in methods}.values())
+
+
+def _default_methods(trace: TokenTrace, notes: list[str]) -> list[str]:
+    """td, sd:k=5 and sv:k=7, as far as the trace carries them."""
+    limit = trace.num_speculative_tokens
+    methods = ["td", f"sd:k={min(5, limit)}"]
+    missing = [s for s in ("similarity", "companion_accept") if s not in trace.observable.signals]
+    if missing:
+        notes.append(
+            f"sv is left out: the trace has no {' or '.join(missing)} (record it with a companion model)"
+        )
+    else:
+        methods.append(f"sv:k={min(7, limit)}")
+    return methods
+
+
+_BENCH = {"refill": "static", "batch-of": "copies", "prefill": "include"}
+
+
+def _by_convention(name: str, given: str | None, words: tuple[str, ...], bench: bool) -> str:
+    """The given word, else the convention's, else the first; a contradiction is an error."""
+    if not bench:
+        return _word(name, given or words[0], words)
+    if given not in (None, _BENCH[name]):
+        raise InputError(f"--convention specdecode-bench fixes --{name} {_BENCH[name]}; leave --{name} out")
+    return _BENCH[name]
+
+
+def _share(given: float | None, bench: bool) -> float:
+    share = (0.0 if bench else 0.5) if given is None else given
+    if not 0.0 <= share < 1.0:
+        raise InputError(f"--profile-split {share:g} is out of range; expected 0 <= split < 1")
+    return share
+
+
+def _coins(text: str, seed: int) -> "AcceptanceRule":
+    from svsim.decoding.acceptance_rules import RecordedCoins, RedrawnCoins
+
+    word, _, count = text.partition(":")
+    if text == "recorded":
+        return RecordedCoins()
+    if word == "redraw" and count.isdecimal():
+        return RedrawnCoins(_integer("coins redraw", int(count), 1, MAX_REDRAWS), seed)
+    raise InputError(f"--coins {text} is unknown; use recorded, or redraw:N as redraw:20")
+
+
+def _word(name: str, given: str, words: tuple[str, ...]) -> str:
+    if given not in words:
+        raise InputError(f"--{name} {given} is unknown; choose one of {', '.join(words)}")
+    return given
+
+
+def _integer(name: str, given: int, least: int, most: int) -> int:
+    if isinstance(given, bool) or not isinstance(given, int) or not least <= given <= most:
+        raise InputError(f"--{name} {given} is out of range; expected a whole number from {least} to {most}")
+    return given

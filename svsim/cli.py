@@ -1,0 +1,306 @@
+"""The command line. Commands understand their options, call ``svsim.api`` and show what came back.
+
+Heavy imports happen inside commands, so that ``svsim --help`` is instant.
+"""
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from svsim.errors import InputError, SvsimError, printable
+
+if TYPE_CHECKING:
+    from svsim.api import Progress
+    from svsim.metrics.rows import ResultTable
+
+F = TypeVar("F", bound=Callable[..., Any])
+EXIT_INTERRUPTED = 130
+
+
+def main() -> NoReturn:
+    """Entry point: one line on stderr and the right exit code instead of tracebacks."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        sys.exit(cli.main(prog_name="svsim", standalone_mode=False) or 0)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        _complain("interrupted")
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.ClickException as error:
+        _complain(error.format_message())
+        sys.exit(2)
+    except SvsimError as error:
+        if debug:
+            traceback.print_exc()
+        _complain(str(error))
+        sys.exit(error.exit_code)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        _complain(
+            f"this is a bug in svsim ({type(error).__name__}: {error}); run again with --debug and report it"
+        )
+        sys.exit(1)
+
+
+def _complain(message: str) -> None:
+    print(f"svsim: {printable(' '.join(message.split()), 2000)}", file=sys.stderr)
+
+
+class _Examples(click.Command):
+    """A command whose help ends with its examples, one per line."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if self.epilog:
+            with formatter.section("Examples"):
+                for line in self.epilog.strip().splitlines():
+                    formatter.write(f"{' ' * formatter.current_indent}{line.strip()}\n")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="svsim")
+def cli() -> None:
+    """Simulator and analytic cost model for LLM serving with speculative decoding.
+
+    \b
+    First answer:   svsim replay traces/llama70b.parquet
+    Every command:  svsim COMMAND --help
+    """
+
+
+def _option(*names: str, **attributes: Any) -> Callable[[F], F]:
+    return click.option(*names, **attributes)
+
+
+def _common(function: F) -> F:
+    """--json and --debug, on every command."""
+    function = _option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")(
+        function
+    )
+    return _option(
+        "--json", "json_out", metavar="FILE|-", help="Write JSON to FILE, or to stdout alone with -."
+    )(function)
+
+
+def _run_options(function: F) -> F:
+    """The options that replay and analytic share."""
+    options = [
+        _option("--method", "methods", multiple=True, metavar="NAME[:key=value,...]",
+                help="td, sd:k=5, sv:k=7 ...; repeatable. See svsim methods.  [default: td, sd:k=5, sv:k=7]"),
+        _option("--batch", "batch", metavar="1,2,4", help="Batch sizes.  [default: 1,2,4,8,16,32,48,64]"),
+        _option("--hardware", multiple=True, metavar="NAME[:tp=4]",
+                help="Hardware to price; repeatable.  [default: the first of the step times]"),
+        _option("--latency", default="trace", show_default=True, metavar="trace|database|roofline|FILE",
+                help="Where step times come from; FILE is a linear .json or a step-time .parquet."),
+        _option("--refill", metavar="continuous|static", help="New requests at once, or batches that drain."
+                "  [default: continuous]"),
+        _option("--batch-of", metavar="requests|copies", help="Distinct requests, or copies of one."
+                "  [default: requests]"),
+        _option("--prefill", metavar="include|exclude", help="Count prefill passes.  [default: exclude]"),
+        _option("--profile-split", type=float, metavar="SHARE",
+                help="Share of requests that beliefs learn from and nobody replays.  [default: 0.5]"),
+        _option("--coins", default="recorded", show_default=True, metavar="recorded|redraw:N",
+                help="Acceptance as recorded, or N fresh draws from its probabilities."),
+        _option("--convention", default="native", show_default=True, metavar="native|specdecode-bench",
+                help="Accounting of svsim, or of SpecDecode-Bench's simulator."),
+        _option("--out-of-range", default="raise", show_default=True, metavar="raise|clip|extrapolate",
+                help="Passes outside the calibrated step times."),
+        _option("--seed", type=int, default=0, show_default=True, help="Seed of split, order and intervals."),
+        _option("--jobs", type=int, metavar="N", help="Worker threads; results do not depend on it."
+                "  [default: all cores]"),
+        _option("--csv", "csv_out", metavar="FILE|-", help="Write the rows as CSV."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        function = option(function)
+    return _common(function)
+
+
+def _command(examples: str, **attributes: Any) -> Callable[[Callable[..., Any]], click.Command]:
+    return cli.command(cls=_Examples, epilog=examples, **attributes)
+
+
+@_command(
+    """
+    svsim replay traces/llama70b.parquet
+    svsim replay traces/llama70b.parquet --batch 8,64 --hardware h100_sxm:tp=4 --hardware h200_sxm:tp=4
+    svsim replay T.parquet --method sd:k=3 --method sv:k=7,objective=accepted,stop=first-drop --json rows.json
+    svsim replay gsm8k.parquet --latency linear.json --method sd:k=3 --batch 1,32
+    """
+)
+@click.argument("trace")
+@_run_options
+def replay(trace: str, json_out: str | None, csv_out: str | None, **options: Any) -> None:
+    """Which method is fastest at which batch size? Replays TRACE in a closed loop.
+
+    Target-only decoding (td), fixed-length speculation (sd) and Speculative Verification (sv) run on
+    the same requests and the same coins; speedups carry paired 95 % intervals.
+    """
+    from svsim import api
+
+    _check_outputs(json_out, csv_out)
+    with _progress("replaying", json_out, csv_out) as progress:
+        table = api.replay(trace, progress=progress, **_understood(options))
+    _show(table, json_out, csv_out)
+
+
+def _understood(options: dict[str, Any]) -> dict[str, Any]:
+    """Options as the API takes them."""
+    batch = options.pop("batch")
+    return {**options, "batch_sizes": _integers("--batch", batch) if batch is not None else ()}
+
+
+def _integers(name: str, text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"{name} {text}: expected whole numbers separated by commas, as 1,8,64") from None
+
+
+class _progress:
+    """A progress bar on stderr, where a person watches; says when a first run compiles."""
+
+    def __init__(self, what: str, *outputs: str | None) -> None:
+        self.what = what
+
+    def __enter__(self) -> "Progress | None":
+        self.bar: Any = None
+        if not sys.stderr.isatty():
+            return None
+        from rich.console import Console
+        from rich.progress import Progress as Bar
+
+        from svsim.compiled import is_compiled
+
+        if not is_compiled():
+            print("compiling the replay loop (first run only, about 20 s) ...", file=sys.stderr)
+        self.bar = Bar(console=Console(stderr=True), transient=True)
+        self.bar.start()
+        task = self.bar.add_task(self.what, total=None)
+        return lambda done, total: self.bar.update(task, completed=done, total=total)
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+
+def _check_outputs(*outputs: str | None) -> None:
+    """Fail before the work, not after it."""
+    if sum(out == "-" for out in outputs) > 1:
+        raise InputError("only one output can go to stdout; write the other to a file")
+    for out in outputs:
+        if out and out != "-":
+            folder = Path(out).resolve().parent
+            if Path(out).is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+                raise InputError(
+                    f"{out} cannot be written: give a file in a folder that exists and is writable"
+                )
+
+
+def _show(table: "ResultTable", json_out: str | None, csv_out: str | None) -> None:
+    if json_out:
+        write_json(table.to_dict(), json_out)
+    if csv_out:
+        write_text(table.to_csv(), csv_out)
+    if "-" not in (json_out, csv_out):
+        from rich.console import Console
+
+        from svsim.report.terminal import print_table
+
+        width = None if sys.stdout.isatty() else 160
+        print_table(table, Console(width=width))
+
+
+def write_json(document: Any, out: str) -> None:
+    """Write a JSON document to a file or to stdout."""
+    write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", out)
+
+
+def write_text(text: str, out: str) -> None:
+    """Write to stdout, or to a file by way of a temporary one."""
+    if out == "-":
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        return
+    path = Path(out)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(f"{out} cannot be written ({error.strerror}); choose another place") from None
+
+
+@_command(
+    """
+    svsim methods
+    svsim methods --json -
+    """
+)
+@_common
+def methods(json_out: str | None) -> None:
+    """List decoding methods, their options, losslessness and source."""
+    from svsim.decoding.presets import PRESETS, parse_method
+
+    entries = []
+    for name, preset in PRESETS.items():
+        built = parse_method(name)
+        entries.append(
+            {
+                "method": name,
+                "options": {key: option.default for key, option in preset.options.items()},
+                "summary": preset.summary,
+                "lossless": built.lossless.value,
+                "why": built.why_lossless,
+                "needs": list(built.belief.signals) if built.belief else [],
+                "source": preset.source,
+            }
+        )
+    if json_out:
+        write_json({"methods": entries}, json_out)
+    if json_out != "-":
+        for entry in entries:
+            options = ", ".join(f"{k}={v}" for k, v in entry["options"].items())  # type: ignore[attr-defined]
+            click.echo(f"{entry['method']:10} {entry['summary']}  [{entry['source']}]")
+            click.echo(f"{'':10} options: {options or 'none'}; {entry['lossless']}: {entry['why']}")
+
+
+@_command(
+    """
+    svsim import specdecode-bench gsm8k.jsonl --drafter eagle --out gsm8k.parquet
+    """,
+    name="import",
+)
+@click.argument("format_name", metavar="FORMAT")
+@click.argument("file")
+@_option(
+    "--drafter", default="eagle", show_default=True, metavar="eagle|ngram", help="Whose acceptance to import."
+)
+@_option("--out", required=True, metavar="FILE", help="The trace to write (.parquet).")
+@_common
+def import_(format_name: str, file: str, drafter: str, out: str, json_out: str | None) -> None:
+    """Turn another tool's recording into a trace. FORMAT: specdecode-bench."""
+    from svsim.api import provenance
+    from svsim.workload.trace_file import save_trace
+    from svsim.workload.trace_importers import IMPORTERS
+
+    if format_name not in IMPORTERS:
+        raise InputError(f"unknown format {format_name}; known: {', '.join(IMPORTERS)}")
+    _check_outputs(out, json_out)
+    trace = IMPORTERS[format_name](file, drafter)
+    save_trace(trace, out)
+    if json_out:
+        write_json({"trace": provenance(trace, out)}, json_out)
+    if json_out != "-":
+        click.echo(f"{out}: {trace.num_requests:,} requests, {trace.num_positions:,} positions, "
+                   f"K = {trace.num_speculative_tokens}")  # fmt: skip

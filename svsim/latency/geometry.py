@@ -1,0 +1,176 @@
+"""Shapes of transformer models: what a pass has to read and multiply."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from svsim.errors import LatencyError
+from svsim.latency.names import closest_names
+
+BYTES_PER_VALUE = 2  # bfloat16 or float16, weights and KV cache
+MAX_CONFIG_BYTES = 1 << 20
+# config.json keys of layers this module does not describe
+UNSUPPORTED_KEYS = {
+    "kv_lora_rank": "multi-head latent attention",
+    "n_shared_experts": "shared experts",
+    "shared_expert_intermediate_size": "shared experts",
+    "linear_num_key_heads": "linear attention",
+    "mamba_d_state": "state-space layers",
+    "ssm_cfg": "state-space layers",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelGeometry:
+    """A decoder-only transformer with (grouped-query) attention and gated MLPs, 16-bit weights and KV.
+
+    intermediate_size: of the MLP, or of one expert; num_experts 0 means a dense model.
+    """
+
+    name: str
+    num_layers: int
+    hidden_size: int
+    num_heads: int
+    num_kv_heads: int
+    head_size: int
+    intermediate_size: int
+    vocabulary_size: int
+    has_tied_embeddings: bool = False
+    num_experts: int = 0
+    num_experts_per_token: int = 0
+
+    @classmethod
+    def from_config_file(cls, path: str | Path) -> "ModelGeometry":
+        """Read a Hugging Face ``config.json`` (data only); the name is ``_name_or_path`` or the folder."""
+        path = Path(path)
+        path = path / "config.json" if path.is_dir() else path
+        try:
+            if path.stat().st_size > MAX_CONFIG_BYTES:
+                raise LatencyError(f"{path}: larger than {MAX_CONFIG_BYTES} bytes; expected a config.json")
+            config = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise LatencyError(f"{path}: cannot be read ({error.strerror}); expected a config.json") from None
+        except (ValueError, RecursionError) as error:
+            raise LatencyError(f"{path}: not valid JSON ({str(error).splitlines()[0]})") from None
+        return cls.from_config(config, path.resolve().parent.name, where=str(path))
+
+    @classmethod
+    def from_config(cls, config: object, name: str, where: str | None = None) -> "ModelGeometry":
+        """From the parsed ``config.json`` of any Llama-like model (Llama, Qwen, Mistral, Mixtral ...).
+
+        Sliding windows are taken as full attention: an upper bound.
+        """
+        where = name if where is None else where
+        if not isinstance(config, Mapping):
+            raise LatencyError(f"{where}: a model configuration must be a JSON object")
+        nested = config.get("text_config")
+        text = nested if isinstance(nested, Mapping) else config
+        for key, what in UNSUPPORTED_KEYS.items():
+            if text.get(key):
+                raise LatencyError(
+                    f"{where}: {key} means {what}, which is not modelled; measure its step times"
+                )
+        num_heads = _count(text, where, "num_attention_heads")
+        hidden_size = _count(text, where, "hidden_size")
+        num_experts = _count(text, where, "num_experts", "num_local_experts", default=0)
+        is_mixture = num_experts > 0
+        mlp_keys = ("moe_intermediate_size", "intermediate_size") if is_mixture else ("intermediate_size",)
+        return cls(
+            name=str(config.get("_name_or_path") or name),
+            num_layers=_count(text, where, "num_hidden_layers"),
+            hidden_size=hidden_size,
+            num_heads=num_heads,
+            num_kv_heads=_count(text, where, "num_key_value_heads", default=num_heads),
+            head_size=_count(text, where, "head_dim", default=hidden_size // num_heads),
+            intermediate_size=_count(text, where, *mlp_keys),
+            vocabulary_size=_count(text, where, "vocab_size"),
+            has_tied_embeddings=bool(
+                text.get("tie_word_embeddings", config.get("tie_word_embeddings", False))
+            ),
+            num_experts=num_experts,
+            num_experts_per_token=_count(text, where, "num_experts_per_tok") if is_mixture else 0,
+        )
+
+    @property
+    def attention_weights_per_layer(self) -> int:
+        """Weights of the query, key, value and output projections."""
+        return self.hidden_size * self.head_size * 2 * (self.num_heads + self.num_kv_heads)
+
+    @property
+    def mlp_weights_per_layer(self) -> int:
+        """Weights of gate, up and down projections; over all experts, with the router, in a mixture."""
+        one = 3 * self.hidden_size * self.intermediate_size
+        return one * self.num_experts + self.hidden_size * self.num_experts if self.num_experts else one
+
+    @property
+    def num_parameters(self) -> int:
+        """Weights without norms and biases (below 0.1 % of a model)."""
+        per_layer = self.attention_weights_per_layer + self.mlp_weights_per_layer
+        embeddings = self.vocabulary_size * self.hidden_size * (1 if self.has_tied_embeddings else 2)
+        return self.num_layers * per_layer + embeddings
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all weights, 16-bit."""
+        return self.num_parameters * BYTES_PER_VALUE
+
+    @property
+    def kv_bytes_per_token(self) -> int:
+        """KV-cache bytes of one token over all layers, 16-bit, on all GPUs together."""
+        return 2 * self.num_layers * self.num_kv_heads * self.head_size * BYTES_PER_VALUE
+
+    def expected_active_experts(self, num_tokens: ArrayLike) -> NDArray[np.float64]:
+        """Distinct experts that ``num_tokens`` tokens choose in a layer, if all are equally likely."""
+        miss = 1.0 - self.num_experts_per_token / self.num_experts
+        return np.asarray(self.num_experts * (1.0 - miss ** np.asarray(num_tokens, np.float64)))
+
+
+@cache
+def model_presets() -> Mapping[str, ModelGeometry]:
+    """Known models by short name; ``model_geometry`` also finds them by repository name."""
+    data = json.loads(resources.files("svsim.latency").joinpath("models.json").read_text("utf-8"))
+    presets = {}
+    for short_name, entry in data["models"].items():
+        fields = {key: value for key, value in entry.items() if key != "repository"}
+        presets[short_name] = ModelGeometry(name=entry["repository"], **fields)
+    return presets
+
+
+def model_geometry(name: str) -> ModelGeometry:
+    """A preset by short or repository name (an ``-Instruct`` ending is ignored), else LatencyError."""
+    presets = model_presets()
+    wanted = _plain(name)
+    for short_name, preset in presets.items():
+        if wanted in {_plain(short_name), _plain(preset.name), _plain(preset.name).split("/")[-1]}:
+            return preset
+    raise LatencyError(
+        f"no preset for model {name}; {closest_names(wanted, presets)} Or give its config.json"
+    )
+
+
+def _plain(name: str) -> str:
+    plain = name.strip().lower().replace("meta-llama-", "llama-")
+    for ending in ("-instruct", "-chat", "-chat-hf", "-hf"):
+        plain = plain.removesuffix(ending)
+    return plain
+
+
+def _count(config: Mapping[str, Any], where: str, *keys: str, default: int | None = None) -> int:
+    """The first of ``keys`` present, a whole number >= 1."""
+    for key in keys:
+        value = config.get(key)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10**9:
+            raise LatencyError(f"{where}: {key} = {str(value)[:40]}; expected a whole number >= 1")
+        return value
+    if default is None:
+        raise LatencyError(f"{where}: key {keys[0]} is missing; expected a Hugging Face config.json")
+    return default

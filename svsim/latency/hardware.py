@@ -1,0 +1,92 @@
+"""GPUs by their data sheets, and hardware specifications such as ``h100_sxm:tp=4``."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from svsim.errors import LatencyError
+from svsim.latency.names import closest_names
+
+MAX_TENSOR_PARALLEL = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class GpuDataSheet:
+    """Dense peaks of one GPU; ``sources`` says per number which document it comes from.
+
+    interconnect_bytes_per_s: one direction, from one GPU to its peers in the server.
+    fp8_flop_per_s: None if the GPU has no FP8 matrix units.
+    """
+
+    name: str
+    bf16_flop_per_s: float
+    fp8_flop_per_s: float | None
+    memory_bytes: float
+    memory_bytes_per_s: float
+    interconnect_bytes_per_s: float
+    power_w: float
+    sources: Mapping[str, str]
+
+
+@cache
+def data_sheets() -> Mapping[str, GpuDataSheet]:
+    """All known GPUs by canonical name (as aiconfigurator names them), in file order."""
+    data = json.loads(resources.files("svsim.latency").joinpath("hardware.json").read_text("utf-8"))
+    cited = {key: f"{s['title']}, {s['date']}, {s['url']}" for key, s in data["sources"].items()}
+    sheets = {}
+    for name, numbers in data["gpus"].items():
+        known = {key: pair for key, pair in numbers.items() if pair is not None}
+        values: dict[str, Any] = {key: pair[0] if pair is not None else None for key, pair in numbers.items()}
+        sheets[name] = GpuDataSheet(
+            name=name, sources={key: cited[source] for key, (_, source) in known.items()}, **values
+        )
+    return sheets
+
+
+def data_sheet(name: str) -> GpuDataSheet:
+    """The GPU of that canonical name; LatencyError with the closest names if there is none."""
+    sheets = data_sheets()
+    if name not in sheets:
+        raise LatencyError(f"no data sheet of hardware {name}; {closest_names(name, sheets)}")
+    return sheets[name]
+
+
+@dataclass(frozen=True, slots=True)
+class HardwareSpec:
+    """A GPU name and the number of GPUs that share the target; None: not said.
+
+    The name need not have a data sheet: a step-time table may hold any hardware.
+    """
+
+    name: str
+    tensor_parallel: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "HardwareSpec":
+        """``h100_sxm`` or ``h100_sxm:tp=4``."""
+        name, separator, options = text.strip().partition(":")
+        if not name or (separator and not options):
+            raise LatencyError(f'hardware "{text}": expected NAME or NAME:tp=N, as h100_sxm:tp=4')
+        degree = None
+        for option in options.split(",") if options else []:
+            key, _, value = option.partition("=")
+            if key.strip() != "tp" or degree is not None:
+                raise LatencyError(f'hardware "{text}": option "{option}"; the only option is tp=N, once')
+            degree = _degree(value.strip(), text)
+        return cls(name, degree)
+
+    def __str__(self) -> str:
+        return self.name if self.tensor_parallel is None else f"{self.name}:tp={self.tensor_parallel}"
+
+
+def _degree(value: str, text: str) -> int:
+    if not (
+        value.isascii() and value.isdigit() and len(value) <= 4 and 1 <= int(value) <= MAX_TENSOR_PARALLEL
+    ):
+        raise LatencyError(
+            f'hardware "{text}": tp = "{value}"; expected a number of GPUs from 1 to {MAX_TENSOR_PARALLEL}'
+        )
+    return int(value)

@@ -1,0 +1,106 @@
+"""What the rows say, in plain words: nothing here knows more than the rows."""
+
+from collections.abc import Sequence
+
+from svsim.metrics.rows import ResultRow, ResultTable
+
+BOUNDS = ("oracle", "oracle-belief")
+
+
+def recommend(table: ResultTable) -> list[str]:
+    """Sentences: the best method by batch size, where speculation stops paying, what to distrust."""
+    sentences = []
+    for hardware in dict.fromkeys(r.hardware for r in table.rows):
+        rows = [r for r in table.rows if r.hardware == hardware and r.method not in BOUNDS]
+        sizes = sorted({r.batch_size for r in rows})
+        cells = [[r for r in rows if r.batch_size == size and r.goodput_tok_s is not None] for size in sizes]
+        cells = [cell for cell in cells if len(cell) > 1]
+        if cells:
+            sentences += _bands(hardware, cells)
+            sentences += _limit_of_speculation(cells)
+    return sentences + _caveats(table)
+
+
+def _goodput(row: ResultRow) -> float:
+    return row.goodput_tok_s or 0.0
+
+
+def _is_clear(best: ResultRow, others: Sequence[ResultRow]) -> bool:
+    """Whether the intervals allow to call it: against target-only, and against the best fixed length."""
+    if best.method == "td":
+        return all(o.speedup_vs_td_ci_high is not None and o.speedup_vs_td_ci_high < 1 for o in others)
+    lows = [best.speedup_vs_td_ci_low]
+    if best.method != "sd":
+        lows += [best.speedup_vs_sd_ci_low] if best.sd_baseline else []
+        return all(low is not None and low > 1 for low in lows)
+    rivals = [o for o in others if o.method not in ("td", "sd")]
+    highs = [o.speedup_vs_sd_ci_high for o in rivals]
+    return all(low is not None and low > 1 for low in lows) and all(h is not None and h < 1 for h in highs)
+
+
+def _bands(hardware: str, cells: Sequence[Sequence[ResultRow]]) -> list[str]:
+    """One sentence per run of neighbouring batch sizes with the same best method."""
+    bands: list[list[tuple[ResultRow, bool]]] = []
+    for cell in cells:
+        best = max(cell, key=_goodput)
+        entry = (best, _is_clear(best, [r for r in cell if r is not best]))
+        if bands and bands[-1][-1][0].label == best.label:
+            bands[-1].append(entry)
+        else:
+            bands.append([entry])
+    sentences = []
+    for band in bands:
+        rows = [row for row, _ in band]
+        first, last = rows[0].batch_size, rows[-1].batch_size
+        where = f"batch {first}" if first == last else f"batch {first} to {last}"
+        name = "target-only decoding" if rows[0].method == "td" else rows[0].label
+        text = f"{hardware}, {where}: {name} is fastest"
+        if rows[0].method != "td":
+            text += f" ({_span([r.speedup_vs_td for r in rows])} target-only"
+            if rows[0].method != "sd" and rows[0].sd_baseline:
+                text += f", {_span([r.speedup_vs_sd for r in rows])} the best fixed length"
+            text += ")"
+        unclear = [str(row.batch_size) for row, clear in band if not clear]
+        if unclear:
+            text += f"; the intervals do not settle it at batch {', '.join(unclear)}"
+        sentences.append(text + ".")
+    return sentences
+
+
+def _span(values: Sequence[float | None]) -> str:
+    known = [v for v in values if v is not None]
+    low, high = min(known), max(known)
+    return f"{low:.2f}x" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f}x to {high:.2f}x"
+
+
+def _limit_of_speculation(cells: Sequence[Sequence[ResultRow]]) -> list[str]:
+    """The batch size from which on target-only decoding wins, if it does at the largest."""
+    losing = [c[0].batch_size for c in cells if max(c, key=_goodput).method == "td"]
+    largest = cells[-1][0].batch_size
+    if largest not in losing:
+        return [f"Speculation still pays at batch {largest}, the largest asked."]
+    start = largest
+    for cell in reversed(cells):
+        if cell[0].batch_size not in losing:
+            break
+        start = cell[0].batch_size
+    return [f"Speculation stops paying at batch {start}."]
+
+
+def _caveats(table: ResultTable) -> list[str]:
+    """What the result rests on: provenance of acceptance and step times, approximate rows, lossy text."""
+    kind = table.trace.get("acceptance_kind")
+    sources = "+".join(dict.fromkeys(r.latency_source for r in table.rows))
+    sentences = [f"Acceptance is {kind}, step times are {sources}."]
+    adaptive = [r for r in table.rows if r.method not in ("td", "sd") and r.method not in BOUNDS]
+    if kind in ("reconstructed", "synthetic") and adaptive:
+        names = ", ".join(dict.fromkeys(r.method for r in adaptive))
+        sentences.append(
+            f"The lead of {names} rests on that {kind} acceptance until a captured trace replaces it."
+        )
+    lossy = list(dict.fromkeys(r.label for r in adaptive if not r.lossless))
+    if lossy:
+        sentences.append(
+            f"{', '.join(lossy)} changes the sampled text slightly: it is not lossless at this sampling."
+        )
+    return sentences

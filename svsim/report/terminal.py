@@ -1,0 +1,96 @@
+"""The terminal table: the only place besides the page that rounds, and that speaks milliseconds."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from svsim.errors import printable
+from svsim.metrics.rows import ResultRow, ResultTable
+from svsim.report.recommendation import recommend
+
+Cell = tuple[str, str]  # column heading, text
+
+
+def print_table(table: ResultTable, console: Console) -> None:
+    """Provenance, one table per hardware, notes, recommendation."""
+    console.print(_provenance(table), highlight=False)
+    for hardware in dict.fromkeys(r.hardware for r in table.rows):
+        console.print(_table_of(table, [r for r in table.rows if r.hardware == hardware]))
+    for note in table.notes:
+        console.print(f"[dim]note: {escape(note)}[/dim]", highlight=False)
+    for sentence in recommend(table):
+        console.print(f"• {escape(sentence)}", highlight=False)
+
+
+def _provenance(table: ResultTable) -> str:
+    trace = table.trace
+    models = trace.get("models", {})
+    names = [str(m.get("name")) for m in (models.get(r) for r in ("target", "draft", "companion")) if m]
+    text = (
+        f"{trace.get('file') or 'trace'}: {' / '.join(names)}" if names else str(trace.get("file") or "trace")
+    )
+    return (
+        f"[bold]{escape(printable(text, 200))}[/bold]  {trace['acceptance_kind']} acceptance, "
+        f"{trace['chains']} chains, {trace['num_requests']:,} requests, {trace['num_positions']:,} positions"
+    )
+
+
+def _table_of(table: ResultTable, rows: Sequence[ResultRow]) -> Table:
+    first, config = rows[0], table.config
+    title = (
+        f"{escape(first.hardware)} ({escape(first.latency_source)} step times), closed loop, "
+        f"{config['refill']} refill, {first.num_requests:,} requests replayed"
+    )
+    view = Table(
+        title=title, title_justify="left", title_style="", header_style="bold", box=None, pad_edge=False
+    )
+    best = {
+        size: max(_speed(r) for r in rows if r.batch_size == size) for size in {r.batch_size for r in rows}
+    }
+    for heading, _ in _cells(rows[0]):
+        view.add_column(heading, justify="left" if heading == "method" else "right", no_wrap=True)
+    for previous, row in zip([None, *rows], rows, strict=False):
+        if previous is not None and previous.batch_size != row.batch_size:
+            view.add_section()
+        winner = _speed(row) == best[row.batch_size] and len(rows) > len(best)
+        view.add_row(*(text for _, text in _cells(row)), style="bold green" if winner else "")
+    return view
+
+
+def _speed(row: ResultRow) -> float:
+    return row.goodput_tok_s or 0.0
+
+
+def _cells(row: ResultRow) -> list[Cell]:
+    return [
+        ("batch", str(row.batch_size)),
+        ("method", row.label),
+        ("tok/s", _number(row.goodput_tok_s, ",.0f")),
+        ("95 % interval", _range(row.goodput_ci_low, row.goodput_ci_high, ",.0f")),
+        ("vs TD", _number(row.speedup_vs_td, ".2f", "x")),
+        ("vs SD", _number(row.speedup_vs_sd, ".2f", "x")),
+        ("interval", _range(row.speedup_vs_sd_ci_low, row.speedup_vs_sd_ci_high, ".2f")),
+        ("tok/step", _number(row.mean_acceptance_length, ".2f")),
+        ("verified", _number(row.mean_verification_length, ".2f")),
+        ("rejected", _number(row.rejected_share_of_verified, ".0%")),
+        ("step ms", _milliseconds(row.step_time_s)),
+        ("draft", _milliseconds(row.draft_time_s)),
+        ("comp.", _milliseconds(row.companion_time_s)),
+        ("verify", _milliseconds(row.verify_time_s)),
+        ("TPOT ms", _milliseconds(row.tpot_s)),
+        ("replay", row.replay_kind),
+    ]
+
+
+def _number(value: float | None, form: str, unit: str = "") -> str:
+    return "-" if value is None else f"{value:{form}}{unit}"
+
+
+def _range(low: float | None, high: float | None, form: str) -> str:
+    return "-" if low is None or high is None else f"{low:{form}}-{high:{form}}"
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1e3:.2f}"
