@@ -11,8 +11,9 @@ from svsim.errors import InputError
 from svsim.latency.model import LatencyModel, OutOfRange
 from svsim.metrics.rows import ResultTable, result_rows
 from svsim.version import __version__
-from svsim.workload.token_trace import TokenTrace
-from svsim.workload.trace_file import load_trace
+from svsim.workload.parts import IN_MEMORY_POSITIONS, FileSource, MemorySource, Source
+from svsim.workload.token_trace import TokenTrace, TraceMetadata
+from svsim.workload.trace_file import TraceReader, load_trace
 
 if TYPE_CHECKING:
     from svsim.decoding.acceptance_rules import AcceptanceRule
@@ -86,12 +87,11 @@ def _understand(trace: TokenTrace | str | Path, options: RunOptions) -> _Run:
     from svsim.engines.binding import Deployment
     from svsim.engines.settings import RunSettings, prepare
 
-    loaded = load_trace(trace) if isinstance(trace, str | Path) else trace
+    source = open_source(trace)
     notes: list[str] = []
-    texts = options.get("methods") or _default_methods(loaded, notes)
-    methods = _distinct(
-        parse_method(m, loaded.num_speculative_tokens) if isinstance(m, str) else m for m in texts
-    )
+    texts = options.get("methods") or _default_methods(source, notes)
+    limit = source.metadata.num_speculative_tokens
+    methods = _distinct(parse_method(m, limit) if isinstance(m, str) else m for m in texts)
     asked = frozenset(m.label for m in methods)
     if "td" not in asked:
         methods = [target_only(), *methods]  # the baseline of every speedup
@@ -116,11 +116,11 @@ def _understand(trace: TokenTrace | str | Path, options: RunOptions) -> _Run:
     )
     latency = options.get("latency") or "trace"
     models: Sequence[LatencyModel] = (
-        latency_models(loaded, latency, options.get("hardware") or (), options.get("out_of_range") or "raise")
+        latency_models(source, latency, options.get("hardware") or (), options.get("out_of_range") or "raise")
         if isinstance(latency, str)
         else [latency]
     )
-    prepared = prepare(loaded, settings, [Deployment(m, draft_of_one_sequence=bench) for m in models])
+    prepared = prepare(source, settings, [Deployment(m, draft_of_one_sequence=bench) for m in models])
     config = {
         "methods": sorted(asked),
         "batch_sizes": list(prepared.settings.batch_sizes),
@@ -134,28 +134,39 @@ def _understand(trace: TokenTrace | str | Path, options: RunOptions) -> _Run:
         "convention": convention,
         "seed": seed,
     }
-    return _Run(prepared, asked, provenance(loaded, trace), config, (*notes, *prepared.notes))
-
-
-def provenance(trace: TokenTrace, origin: TokenTrace | str | Path) -> dict[str, Any]:
-    """Where the trace comes from, as plain JSON values: file, sizes, metadata."""
-    return {
-        "file": Path(origin).name if isinstance(origin, str | Path) else None,
-        "num_requests": trace.num_requests,
-        "num_positions": trace.num_positions,
-        **asdict(trace.metadata),
+    file = Path(trace).name if isinstance(trace, str | Path) else None
+    about = {
+        "file": file,
+        "num_evaluation_positions": prepared.part.num_positions,
+        **provenance(source.metadata),
     }
+    return _Run(prepared, asked, about, config, (*notes, *prepared.notes))
+
+
+def open_source(trace: TokenTrace | str | Path) -> Source:
+    """A trace in memory, or a file: loaded whole if short, else streamed."""
+    if isinstance(trace, TokenTrace):
+        return MemorySource(trace)
+    reader = TraceReader(trace)
+    if reader.num_positions <= IN_MEMORY_POSITIONS:
+        return MemorySource(load_trace(trace))
+    return FileSource(reader)
+
+
+def provenance(metadata: TraceMetadata) -> dict[str, Any]:
+    """Where a trace comes from, as plain JSON values."""
+    return asdict(metadata)
 
 
 def _distinct(methods: Iterable["DecodingMethod"]) -> list["DecodingMethod"]:
     return list({m.label: m for m in methods}.values())
 
 
-def _default_methods(trace: TokenTrace, notes: list[str]) -> list[str]:
+def _default_methods(source: Source, notes: list[str]) -> list[str]:
     """td, sd:k=5 and sv:k=7, as far as the trace carries them."""
-    limit = trace.num_speculative_tokens
+    limit = source.metadata.num_speculative_tokens
     methods = ["td", f"sd:k={min(5, limit)}"]
-    missing = [s for s in ("similarity", "companion_accept") if s not in trace.observable.signals]
+    missing = [s for s in ("similarity", "companion_accept") if s not in source.signals]
     if missing:
         notes.append(
             f"sv is left out: the trace has no {' or '.join(missing)} (record it with a companion model)"

@@ -300,7 +300,7 @@ def import_(format_name: str, file: str, drafter: str, out: str, json_out: str |
     trace = IMPORTERS[format_name](file, drafter)
     save_trace(trace, out)
     if json_out:
-        write_json({"trace": provenance(trace, out)}, json_out)
+        write_json({"trace": {"file": Path(out).name, **provenance(trace.metadata)}}, json_out)
     if json_out != "-":
         click.echo(f"{out}: {trace.num_requests:,} requests, {trace.num_positions:,} positions, "
                    f"K = {trace.num_speculative_tokens}")  # fmt: skip

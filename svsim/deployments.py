@@ -12,11 +12,11 @@ from svsim.latency.measured import MeasuredLatency
 from svsim.latency.model import LatencyModel, OutOfRange
 from svsim.latency.roofline import RooflineLatency
 from svsim.latency.shape import Role
-from svsim.workload.token_trace import TokenTrace
+from svsim.workload.parts import Source
 
 
 def latency_models(
-    trace: TokenTrace, latency: str, hardware: Sequence[str], out_of_range: OutOfRange = "raise"
+    source: Source, latency: str, hardware: Sequence[str], out_of_range: OutOfRange = "raise"
 ) -> list[LatencyModel]:
     """One latency model per hardware asked for; without any, the first of the source.
 
@@ -25,22 +25,22 @@ def latency_models(
     """
     specs = [HardwareSpec.parse(text) for text in hardware]
     if latency == "trace":
-        return _from_trace(trace, specs, out_of_range)
+        return _from_trace(source, specs, out_of_range)
     if latency in ("database", "roofline"):
         if not specs:
             raise LatencyError(f"--latency {latency} needs --hardware NAME:tp=N, as --hardware h200_sxm:tp=4")
-        geometries = _geometries(trace, latency)
+        geometries = _geometries(source, latency)
         return [_modelled(latency, spec, geometries) for spec in specs]
     return _from_file(Path(latency), specs, out_of_range)
 
 
-def _from_trace(trace: TokenTrace, specs: list[HardwareSpec], out_of_range: OutOfRange) -> list[LatencyModel]:
-    if trace.step_times is None:
+def _from_trace(source: Source, specs: list[HardwareSpec], out_of_range: OutOfRange) -> list[LatencyModel]:
+    if source.step_times is None:
         raise LatencyError(
             "this trace holds no step times; give --latency FILE (linear JSON or step-time table), "
             "or --latency roofline --hardware NAME:tp=N"
         )
-    times = trace.step_times
+    times = source.step_times
     return [
         MeasuredLatency.from_step_times(times, s.name, s.tensor_parallel, out_of_range=out_of_range)
         for s in specs
@@ -68,11 +68,11 @@ def _modelled(latency: str, spec: HardwareSpec, geometries: Mapping[Role, ModelG
     return database_latency(spec.name, degree, *models)
 
 
-def _geometries(trace: TokenTrace, latency: str) -> dict[Role, ModelGeometry]:
+def _geometries(source: Source, latency: str) -> dict[Role, ModelGeometry]:
     """Model shapes named in the trace's metadata, by role."""
     found: dict[Role, ModelGeometry] = {}
     for role in Role:
-        model: Any = trace.metadata.models.get(role.value)
+        model: Any = source.metadata.models.get(role.value)
         if not isinstance(model, Mapping):
             continue
         name = str(model.get("name", role.value))

@@ -30,6 +30,15 @@ def require_extra(*packages: str) -> None:
         raise InputError(f"{missing[0]} is not installed; capture needs it: pip install 'svsim[capture]'")
 
 
+def quiet_transformers() -> None:
+    """No progress bars and warnings of transformers on the terminal: svsim reports progress itself."""
+    from transformers.utils import logging
+
+    quiet: Any = logging
+    quiet.disable_progress_bar()
+    quiet.set_verbosity_error()
+
+
 def torch_device(device: Device) -> Any:
     """The torch device, or InputError where it is absent: the CPU is used only when asked for."""
     import torch

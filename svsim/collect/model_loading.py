@@ -1,17 +1,21 @@
 """Three causal language models with one tokenizer: loaded, compared, refused with a reason."""
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from svsim.collect.batch_memory import is_out_of_memory
 from svsim.collect.cached_model import CachedModel, check_reads_chains
-from svsim.collect.extras import torch_device, torch_dtype
+from svsim.collect.extras import quiet_transformers, torch_device, torch_dtype
 from svsim.collect.settings import CaptureSettings
 from svsim.errors import InfeasibleError, InputError
 
 ROLES = ("target", "draft", "companion")
+GEOMETRY_KEYS = (
+    *("num_hidden_layers", "hidden_size", "num_attention_heads", "num_key_value_heads", "head_dim"),
+    *("intermediate_size", "vocab_size", "tie_word_embeddings", "num_local_experts", "num_experts"),
+    *("num_experts_per_tok", "moe_intermediate_size"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ def _load_weights(name: str, settings: CaptureSettings) -> Any:
     from transformers import AutoModelForCausalLM
 
     device, dtype = torch_device(settings.device), torch_dtype(settings.dtype, settings.device)
-    logging.getLogger("transformers").setLevel(logging.ERROR)
+    quiet_transformers()
     try:
         model = AutoModelForCausalLM.from_pretrained(
             name,
@@ -162,21 +166,12 @@ def _end_tokens(model: Any) -> frozenset[int]:
 def describe(name: str, model: Any) -> dict[str, Any]:
     """Name (a folder's own name, not its path) and geometry, as the trace's metadata has them."""
     config = _text_config(model.config)
-    heads = getattr(config, "num_attention_heads", None)
-    hidden = getattr(config, "hidden_size", None)
-    geometry = {
-        "architecture": type(model).__name__,
-        "num_parameters": sum(p.numel() for p in model.parameters()),
-        "num_layers": getattr(config, "num_hidden_layers", None),
-        "hidden_size": hidden,
-        "num_attention_heads": heads,
-        "num_key_value_heads": getattr(config, "num_key_value_heads", heads),
-        "head_size": getattr(config, "head_dim", None) or (hidden // heads if hidden and heads else None),
-        "intermediate_size": getattr(config, "intermediate_size", None),
-        "vocabulary_size": config.vocab_size,
-    }
+    # keys of a Hugging Face config.json, so that the geometry can be read back as one
+    geometry = {key: getattr(config, key, None) for key in GEOMETRY_KEYS}
+    geometry["architecture"] = type(model).__name__
+    geometry["num_parameters"] = sum(p.numel() for p in model.parameters())
     return {
         "name": Path(name).name if Path(name).exists() else name,
         "dtype": str(model.dtype).removeprefix("torch."),
-        "geometry": geometry,
+        "geometry": {key: value for key, value in geometry.items() if value is not None},
     }

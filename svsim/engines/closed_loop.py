@@ -192,16 +192,16 @@ def _remove(batch, slots, slot, n):  # type: ignore[no-untyped-def]
         slots.num_tokens[i] = slots.num_tokens[i + 1]
 
 
-@compiled((_PROGRAM, _RULE, _BATCH, _SLOTS, _REQUESTS, _INTEGERS, _FLOATS, _TALLIES))
-def run_static(program, select, batch, slots, requests, order, batch_prefill_s, tallies):  # type: ignore[no-untyped-def]
+@compiled((_PROGRAM, _RULE, _BATCH, _SLOTS, _REQUESTS, _INTEGERS, _FLOATS, types.int64, _TALLIES))
+def run_static(program, select, batch, slots, requests, order, batch_prefill_s, first_batch, tallies):  # type: ignore[no-untyped-def]
     """Batches of consecutive requests of ``order`` run until empty; a short last one is dropped.
 
-    batch_prefill_s: float64 [batches]; tallies: one row per batch. Finished sequences leave and cost
-    nothing.
+    batch_prefill_s: float64 [batches]; batch b counts in the tallies' row (first_batch + b) modulo their
+    number. Finished sequences leave and cost nothing.
     """
     num_slots = slots.first.size
     for b in range(order.size // num_slots):
-        row = tallies[b]
+        row = tallies[(first_batch + b) % len(tallies)]
         batch.clocks[:] = 0.0
         batch.counters[:] = 0
         slots.progress[STEP] = 0

@@ -1,13 +1,15 @@
 """The closed-loop replay: every method, batch size and deployment on the same coins.
 
-Flow: bind each method to columns -> run every (deployment, batch size, method) through the compiled
-loop -> one ``RunRecord`` each. Runs share nothing but read-only arrays, so workers change the wall
-clock and never a byte of the result.
+Flow: the evaluation part arrives in stretches (one, if it fits in memory) -> each method is bound to a
+stretch's columns -> every (deployment, batch size, method) advances through it in the compiled loop ->
+one ``RunRecord`` each. Sequences in flight at the end of a stretch are carried over, so memory stays
+flat. Runs share nothing but read-only arrays: workers change the wall clock, never a byte.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,192 +32,289 @@ from svsim.errors import InvariantError
 from svsim.latency.shape import Role, StepShape
 from svsim.random_streams import RandomStreams
 from svsim.records import GroupSums, RunRecord
+from svsim.workload.token_trace import TokenTrace
 
-MAX_GROUPS = 4096  # more requests than this share bootstrap groups
+MAX_GROUPS = 4096  # more requests (or static batches) than this share bootstrap groups
 MIN_POSITIONS = 400_000  # a short trace is cycled until about this many positions were replayed
 MAX_CYCLES = 16
 
+Progress = Callable[[int, int], None]
 
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """One run: its place in the results, its state and its accounts."""
 
+@dataclass(slots=True)
+class _Run:
+    """One (deployment, batch size, method): its state and its accounts, float64 [groups, tallies]."""
+
+    method_index: int
     method: DecodingMethod
-    shape: BatchShape
     batch_size: int
+    shape: BatchShape
     prices: PriceBook
     batch: Batch
     slots: Slots
     tallies: NDArray[np.float64]
+    num_batches: int = 0
+    finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """A piece of the evaluation part and where it lies in the request numbering."""
+
+    trace: TokenTrace
+    first_request: int
+    cycle: int
+    index: int
+    is_new: bool
 
 
 class ClosedLoopReplay:
-    """Replays one evaluation part held in memory."""
+    """Replays a prepared run; ``run`` returns a record per (deployment, batch size, method)."""
 
     def __init__(self, prepared: PreparedRun) -> None:
-        self.trace = prepared.trace
+        self.part = prepared.part
         self.methods = prepared.methods
         self.settings = prepared.settings
         self.deployments = prepared.deployments
         self.streams = RandomStreams(prepared.settings.seed)
+        self.num_cycles = 1
+        if self.part.in_memory:
+            self.num_cycles = min(max(1, -(-MIN_POSITIONS // self.part.num_positions)), MAX_CYCLES)
 
-    def run(self, progress: Callable[[int, int], None] | None = None) -> list[RunRecord]:
-        """Every (deployment, batch size, method) in that order. ``progress(done, total)`` is called."""
+    def run(self, progress: Progress | None = None) -> list[RunRecord]:
+        """Every run, replicate by replicate. ``progress(done, total)`` counts finished runs."""
         books = [PriceBook(d) for d in self.deployments]
-        sums: dict[tuple[int, int, int], NDArray[np.float64]] = {}
-        cells = [
-            (d, b, m)
-            for d in range(len(books))
-            for b in range(len(self.settings.batch_sizes))
-            for m in range(len(self.methods))
-        ]
-        total, done = len(cells) * self.settings.coins.num_replicates, 0
-        for replicate in range(self.settings.coins.num_replicates):
-            columns = [bind_columns(m, self.trace, self.settings.coins, replicate) for m in self.methods]
-            tasks = [self._task(books[d], self.methods[m], self.settings.batch_sizes[b]) for d, b, m in cells]
-            jobs = [(task, columns[cell[2]]) for task, cell in zip(tasks, cells, strict=True)]
-            for cell, tallies in zip(cells, self._map(jobs), strict=True):
-                sums[cell] = sums[cell] + tallies if cell in sums else tallies
-                done += 1
-                if progress:
-                    progress(done, total)
-        return [self._record(d, b, m, sums[d, b, m]) for d, b, m in cells]
-
-    def _map(self, jobs: Sequence[tuple[_Task, BoundColumns]]) -> Iterator[NDArray[np.float64]]:
-        if self.settings.jobs == 1:
-            yield from (self._run_task(*job) for job in jobs)
-            return
+        sums: list[NDArray[np.float64]] = []
+        runs: list[_Run] = []
+        replicates = self.settings.coins.num_replicates
         with ThreadPoolExecutor(self.settings.jobs) as pool:
-            yield from pool.map(lambda job: self._run_task(*job), jobs)
+            for replicate in range(replicates):
+                runs = [
+                    self._new_run(book, m, size)
+                    for book in books
+                    for size in self.settings.batch_sizes
+                    for m in range(len(self.methods))
+                ]
+                done = replicate * len(runs)
+                report = _shifted(progress, done, replicates * len(runs))
+                if self.settings.refill == "static":
+                    self._run_static(runs, replicate, pool, report)
+                else:
+                    self._run_continuous(runs, replicate, pool, report)
+                tallies = [run.tallies for run in runs]
+                sums = [a + b for a, b in zip(sums, tallies, strict=True)] if sums else tallies
+        for total in sums:
+            _check_invariants(total)
+        return [self._record(run, total) for run, total in zip(runs, sums, strict=True)]
 
-    # -- one run ---------------------------------------------------------------------------------
+    # -- the two loops ----------------------------------------------------------------------------
 
-    def _task(self, prices: PriceBook, method: DecodingMethod, batch_size: int) -> _Task:
+    def _run_continuous(
+        self, runs: Sequence[_Run], replicate: int, pool: ThreadPoolExecutor, report: Callable[[int], None]
+    ) -> None:
+        """The first 2 B admissions warm up, whole cycles are measured, and slots stay full to the end."""
+        columns: list[BoundColumns] = []
+        for stretch in self._stretches():
+            if stretch.is_new:
+                fresh = [bind_columns(m, stretch.trace, self.settings.coins, replicate) for m in self.methods]
+                columns, offsets = self._carry_over(runs, columns, fresh)
+            pending = [run for run in runs if not run.finished]
+            jobs = ((run, columns[run.method_index], offsets[run.method_index], stretch) for run in pending)
+            for _ in pool.map(lambda job: self._advance(*job), jobs):
+                report(sum(run.finished for run in runs))
+            if all(run.finished for run in runs):
+                return
+
+    def _carry_over(
+        self, runs: Sequence[_Run], columns: Sequence[BoundColumns], fresh: Sequence[BoundColumns]
+    ) -> tuple[list[BoundColumns], list[int]]:
+        """Fresh columns behind what sequences in flight still need, and where the fresh ones begin."""
+        joined, offsets = [], []
+        for m, new in enumerate(fresh):
+            mine = [run for run in runs if run.method_index == m and not run.finished]
+            if not columns or not mine:
+                joined.append(new)
+                offsets.append(0)
+                continue
+            keep_from = min(len(columns[m].accepted), *(int(run.batch.position.min()) for run in mine))
+            for run in mine:
+                run.batch.position[:] -= keep_from
+                run.batch.end[:] -= keep_from
+                run.batch.context_base[:] += keep_from
+                run.slots.first[:] -= keep_from
+            kept = columns[m].from_row(keep_from)
+            joined.append(new.after(kept))
+            offsets.append(len(kept.accepted))
+        return joined, offsets
+
+    def _advance(self, run: _Run, columns: BoundColumns, offset: int, stretch: _Stretch) -> None:
+        copies = run.shape.num_slots if self.settings.batch_of == "copies" else 1
+        skips = self.streams.generator("stagger").random(run.shape.num_slots)
+        measured = self.num_cycles * self.part.num_requests * copies
+        start = 2 * run.shape.num_slots
+        run.finished = run_continuous(
+            bind(run.method, columns, run.prices, run.shape),
+            compiled_rule(run.method),
+            run.batch,
+            run.slots,
+            self._requests(run, stretch, offset),
+            np.repeat(self._order(stretch), copies),
+            skips,
+            start,
+            start + measured,
+            run.tallies,
+        )
+
+    def _run_static(
+        self, runs: Sequence[_Run], replicate: int, pool: ThreadPoolExecutor, report: Callable[[int], None]
+    ) -> None:
+        """Batches of consecutive requests until empty; a short last batch (of a stretch) is dropped."""
+        for stretch in self._stretches():
+            if stretch.cycle > 0:
+                break
+            columns = [bind_columns(m, stretch.trace, self.settings.coins, replicate) for m in self.methods]
+            jobs = ((run, columns[run.method_index], stretch) for run in runs)
+            for done, _ in enumerate(pool.map(lambda job: self._drain(*job), jobs), 1):
+                report(done if self.part.in_memory else 0)
+        for run in runs:
+            run.tallies = run.tallies[: min(run.num_batches, len(run.tallies))]
+
+    def _drain(self, run: _Run, columns: BoundColumns, stretch: _Stretch) -> None:
+        slots, copies = run.shape.num_slots, 1
+        if self.settings.batch_of == "copies":
+            copies = slots
+        order = np.repeat(self._order(stretch), copies)
+        batches = order[: len(order) // slots * slots].reshape(-1, slots)
+        prefill_s = np.zeros(len(batches))
+        if self.settings.prefill == "include" and len(batches):
+            tokens = stretch.trace.num_prompt_tokens.astype(np.int64)[batches].sum(axis=1)
+            sequences = np.full(len(batches), float(run.batch_size))
+            prefill_s = self._prefill_s(run, sequences, tokens * run.shape.multiplicity)
+        run_static(
+            bind(run.method, columns, run.prices, run.shape),
+            compiled_rule(run.method),
+            run.batch,
+            run.slots,
+            self._requests(run, stretch, 0),
+            order,
+            prefill_s,
+            run.num_batches,
+            run.tallies,
+        )
+        run.num_batches += len(batches)
+
+    # -- what a run needs -------------------------------------------------------------------------
+
+    def _stretches(self) -> Iterator[_Stretch]:
+        """The evaluation part over and over; what is in memory is bound once."""
+        if self.part.in_memory:
+            trace = next(self.part.chunks())
+            yield from (_Stretch(trace, 0, cycle, 0, cycle == 0) for cycle in count())
+        for cycle in count():
+            first_request = 0
+            for index, trace in enumerate(self.part.chunks()):
+                yield _Stretch(trace, first_request, cycle, index, True)
+                first_request += trace.num_requests
+
+    def _new_run(self, prices: PriceBook, method_index: int, batch_size: int) -> _Run:
+        method = self.methods[method_index]
         collapsed = self.settings.batch_of == "copies" and not selects(method)
-        context = self.trace.num_context_tokens
+        low, high = self.part.context_range
         shape = BatchShape(
             num_slots=1 if collapsed else batch_size,
             multiplicity=batch_size if collapsed else 1,
             drains=self.settings.refill == "static",
-            context_range=(float(context.min()), float(context.max()) + method.num_speculative_tokens + 1),
+            context_range=(float(low), float(high + method.num_speculative_tokens + 1)),
         )
-        return _Task(
+        per_request = self.settings.convention == "specdecode-bench"
+        groups = self.part.num_requests if per_request else min(self.part.num_requests, MAX_GROUPS)
+        return _Run(
+            method_index,
             method,
-            shape,
             batch_size,
+            shape,
             prices,
             new_batch(shape.num_slots, method.num_speculative_tokens),
             new_slots(shape.num_slots),
-            np.zeros((self._num_groups(shape), NUM_TALLIES)),
+            np.zeros((groups, NUM_TALLIES)),
         )
 
-    def _num_groups(self, shape: BatchShape) -> int:
-        if self.settings.refill == "static":
-            return len(self._order(shape, 0)) // shape.num_slots
-        return min(self.trace.num_requests, MAX_GROUPS)
-
-    def _order(self, shape: BatchShape, cycle: int) -> NDArray[np.int64]:
-        """Requests in the order of admission: a fresh permutation each cycle, the same for all methods."""
+    def _order(self, stretch: _Stretch) -> NDArray[np.int64]:
+        """Requests in the order of admission: a fresh permutation each time, the same for all runs."""
         if self.settings.convention == "specdecode-bench":
-            order = np.arange(self.trace.num_requests)
-        else:
-            order = self.streams.generator("order", cycle).permutation(self.trace.num_requests)
-        copies = shape.num_slots if self.settings.batch_of == "copies" else 1
-        return np.repeat(order, copies).astype(np.int64)
+            return np.arange(stretch.trace.num_requests)
+        rng = self.streams.generator("order", stretch.cycle, stretch.index)
+        return rng.permutation(stretch.trace.num_requests).astype(np.int64)
 
-    def _requests(self, task: _Task) -> Requests:
-        trace = self.trace
+    def _requests(self, run: _Run, stretch: _Stretch, offset: int) -> Requests:
+        trace = stretch.trace
         bench = self.settings.convention == "specdecode-bench"
         prompts = trace.num_prompt_tokens.astype(np.int64)
         prefill_s = np.zeros(trace.num_requests)
         if self.settings.prefill == "include" and self.settings.refill == "continuous":
-            prefill_s = self._prefill_s(task, np.ones(len(prompts)), prompts)
+            prefill_s = self._prefill_s(run, np.ones(len(prompts)), prompts)
         return Requests(
-            first=trace.first_position[:-1].copy(),
-            end=trace.first_position[1:] - bench,  # its prefill emits the first token
+            first=trace.first_position[:-1] + offset,
+            end=trace.first_position[1:] + offset - bench,  # its prefill emits the first token
             num_context_tokens=prompts + bench,
             num_tokens=trace.num_output_tokens.astype(np.int64),
             prefill_s=prefill_s,
-            group=np.arange(trace.num_requests) % MAX_GROUPS,
+            group=(stretch.first_request + np.arange(trace.num_requests)) % len(run.tallies),
         )
 
     def _prefill_s(
-        self, task: _Task, num_sequences: NDArray[np.float64], num_tokens: NDArray[np.int64]
+        self, run: _Run, num_sequences: NDArray[np.float64], num_tokens: NDArray[np.int64]
     ) -> NDArray[np.float64]:
         """Seconds of prefill passes (target, and draft and companion where they run), [N]."""
-        latency = task.prices.deployment.latency
+        latency = run.prices.deployment.latency
         roles = [Role.TARGET]
         if self.settings.convention == "native":
-            roles += [Role.DRAFT] * (task.method.num_speculative_tokens > 0)
-            roles += [Role.COMPANION] * task.method.uses_companion
+            roles += [Role.DRAFT] * (run.method.num_speculative_tokens > 0)
+            roles += [Role.COMPANION] * run.method.uses_companion
         passes = sum(latency.predict_s(StepShape(r, num_sequences, num_tokens, 0)) for r in roles)
         return np.asarray(passes + latency.overhead_per_step_s, np.float64)
 
-    def _run_task(self, task: _Task, columns: BoundColumns) -> NDArray[np.float64]:
-        program = bind(task.method, columns, task.prices, task.shape)
-        rule, requests = compiled_rule(task.method), self._requests(task)
-        if self.settings.refill == "static":
-            order = self._order(task.shape, 0)
-            batches = order[: len(task.tallies) * task.shape.num_slots].reshape(-1, task.shape.num_slots)
-            batch_prefill_s = np.zeros(len(batches))
-            if self.settings.prefill == "include":
-                tokens = self.trace.num_prompt_tokens.astype(np.int64)[batches].sum(axis=1)
-                sequences = np.full(len(batches), float(task.batch_size))
-                batch_prefill_s = self._prefill_s(task, sequences, tokens * task.shape.multiplicity)
-            run_static(program, rule, task.batch, task.slots, requests, order, batch_prefill_s, task.tallies)
-        else:
-            self._run_continuous(task, program, rule, requests)
-        _check_invariants(task.tallies)
-        return task.tallies
-
-    def _run_continuous(self, task: _Task, program, rule, requests: Requests) -> None:  # type: ignore[no-untyped-def]
-        """The first 2 B admissions warm up; whole cycles are measured; then slots stay full to the end."""
-        slots = task.shape.num_slots
-        cycle_length = len(self._order(task.shape, 0))
-        cycles = min(max(1, -(-MIN_POSITIONS // self.trace.num_positions)), MAX_CYCLES)
-        skips = self.streams.generator("stagger").random(slots)
-        start, stop = 2 * slots, 2 * slots + cycles * cycle_length
-        finished, cycle = False, 0
-        while not finished:
-            order = self._order(task.shape, cycle)
-            finished = run_continuous(
-                program, rule, task.batch, task.slots, requests, order, skips, start, stop, task.tallies
-            )
-            cycle += 1
-
-    def _record(self, d: int, b: int, m: int, tallies: NDArray[np.float64]) -> RunRecord:
-        settings, method = self.settings, self.methods[m]
-        latency = self.deployments[d].latency
-        metadata = self.trace.metadata
+    def _record(self, run: _Run, tallies: NDArray[np.float64]) -> RunRecord:
+        method, latency, metadata = run.method, run.prices.deployment.latency, self.part.metadata
         lossless = method.lossless.holds_on(metadata)
-        recorded = isinstance(settings.coins, RecordedCoins)
+        recorded = isinstance(self.settings.coins, RecordedCoins)
         exact = metadata.chains == "coherent" and lossless and recorded
         return RunRecord(
             method=method.name,
             params=method.params,
             num_speculative_tokens=method.num_speculative_tokens,
-            batch_size=settings.batch_sizes[b],
+            batch_size=run.batch_size,
             hardware=latency.hardware,
             latency_source=latency.source,
-            num_requests=self.trace.num_requests,
+            num_requests=self.part.num_requests,
             sums=GroupSums(*tallies.T),
-            estimator="mean-of-ratios" if settings.convention == "specdecode-bench" else "ratio-of-sums",
+            estimator=(
+                "mean-of-ratios" if self.settings.convention == "specdecode-bench" else "ratio-of-sums"
+            ),
             replay_kind="exact" if exact else "approximate",
             lossless=lossless,
             is_bound=method.is_bound,
         )
 
 
+def _shifted(progress: Progress | None, done: int, total: int) -> Callable[[int], None]:
+    def report(more: int) -> None:
+        if progress:
+            progress(done + more, total)
+
+    return report
+
+
 def _check_invariants(tallies: NDArray[np.float64]) -> None:
-    """accepted <= verified <= drafted; time moves forward (semantics of one step)."""
+    """accepted <= verified <= drafted; time moves forward."""
     sums = GroupSums(*tallies.T)
     slack = 1e-9 * max(float(sums.drafted_tokens.sum()), 1.0)
     if not (
         (sums.accepted_tokens <= sums.verified_tokens + slack).all()
         and (sums.verified_tokens <= sums.drafted_tokens + slack).all()
-        and (sums.seconds >= 0).all()
+        and (sums.seconds > 0).all()
         and np.isfinite(tallies).all()
     ):
         raise InvariantError(
-            "accepted <= verified <= drafted or the clock's order is broken; please report this"
+            "accepted <= verified <= drafted, or the order of the clock, is broken; please report this"
         )

@@ -13,8 +13,8 @@ import numpy as np
 from svsim.decoding.acceptance_rules import AcceptanceRule, RecordedCoins
 from svsim.decoding.method import DecodingMethod
 from svsim.engines.binding import Deployment
-from svsim.errors import InputError
-from svsim.workload.split import profile_mask
+from svsim.errors import InputError, MissingSignalError
+from svsim.workload.parts import EvaluationPart, Needed, Source
 from svsim.workload.token_trace import TokenTrace
 
 Refill = Literal["continuous", "static"]
@@ -47,49 +47,61 @@ class RunSettings:
 class PreparedRun:
     """An evaluation part, methods with fitted beliefs, batch sizes that fit it, deployments."""
 
-    trace: TokenTrace
+    part: EvaluationPart
     methods: tuple[DecodingMethod, ...]
     settings: RunSettings
     deployments: tuple[Deployment, ...]
     notes: tuple[str, ...] = ()
 
+    @property
+    def trace(self) -> TokenTrace:
+        """The evaluation part as one trace. Raises InputError where it is too long for memory."""
+        if not self.part.in_memory:
+            raise InputError(
+                f"this needs the {self.part.num_positions:,} positions in memory; use a shorter trace"
+            )
+        return next(self.part.chunks())
 
-def prepare(trace: TokenTrace, settings: RunSettings, deployments: Sequence[Deployment]) -> PreparedRun:
+
+def prepare(source: Source, settings: RunSettings, deployments: Sequence[Deployment]) -> PreparedRun:
     """Split, fit and check. Raises InputError, MissingSignalError or LatencyError."""
+    learning = [m for m in settings.methods if m.belief is not None]
+    needed = _needed(source, settings)
+    limit = source.metadata.num_speculative_tokens
     for method in settings.methods:
-        if method.num_speculative_tokens > trace.num_speculative_tokens:
+        if method.num_speculative_tokens > limit:
             raise InputError(
                 f"{method.label} drafts {method.num_speculative_tokens} tokens, but the trace holds chains "
-                f"of K = {trace.num_speculative_tokens}; ask for k <= {trace.num_speculative_tokens}"
+                f"of K = {limit}; ask for k <= {limit}"
             )
         for deployment in deployments:
             deployment.check(method)
-    profile, evaluation = _split(trace, settings)
-    methods = tuple(_fit_belief(m, profile) for m in settings.methods)
-    sizes, notes = _fitting_batch_sizes(settings, evaluation.num_requests)
-    return PreparedRun(evaluation, methods, replace(settings, batch_sizes=sizes), tuple(deployments), notes)
-
-
-def _split(trace: TokenTrace, settings: RunSettings) -> tuple[TokenTrace | None, TokenTrace]:
-    """(profile part or None, evaluation part); the whole trace where no method needs a belief."""
-    learning = [m for m in settings.methods if m.belief is not None]
-    if not learning:
-        return None, trace
-    for method in learning:
-        trace.observable.require(method.belief.signals if method.belief else (), method.label)
-    if settings.profile_split == 0:
+    if learning and settings.profile_split == 0:
         raise InputError(
             f"{learning[0].label} learns a belief, but a profile split of 0 leaves nothing to learn from; "
             "raise --profile-split or leave the method out"
         )
-    mask = profile_mask(trace.request_ids, trace.tasks, settings.profile_split, settings.seed)
-    profile, evaluation = np.flatnonzero(mask), np.flatnonzero(~mask)
-    if len(profile) == 0 or len(evaluation) == 0:
-        raise InputError(
-            f"a profile split of {settings.profile_split:g} leaves one part of {trace.num_requests} requests "
-            "empty; use a longer trace or another --profile-split"
-        )
-    return trace.select(profile), trace.select(evaluation)
+    profile, part = source.split(settings.profile_split if learning else 0.0, settings.seed, needed)
+    methods = tuple(_fit_belief(m, profile) for m in settings.methods)
+    sizes, notes = _fitting_batch_sizes(settings, part.num_requests)
+    return PreparedRun(part, methods, replace(settings, batch_sizes=sizes), tuple(deployments), notes)
+
+
+def _needed(source: Source, settings: RunSettings) -> Needed:
+    """The columns that beliefs and coins read. Raises MissingSignalError for one the trace lacks."""
+    signals: list[str] = []
+    for method in settings.methods:
+        wanted = method.belief.signals if method.belief is not None else ()
+        missing = [name for name in wanted if name not in source.signals]
+        if missing:
+            present = ", ".join(sorted(source.signals)) or "none"
+            raise MissingSignalError(
+                f"{method.label} needs the column{'s' * (len(missing) > 1)} {', '.join(missing)}, which this "
+                f"trace lacks (it has: {present}); record one with a companion model (svsim capture), "
+                f"or leave {method.label} out"
+            )
+        signals += wanted
+    return Needed(tuple(dict.fromkeys(signals)), ("accept_prob",) if source.has_accept_prob else ())
 
 
 def _fit_belief(method: DecodingMethod, profile: TokenTrace | None) -> DecodingMethod:

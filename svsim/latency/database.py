@@ -18,7 +18,7 @@ The table of these prices goes through ``MeasuredLatency``, so the two sources s
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,26 +91,21 @@ def database_step_times(
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-class DatabaseLatency(MeasuredLatency):
-    """The fit of ``database_step_times``; ``source`` is ``database``, or names the roofline too."""
-
-    __slots__ = ()
-
-    @classmethod
-    def of(
-        cls,
-        hardware: str,
-        tensor_parallel: int,
-        target: ModelGeometry,
-        draft: ModelGeometry | None = None,
-        companion: ModelGeometry | None = None,
-        *,
-        out_of_range: OutOfRange = "raise",
-    ) -> Self:
-        """The target on ``tensor_parallel`` GPUs of that canonical name, draft and companion on one."""
-        columns = database_step_times(hardware, tensor_parallel, target, draft, companion)
-        where = f"kernel database of {hardware}"
-        return cls.from_step_times(columns, hardware, tensor_parallel, out_of_range=out_of_range, where=where)
+def database_latency(
+    hardware: str,
+    tensor_parallel: int,
+    target: ModelGeometry,
+    draft: ModelGeometry | None = None,
+    companion: ModelGeometry | None = None,
+    *,
+    out_of_range: OutOfRange = "raise",
+) -> MeasuredLatency:
+    """The fit of ``database_step_times``; its ``source`` is ``database``, or names the roofline too."""
+    columns = database_step_times(hardware, tensor_parallel, target, draft, companion)
+    where = f"kernel database of {hardware}"
+    return MeasuredLatency.from_step_times(
+        columns, hardware, tensor_parallel, out_of_range=out_of_range, where=where
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +257,7 @@ def _database_seconds(
     )
 
 
-def _columns(  # noqa: PLR0917
+def _columns(
     role: str,
     hardware: str,
     tensor_parallel: int,

@@ -45,7 +45,7 @@ class PriceTable:
         return np.asarray(self.seconds[left] * (1.0 - share) + self.seconds[left + 1] * share)
 
 
-def lay_out(  # noqa: PLR0917 - the arguments are one sentence
+def lay_out(
     model: LatencyModel,
     role: Role,
     num_sequences: int,

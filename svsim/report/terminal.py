@@ -33,7 +33,7 @@ def _provenance(table: ResultTable) -> str:
     )
     return (
         f"[bold]{escape(printable(text, 200))}[/bold]  {trace['acceptance_kind']} acceptance, "
-        f"{trace['chains']} chains, {trace['num_requests']:,} requests, {trace['num_positions']:,} positions"
+        f"{trace['chains']} chains, {trace['num_evaluation_positions']:,} positions replayed"
     )
 
 

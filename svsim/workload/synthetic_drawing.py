@@ -23,7 +23,8 @@ from svsim.workload.synthetic_latent import (
 )
 from svsim.workload.synthetic_settings import SyntheticSettings
 
-NUM_SCORES = 7  # per drafted token: innovations of z and g; scores of a, coin, A, q(x), entropy
+# per drafted token: innovations of z and g; scores of a and its coin; n; own parts of A, q(x), entropy
+NUM_SCORES = 8
 BATCH_VALUES = 1 << 22  # random numbers held at a time: 16 MiB of float32
 
 
@@ -136,6 +137,7 @@ def grow(batch: Batch, parameters: LatentParameters, num_speculative_tokens: int
         parameters.drift,
         parameters.request_share,
         parameters.persistence,
+        parameters.unseen_share,
         parameters.wrongness_shift,
         WRONGNESS_MEMORY,
         parameters.spread,
@@ -145,7 +147,7 @@ def grow(batch: Batch, parameters: LatentParameters, num_speculative_tokens: int
     scores = batch.noise[draw].astype(np.float64)
     difficulty, field, wrongness, overlap, accept_prob = columns.T.copy()
     latents = TokenLatents(
-        difficulty, field, wrongness, scores[:, 2], scores[:, 4], scores[:, 5], scores[:, 6]
+        difficulty, field, wrongness, scores[:, 2], scores[:, 4], scores[:, 5], scores[:, 6], scores[:, 7]
     )
     return Chains(token_of, num_accepted, overlap, accept_prob, latents)
 

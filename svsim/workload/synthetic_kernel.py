@@ -31,6 +31,7 @@ class Law(NamedTuple):
     drift: float
     request_share: float
     persistence: float
+    unseen_share: float
     wrongness_shift: float
     wrongness_memory: float
     spread: float
@@ -58,8 +59,8 @@ def grow_chains(requests, law, noise, num_tokens):  # type: ignore[no-untyped-de
     """Draft, accept and extend: (token_of int32 [T, K], num_accepted int16 [T], draw, columns).
 
     noise: float32 [T * K, C], per output position and slot: innovations of z and g, scores of a and
-    of its coin, and what the signals need. A drafted token keeps its values wherever chains carry
-    it: draw int64 [N], its row of ``noise``; columns float64 [N, 5]: z, g, W, O, a.
+    of its coin, n, and what the signals need. A drafted token keeps its values wherever chains
+    carry it: draw int64 [N], its row of ``noise``; columns float64 [N, 5]: z + shift/s, g, W, O, a.
     """
     first_position = requests.first_position
     num_rows, k = first_position[-1], num_tokens
@@ -73,6 +74,7 @@ def grow_chains(requests, law, noise, num_tokens):  # type: ignore[no-untyped-de
     chain = np.empty(k, np.int32)
     within, between = math.sqrt(1.0 - law.request_share), math.sqrt(law.request_share)
     innovation = math.sqrt(1.0 - law.persistence * law.persistence)
+    seen, unseen = law.spread * math.sqrt(1.0 - law.unseen_share), law.spread * math.sqrt(law.unseen_share)
     count = 0
     for r in range(len(first_position) - 1):
         first = first_position[r]
@@ -89,11 +91,12 @@ def grow_chains(requests, law, noise, num_tokens):  # type: ignore[no-untyped-de
                 age[count] = 0 if fresh else min(age[parent] + 1, k - 1)
                 place = min((i + slot) / (length - 1), 1.0) - 0.5 if length > 1 else 0.0
                 shift = requests.levels[r] + requests.age_shifts[r, age[count]] + law.drift * place
-                z = between * requests.fields[r, 0] + within * z_state + shift / law.spread
-                overlap = _normal_cdf(law.reference_level + law.spread * z - law.wrongness_shift * wrongness)
+                z = between * requests.fields[r, 0] + within * z_state
+                level = law.reference_level + shift - law.wrongness_shift * wrongness
+                overlap = _normal_cdf(level + seen * z + unseen * noise[at, 4])
                 a = _accept_quantile(_normal_cdf(noise[at, 2]), overlap, law.atom_share)
                 draw[count] = at
-                columns[count, 0] = z
+                columns[count, 0] = z + shift / law.spread
                 columns[count, 1] = between * requests.fields[r, 1] + within * g_state
                 columns[count, 2] = wrongness
                 columns[count, 3] = overlap

@@ -15,6 +15,8 @@ Floats = NDArray[np.float64]
 ATOM_SHARE = 0.7  # eta: P(a = 1 | O) = eta O, for a sampled target
 WRONGNESS_MEMORY = 0.7  # lambda: an off-target token is felt for about three tokens
 ENTROPY_LOADING = 0.6  # correlation of the draft's entropy score with difficulty
+UNSEEN_SHARE = 0.8  # of the variance of z that S leaves open: n, independent from token to token
+ACCEPT_WEIGHT = 0.75  # of e against n in what A may tell about acceptance
 SURPRISE_LOADING = 0.5  # correlation of the token score with that of q(x)
 
 
@@ -23,8 +25,8 @@ class LatentParameters:
     """What the calibration solves for; symbols as in ``synthetic_trace``.
 
     level [num_tasks] (m), age_shift [num_tasks, K] (b), drift (delta), request_share (h),
-    persistence (phi), wrongness_shift (omega), spread (s), atom_share (eta), companion_link (r),
-    token_link (kappa), entropy_scale_nats (H).
+    persistence (phi), unseen_share (w), wrongness_shift (omega), spread (s), atom_share (eta),
+    companion_link (r), token_link (kappa), entropy_scale_nats (mean of H).
     """
 
     level: Floats
@@ -32,6 +34,7 @@ class LatentParameters:
     drift: float
     request_share: float
     persistence: float
+    unseen_share: float
     wrongness_shift: float
     spread: float
     atom_share: float
@@ -65,20 +68,24 @@ def accept_quantile(score: Floats, overlap: Floats, atom_share: float) -> Floats
 
 @dataclass(frozen=True, slots=True)
 class TokenLatents:
-    """Latents of drafted tokens, each float64 [N]: difficulty z, companion field g, wrongness W,
-    and standard normal scores of a, of A's own part, of q(x)'s own part, of the entropy's own part."""
+    """Latents of drafted tokens, float64 [N] each.
+
+    difficulty (z + shift/s), companion_field (g), wrongness (W), and standard normal scores:
+    accept_score (e), unseen_score (n), and the own parts of A, q(x) and the entropy.
+    """
 
     difficulty: Floats
     companion_field: Floats
     wrongness: Floats
     accept_score: Floats
+    unseen_score: Floats
     companion_score: Floats
     surprise_score: Floats
     entropy_score: Floats
 
 
 def similarity(latents: TokenLatents, parameters: LatentParameters) -> Floats:
-    """S = Phi(m + s (r' z + sqrt(1 - r'^2) g)), r' = r (1 - W)."""
+    """S = Phi(m + s (r' (z + shift/s) + sqrt(1 - r'^2) g)), r' = r (1 - W)."""
     link = parameters.companion_link * (1.0 - latents.wrongness)
     score = link * latents.difficulty + np.sqrt(1.0 - link**2) * latents.companion_field
     overlap: Floats = ndtr(parameters.reference_level + parameters.spread * score)
@@ -86,9 +93,10 @@ def similarity(latents: TokenLatents, parameters: LatentParameters) -> Floats:
 
 
 def companion_accept(latents: TokenLatents, similarity: Floats, parameters: LatentParameters) -> Floats:
-    """A: the accept quantile of S at a score tied to that of a by kappa (1 - W)."""
+    """A: the accept quantile of S, at a score tied by kappa (1 - W) to what S does not see."""
     link = parameters.token_link * (1.0 - latents.wrongness)
-    score = link * latents.accept_score + np.sqrt(1.0 - link**2) * latents.companion_score
+    told = ACCEPT_WEIGHT * latents.accept_score + np.sqrt(1.0 - ACCEPT_WEIGHT**2) * latents.unseen_score
+    score = link * told + np.sqrt(1.0 - link**2) * latents.companion_score
     # a greedy target's a is 0 or 1, but A compares two sampled models in any case
     return accept_quantile(ndtr(score), similarity, ATOM_SHARE)
 

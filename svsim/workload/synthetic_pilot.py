@@ -109,6 +109,11 @@ class TargetObservables:
         )
 
     @property
+    def request_spread(self) -> float | None:
+        """As ``synthetic_measurement``."""
+        return None if self.variance_between is None else float(np.sqrt(max(self.variance_between, 0.0)))
+
+    @property
     def burstiness(self) -> float:
         """As ``synthetic_measurement.burstiness``."""
         between = self.variance_between or 0.0

@@ -131,9 +131,9 @@ class SyntheticSettings:
     overlap_correlation: float = 0.7
     draft_entropy_nats: float = 0.8
     request_spread: float = 0.06
-    burstiness: float = 0.1
+    burstiness: float | None = None
     drift: float = 0.0
-    wrong_prefix_decay: float = 0.25
+    wrong_prefix_decay: float | None = None
     overlap_spread: float = 1.5
     greedy: bool = False
 
@@ -163,7 +163,8 @@ class SyntheticSettings:
             ("overlap_spread", 0.1, 5.0),
         ):
             value = getattr(self, name)
-            _require(low <= value <= high, name, value, f"a number in {low:g}..{high:g}")
+            unasked = value is None and name in ("burstiness", "wrong_prefix_decay")
+            _require(unasked or low <= value <= high, name, value, f"a number in {low:g}..{high:g}")
         for task in self.tasks:
             depth = task.depth_acceptance
             if depth is not None:

@@ -130,7 +130,8 @@ class TraceWriter:
         k = self._metadata.num_speculative_tokens
         if chunk.num_speculative_tokens != k:
             raise TraceError(
-                f"{self._file}: a chunk has K = {chunk.num_speculative_tokens}, the file K = {k}"
+                f"{self._file}: a chunk has K = {chunk.num_speculative_tokens}, the file K = {k}; "
+                "write them to different files"
             )
         schema = trace_schema(k, list(signal_columns(chunk)), self._signal_dtype, chunk.tasks is not None)
         if self._schema is not None and schema != self._schema:

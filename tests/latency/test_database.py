@@ -1,0 +1,129 @@
+"""The kernel database adapter. Needs the extra ``hardware``; skipped without it."""
+
+import builtins
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from svsim.errors import LatencyError
+from svsim.latency.database import database_latency, database_step_times
+from svsim.latency.geometry import model_geometry
+from svsim.latency.measured import MeasuredLatency
+from svsim.latency.roofline import RooflineLatency
+from svsim.latency.shape import Role, StepShape
+from svsim.latency.step_grid import PassShapes, standard_shapes
+
+LLAMA_70B, LLAMA_1B, LLAMA_3B = (model_geometry(n) for n in ("llama-3.1-70b", "llama-3.2-1b", "llama-3.2-3b"))
+
+
+def test_the_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    real_import: Callable[..., Any] = builtins.__import__
+
+    def no_database(name: str, *args: Any) -> Any:
+        if name.startswith("aiconfigurator_core"):
+            raise ImportError(name)
+        return real_import(name, *args)
+
+    monkeypatch.setattr(builtins, "__import__", no_database)
+    with pytest.raises(LatencyError, match=r"pip install 'svsim\[hardware\]'"):
+        database_step_times("h100_sxm", 4, LLAMA_70B)
+
+
+@pytest.fixture(scope="module")
+def h100() -> dict[str, Any]:
+    pytest.importorskip("aiconfigurator_core", reason="needs the extra hardware (aiconfigurator-core)")
+    return database_step_times("h100_sxm", 4, LLAMA_70B, LLAMA_1B, LLAMA_3B)
+
+
+def rows_of(columns: dict[str, Any], role: Role) -> tuple[StepShape, Any]:
+    rows = columns["role"] == role
+    counts = (columns[name][rows] for name in ("num_sequences", "num_new_tokens", "num_kv_tokens"))
+    return StepShape(role, *counts), columns["seconds"][rows]
+
+
+def test_every_pass_takes_at_least_its_weights_reading_time(h100: dict[str, Any]) -> None:
+    for role, geometry, num_gpus in ((Role.TARGET, LLAMA_70B, 4), (Role.DRAFT, LLAMA_1B, 1)):
+        _, seconds = rows_of(h100, role)
+        embedding = geometry.vocabulary_size * geometry.hidden_size * (not geometry.has_tied_embeddings)
+        bound_s = 2 * (geometry.num_parameters - embedding) / num_gpus / 3.35e12
+        assert bound_s < seconds.min() < 2 * bound_s
+
+
+@pytest.mark.parametrize("role", Role)
+def test_the_fit_meets_the_table_and_held_out_rows(h100: dict[str, Any], role: Role) -> None:
+    """Decoding and verification (up to 9 tokens a sequence), held-out half: the fidelity targets."""
+    shape, seconds = rows_of(h100, role)
+    shapes = np.stack(shape.broadcast())
+    order = np.random.default_rng(0).permutation(len(seconds))
+    fit, held_out = np.sort(order[::2]), order[1::2]
+    rows = np.flatnonzero(h100["role"] == role)[fit]
+    columns = {name: values[rows] for name, values in h100.items()} | {
+        "role": np.full(len(rows), "target", object)
+    }
+    model = MeasuredLatency.from_step_times(columns, out_of_range="extrapolate")
+    held_out = held_out[shapes[1][held_out] <= 9 * shapes[0][held_out]]
+    predicted = model.predict_s(StepShape(Role.TARGET, *shapes[:, held_out]))
+    error = np.abs(predicted / seconds[held_out] - 1)
+    assert np.median(error) <= 0.03
+    assert np.percentile(error, 95) <= 0.08
+
+
+@pytest.mark.parametrize("role", Role)
+def test_the_roofline_is_near_the_database(h100: dict[str, Any], role: Role) -> None:
+    shape, seconds = rows_of(h100, role)
+    ratio = RooflineLatency.of("h100_sxm", 4, LLAMA_70B, LLAMA_1B, LLAMA_3B).predict_s(shape) / seconds
+    is_step = np.asarray(shape.num_new_tokens) <= 9 * np.asarray(shape.num_sequences)
+    assert 0.9 < np.median(ratio[is_step]) < 1.1
+    assert 0.7 < ratio[is_step].min() and ratio[is_step].max() < 1.3
+
+
+def test_all_reduce_is_a_good_part_of_verifying_more(h100: dict[str, Any]) -> None:
+    """Control: pricing attention once per query instead of per sequence would cost a lot more."""
+    shapes = PassShapes(np.full(2, 64.0), np.array([64.0, 512.0]), np.full(2, 64 * 4096.0))
+    few, many = database_step_times("h100_sxm", 4, LLAMA_70B, shapes=shapes)["seconds"][:2]
+    alone = PassShapes(np.array([512.0]), np.array([512.0]), np.array([512 * 4096.0]))
+    (as_decoding, _) = database_step_times("h100_sxm", 4, LLAMA_70B, shapes=alone)["seconds"]
+    assert few < many < 0.7 * as_decoding
+
+
+def test_unmeasured_kernels_fall_back_to_the_roofline_and_say_so() -> None:
+    pytest.importorskip("aiconfigurator_core", reason="needs the extra hardware (aiconfigurator-core)")
+    shapes = PassShapes(np.array([1.0, 64.0]), np.array([1.0, 64.0]), np.array([500.0, 64 * 500.0]))
+    columns = database_step_times("a100_sxm", 4, LLAMA_70B, LLAMA_1B, LLAMA_3B, shapes=shapes)
+    sources = dict(zip(columns["role"], columns["source"], strict=True))
+    assert sources == {
+        "target": "database",
+        "draft": "roofline",
+        "companion": "database",
+        "overhead": "assumed",
+    }
+    roofline = RooflineLatency.of("a100_sxm", 4, LLAMA_70B, LLAMA_1B)
+    draft = columns["seconds"][columns["role"] == "draft"]
+    np.testing.assert_array_equal(draft, roofline.predict_s(StepShape(Role.DRAFT, *shapes)))
+    mixture = database_step_times("h100_sxm", 1, model_geometry("mixtral-8x7b"), shapes=shapes)
+    assert set(mixture["source"][:2]) == {"roofline"}
+
+
+def test_as_a_latency_model() -> None:
+    pytest.importorskip("aiconfigurator_core", reason="needs the extra hardware (aiconfigurator-core)")
+    model = database_latency("l40s", 1, model_geometry("llama-3.1-8b"), LLAMA_1B)
+    assert (model.hardware, model.source, model.tensor_parallel) == ("l40s", "database", 1)
+    assert model.overhead_per_step_s == 1.2e-3
+    assert model.roles == {Role.TARGET, Role.DRAFT}
+
+
+def test_unknown_hardware_lists_the_closest() -> None:
+    pytest.importorskip("aiconfigurator_core", reason="needs the extra hardware (aiconfigurator-core)")
+    with pytest.raises(LatencyError, match="no vllm kernels of h100; did you mean h100_sxm"):
+        database_step_times("h100", 4, LLAMA_70B)
+
+
+def test_the_standard_grid_shows_both_sides_of_every_stair() -> None:
+    shapes = standard_shapes()
+    tokens = set(shapes.num_new_tokens.astype(int).tolist())
+    edges = {1, 2, 4, *range(8, 257, 8), *range(272, 513, 16)}
+    assert {n for edge in edges for n in (edge, edge + 1)} <= tokens
+    assert len(np.unique(np.stack(shapes), axis=1).T) == len(shapes.num_new_tokens)
+    assert shapes.num_new_tokens.max() == 8192

@@ -1,0 +1,104 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from svsim.errors import LatencyError
+from svsim.latency.geometry import ModelGeometry, model_geometry, model_presets
+
+# Parameters in billions as the model cards (or the safetensors index) print them.
+PUBLISHED_PARAMETERS = {
+    "llama-3.1-8b": 8.030, "llama-3.1-70b": 70.554, "llama-3.1-405b": 405.85, "llama-3.2-1b": 1.2358,
+    "llama-3.2-3b": 3.2127, "qwen2.5-0.5b": 0.49403, "qwen2.5-1.5b": 1.5437, "qwen2.5-3b": 3.0859,
+    "qwen2.5-7b": 7.6156, "qwen2.5-14b": 14.770, "qwen2.5-32b": 32.764, "qwen2.5-72b": 72.706,
+    "qwen3-0.6b": 0.59605, "qwen3-4b": 4.0225, "qwen3-8b": 8.1907, "qwen3-14b": 14.768,
+    "qwen3-32b": 32.762, "qwen3-30b-a3b": 30.532, "mixtral-8x7b": 46.703, "llama-2-7b": 6.7384,
+    "llama-2-13b": 13.016, "codellama-34b": 33.744, "tinyllama-1.1b": 1.1000, "llama-160m": 0.16242,
+    "llama-68m": 0.06803,
+}  # fmt: skip
+
+LLAMA_CONFIG = {
+    "architectures": ["LlamaForCausalLM"], "hidden_size": 4096, "intermediate_size": 14336,
+    "num_attention_heads": 32, "num_hidden_layers": 32, "num_key_value_heads": 8, "vocab_size": 128256,
+    "tie_word_embeddings": False, "rope_scaling": {"rope_type": "llama3"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED_PARAMETERS)
+def test_presets_have_the_published_number_of_parameters(name: str) -> None:
+    billions = model_geometry(name).num_parameters / 1e9
+    assert billions == pytest.approx(PUBLISHED_PARAMETERS[name], rel=1e-3)  # norms and biases are left out
+
+
+def test_kv_bytes_per_token() -> None:
+    assert model_geometry("llama-3.1-70b").kv_bytes_per_token == 327_680  # 80 layers * 8 heads * 128 * 2 * 2
+    assert model_geometry("llama-2-7b").kv_bytes_per_token == 524_288
+
+
+def test_presets_are_found_by_many_names() -> None:
+    names = (
+        "llama-3.1-70b",
+        "meta-llama/Llama-3.1-70B",
+        "meta-llama/Meta-Llama-3.1-70B-Instruct",
+        "Llama-3.1-70B",
+    )
+    assert len({model_geometry(name) for name in names}) == 1
+    assert model_geometry("Qwen/Qwen2.5-72B-Instruct").num_layers == 80
+    assert len({preset.name for preset in model_presets().values()}) == len(model_presets())
+    with pytest.raises(LatencyError, match=r"no preset for model llama-3.1-7b; did you mean .*llama-3.1-70b"):
+        model_geometry("llama-3.1-7b")
+
+
+def test_config_json(tmp_path: Path) -> None:
+    folder = tmp_path / "my-llama"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(LLAMA_CONFIG))
+    preset = model_geometry("llama-3.1-8b")
+    for path in (folder, folder / "config.json"):
+        read = ModelGeometry.from_config_file(path)
+        assert read.name == "my-llama"
+        assert read.num_parameters == preset.num_parameters
+        assert read.kv_bytes_per_token == preset.kv_bytes_per_token
+
+
+def test_config_defaults() -> None:
+    """Without num_key_value_heads and head_dim the model is multi-head with hidden / heads."""
+    config = {k: v for k, v in LLAMA_CONFIG.items() if k != "num_key_value_heads"}
+    geometry = ModelGeometry.from_config(config, "x")
+    assert (geometry.num_kv_heads, geometry.head_size) == (32, 128)
+    nested = ModelGeometry.from_config({"text_config": config, "vision_config": {}}, "x")
+    assert nested == geometry
+
+
+def test_config_of_a_mixture() -> None:
+    config = LLAMA_CONFIG | {"num_local_experts": 8, "num_experts_per_tok": 2, "vocab_size": 32000}
+    geometry = ModelGeometry.from_config(config, "mixtral")
+    assert geometry.num_parameters == model_geometry("mixtral-8x7b").num_parameters
+    assert geometry.expected_active_experts([0, 1]) == pytest.approx([0, 2])
+    assert 7.9 < geometry.expected_active_experts(1000) <= 8
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hidden_size": None}, "hidden_size is missing"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers = 0"),
+        ({"vocab_size": "128256"}, "vocab_size = 128256; expected a whole number"),
+        ({"num_attention_heads": True}, "num_attention_heads = True"),
+        ({"intermediate_size": 1e3}, "intermediate_size = 1000.0"),
+        ({"kv_lora_rank": 512}, "multi-head latent attention"),
+        ({"num_experts": 8}, "num_experts_per_tok is missing"),
+    ],
+)
+def test_bad_configs(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(LatencyError, match=message):
+        ModelGeometry.from_config(LLAMA_CONFIG | changes, "bad")
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "null", "{", "[" * 100_000])
+def test_files_that_are_no_configs(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(content)
+    with pytest.raises(LatencyError, match=r"config\.json") as caught:
+        ModelGeometry.from_config_file(path)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+
+from svsim.errors import LatencyError
+from svsim.latency.geometry import model_geometry
+from svsim.latency.pass_work import graph_padded
+from svsim.latency.roofline import Efficiencies, RooflineLatency
+from svsim.latency.shape import Role, StepShape
+
+PERFECT = Efficiencies(1.0, 1.0, 1.0, 0.0, 0.0, 0.0)
+LLAMA_70B, LLAMA_1B, LLAMA_3B = (model_geometry(n) for n in ("llama-3.1-70b", "llama-3.2-1b", "llama-3.2-3b"))
+
+
+def llama_70b(
+    efficiencies: Efficiencies = Efficiencies(), hardware: str = "h100_sxm", tp: int = 4
+) -> RooflineLatency:
+    model = RooflineLatency.of(hardware, tp, LLAMA_70B, LLAMA_1B, LLAMA_3B)
+    return RooflineLatency(model.gpu, model.models, efficiencies)
+
+
+def test_decoding_one_sequence_reads_the_weights_once() -> None:
+    """At perfect efficiency: all weights but the embedding table, over four GPUs' bandwidth."""
+    embedding = LLAMA_70B.vocabulary_size * LLAMA_70B.hidden_size
+    bound_s = 2 * (LLAMA_70B.num_parameters - embedding) / 4 / 3.35e12
+    assert llama_70b(PERFECT).predict_s(StepShape(Role.TARGET, 1, 1, 0)) == pytest.approx(bound_s, rel=0.01)
+
+
+def test_a_long_prompt_is_bound_by_arithmetic() -> None:
+    prompt = 4096
+    flop = 2 * (LLAMA_70B.num_parameters - 2 * LLAMA_70B.vocabulary_size * LLAMA_70B.hidden_size) * prompt
+    flop += 4 * 80 * 64 * 128 * prompt**2 / 2
+    seconds = llama_70b(PERFECT).predict_s(StepShape(Role.TARGET, 1, prompt, 0))
+    assert seconds == pytest.approx(flop / 4 / 989.5e12, rel=0.08)  # all-reduce and element-wise on top
+
+
+def test_verification_reads_each_sequences_kv_once() -> None:
+    model = llama_70b(PERFECT)
+    contexts = np.array([[1000.0], [9000.0]]) * 16
+    by_context = np.diff(model.predict_s(StepShape(Role.TARGET, 16, [16, 128], contexts)), axis=0)[0]
+    read_s = 16 * 8000 * LLAMA_70B.kv_bytes_per_token / 4 / 3.35e12
+    np.testing.assert_allclose(by_context, read_s, rtol=1e-6)
+
+
+def test_more_gpus_are_faster_but_not_in_proportion() -> None:
+    shape = StepShape(Role.TARGET, 8, 64, 8 * 1000)
+    one, two, eight = (llama_70b(tp=tp).predict_s(shape) for tp in (1, 2, 8))
+    assert 1.5 < one / two < 2.0
+    assert 4.0 < one / eight < 8.0
+
+
+def test_a_mixture_reads_the_experts_its_tokens_choose() -> None:
+    mixture = RooflineLatency.of("h100_sxm", 1, model_geometry("qwen3-30b-a3b"))
+    one, many = (mixture.predict_s(StepShape(Role.TARGET, b, b, b * 100)) for b in (1, 128))
+    read_by_one_s = 48 * 8 * 3 * 2048 * 768 * 2 / 3.35e12
+    read_by_many_s = 48 * 128 * 3 * 2048 * 768 * 2 / 3.35e12
+    assert many - one > 0.9 * (read_by_many_s - read_by_one_s)
+
+
+def test_padding_follows_the_captured_graphs() -> None:
+    tokens = [0, 1, 2, 3, 5, 8, 9, 250, 256, 257, 500, 512, 513, 2000]
+    padded = [0, 1, 2, 4, 8, 8, 16, 256, 256, 272, 512, 512, 513, 2000]
+    np.testing.assert_array_equal(graph_padded(tokens), padded)
+    model = llama_70b()
+    same, more = np.diff(model.predict_s(StepShape(Role.TARGET, 64, [257, 272, 273], 0)))
+    assert same == pytest.approx(0, abs=1e-9)
+    assert more > 0
+
+
+def test_heads_must_divide() -> None:
+    with pytest.raises(LatencyError, match=r"has 14 attention heads, which tp=4 does not divide"):
+        RooflineLatency.of("h100_sxm", 4, model_geometry("qwen2.5-0.5b"))
