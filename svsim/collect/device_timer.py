@@ -87,6 +87,7 @@ class DeviceTimer:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             stage()
+        graph.replay()  # the next stage warms up on real values
         return graph
 
     def _read_flush_buffer(self) -> None:

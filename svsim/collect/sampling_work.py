@@ -14,10 +14,10 @@ from torch import Tensor
 from svsim.latency.shape import Role
 
 
-def sampling_work(role: Role, num_rows: int, num_sequences: int, logits: Tensor) -> Callable[[], Tensor]:
-    """The work as a closure over ``logits`` [R, V] and buffers made now; returns what it computed last."""
+def sampling_work(role: Role, num_sequences: int, logits: Tensor) -> Callable[[Tensor], Tensor]:
+    """The work as a function of logits of the shape [R, V] of ``logits``; buffers are made now."""
+    num_rows, vocabulary = logits.shape
     num_drafted = num_rows - num_sequences if role is Role.TARGET else num_rows
-    vocabulary = logits.shape[-1]
     noise = torch.empty(num_drafted, vocabulary, device=logits.device).exponential_()
     draft_probs = torch.softmax(torch.randn_like(noise), -1)
     tokens = torch.randint(0, vocabulary, (num_drafted,), device=logits.device)
@@ -30,7 +30,7 @@ def sampling_work(role: Role, num_rows: int, num_sequences: int, logits: Tensor)
         # the exponential race: argmax of p / e picks a token with probability p, without a sort
         return (probs / torch.empty_like(probs).exponential_()).argmax(-1)
 
-    def verify() -> Tensor:
+    def verify(logits: Tensor) -> Tensor:
         probs = torch.softmax(logits.float(), -1)
         bonus = draw(probs[num_drafted:])
         if num_drafted == 0:
@@ -40,14 +40,12 @@ def sampling_work(role: Role, num_rows: int, num_sequences: int, logits: Tensor)
         recovered = ((drafted - draft_probs).clamp_min_(0.0) / noise).argmax(-1)
         return torch.where(accepted, tokens, recovered)
 
-    def score() -> Tensor:
+    def score(logits: Tensor) -> Tensor:
         probs = torch.softmax(logits.float(), -1)
         overlap = torch.minimum(probs, draft_probs).sum(-1)
         return overlap + (at(probs) / at(draft_probs)).clamp_max(1.0)
 
-    works = {
-        Role.TARGET: verify,
-        Role.COMPANION: score,
-        Role.DRAFT: lambda: draw(torch.softmax(logits.float(), -1)),
-    }
-    return works[role]
+    def sample(logits: Tensor) -> Tensor:
+        return draw(torch.softmax(logits.float(), -1))
+
+    return {Role.TARGET: verify, Role.COMPANION: score, Role.DRAFT: sample}[role]

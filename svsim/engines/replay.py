@@ -148,20 +148,24 @@ class ClosedLoopReplay:
         return joined, offsets
 
     def _advance(self, run: _Run, columns: BoundColumns, offset: int, stretch: _Stretch) -> None:
-        copies = run.shape.num_slots if self.settings.batch_of == "copies" else 1
-        skips = self.streams.generator("stagger").random(run.shape.num_slots)
+        slots = run.shape.num_slots
+        copies = slots if self.settings.batch_of == "copies" else 1
+        order = np.repeat(self._order(stretch), copies)
+        if (stretch.cycle, stretch.index) == (0, 0):
+            warm_up = self.streams.generator("warm-up").permutation(stretch.trace.num_requests)
+            order = np.concatenate([np.resize(np.repeat(warm_up, copies), 2 * slots), order])
+        skips = self.streams.generator("stagger").random(slots)
         measured = self.num_cycles * self.part.num_requests * copies
-        start = 2 * run.shape.num_slots
         run.finished = run_continuous(
             bind(run.method, columns, run.prices, run.shape),
             compiled_rule(run.method),
             run.batch,
             run.slots,
             self._requests(run, stretch, offset),
-            np.repeat(self._order(stretch), copies),
+            order,
             skips,
-            start,
-            start + measured,
+            2 * slots,
+            2 * slots + measured,
             run.tallies,
         )
 

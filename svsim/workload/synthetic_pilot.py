@@ -14,7 +14,7 @@ from svsim.workload.synthetic_latent import Floats, LatentParameters, TokenLaten
 from svsim.workload.synthetic_settings import SyntheticSettings
 
 MIN_POSITIONS = 60_000
-MAX_DRAFTS = 1_000_000  # positions x K
+MAX_DRAFTS = 1_250_000  # positions x K
 
 
 @dataclass(frozen=True, slots=True)

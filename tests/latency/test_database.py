@@ -76,11 +76,13 @@ def test_the_roofline_is_near_the_database(h100: dict[str, Any], role: Role) -> 
     ratio = RooflineLatency.of("h100_sxm", 4, LLAMA_70B, LLAMA_1B, LLAMA_3B).predict_s(shape) / seconds
     is_step = np.asarray(shape.num_new_tokens) <= 9 * np.asarray(shape.num_sequences)
     assert 0.9 < np.median(ratio[is_step]) < 1.1
-    assert 0.7 < ratio[is_step].min() and ratio[is_step].max() < 1.3
+    assert ratio[is_step].min() > 0.7
+    assert ratio[is_step].max() < 1.3
 
 
-def test_all_reduce_is_a_good_part_of_verifying_more(h100: dict[str, Any]) -> None:
-    """Control: pricing attention once per query instead of per sequence would cost a lot more."""
+def test_verification_reads_each_sequences_kv_once() -> None:
+    """512 tokens of 64 sequences cost far less than 512 sequences of the same context."""
+    pytest.importorskip("aiconfigurator_core", reason="needs the extra hardware (aiconfigurator-core)")
     shapes = PassShapes(np.full(2, 64.0), np.array([64.0, 512.0]), np.full(2, 64 * 4096.0))
     few, many = database_step_times("h100_sxm", 4, LLAMA_70B, shapes=shapes)["seconds"][:2]
     alone = PassShapes(np.array([512.0]), np.array([512.0]), np.array([512 * 4096.0]))

@@ -1,0 +1,290 @@
+"""``calibrate``: seconds of forward passes of up to three models on the device at hand.
+
+The time of a pass is forward (all layers) + logits + sampling of its role, each also kept apart. Where
+only some layers are timed, forward is scaled up in proportion to the layers.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from svsim.collect.extras import hardware_name, require_extra, software_versions, torch_device, torch_dtype
+from svsim.collect.settings import CalibrationSettings, Progress
+from svsim.errors import InfeasibleError, InputError
+from svsim.latency.geometry import ModelGeometry, model_geometry
+from svsim.latency.shape import Role
+from svsim.workload.trace_file import creation_date
+
+if TYPE_CHECKING:
+    from svsim.collect.decoder import RandomDecoder
+    from svsim.collect.device_timer import ClockLog, DeviceTimer
+    from svsim.collect.pass_layout import PassLayout
+
+OnProgress = Callable[[Progress], None]
+FLUSH_BYTES = {"cuda": 256 << 20, "cpu": 16 << 20}
+# share of the free memory that weights, caches and logits may take
+MEMORY_SHARE = 0.85
+PERCENTILES = (10, 50, 90)
+
+
+@dataclass(frozen=True, slots=True)
+class RoleReport:
+    """What was timed for one role. ``layer_scaling_error``: subset against whole model, per shape."""
+
+    model: str
+    num_layers: int
+    num_layers_timed: int
+    num_shapes: int
+    num_skipped_for_time: int
+    num_skipped_for_memory: int
+    elapsed_s: float
+    layer_scaling_error: dict[str, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationReport:
+    """Where the table is and what it holds."""
+
+    path: str
+    hardware: str
+    num_rows: int
+    roles: dict[str, RoleReport]
+    clocks: dict[str, dict[str, float]] | None
+
+
+def find_geometry(model: str) -> ModelGeometry:
+    """A preset by name, or the geometry of a ``config.json`` (or its folder)."""
+    if Path(model).exists():
+        return ModelGeometry.from_config_file(model)
+    return model_geometry(model)
+
+
+def calibrate(settings: CalibrationSettings, on_progress: OnProgress | None = None) -> CalibrationReport:
+    """Time the passes and write the table ``settings.out``.
+
+    Raises InputError or LatencyError for bad input and InfeasibleError if not even one layer fits.
+    """
+    require_extra("torch")
+    import torch
+
+    from svsim.collect.device_timer import ClockLog, DeviceTimer
+    from svsim.collect.step_time_file import write_step_times
+
+    device = torch_device(settings.device)
+    if not settings.out.parent.is_dir():
+        raise InputError(f"{settings.out}: its folder does not exist; create it or choose another path")
+    geometries = {Role(r): find_geometry(m) for r, m in settings.models.items() if m is not None}
+    hardware = hardware_name(settings.device)
+    timer, clocks = DeviceTimer(device, FLUSH_BYTES[settings.device]), ClockLog(device)
+    rows: list[dict[str, Any]] = []
+    reports: dict[str, RoleReport] = {}
+    is_compiled = False
+    with torch.no_grad():
+        for role, geometry in geometries.items():
+            bench = _RoleBench(settings, role, geometry, timer, clocks)
+            report = bench.run(on_progress)
+            rows += [{**row, "hardware": hardware} for row in bench.rows]
+            reports[role.value] = report
+            is_compiled = is_compiled or bench.is_compiled
+    notes = {
+        "hardware": hardware,
+        "device": torch.cuda.get_device_name() if settings.device == "cuda" else "cpu",
+        "num_threads": None if settings.device == "cuda" else torch.get_num_threads(),
+        "dtype": str(torch_dtype(settings.dtype, settings.device)).removeprefix("torch."),
+        "roles": {name: {f: getattr(r, f) for f in RoleReport.__slots__} for name, r in reports.items()},
+        "clocks": clocks.summary(),
+        "software": software_versions(),
+        "graphs": settings.device == "cuda",
+        "elementwise_compiled": is_compiled,
+        "all_reduce": "not included" if settings.tensor_parallel > 1 else "none",
+        "command": settings.command,
+        "date": creation_date(),
+    }
+    write_step_times(settings.out, rows, notes)
+    return CalibrationReport(str(settings.out), hardware, len(rows), reports, clocks.summary())
+
+
+class _RoleBench:
+    """The timing of one role's model."""
+
+    def __init__(
+        self,
+        settings: CalibrationSettings,
+        role: Role,
+        geometry: ModelGeometry,
+        timer: "DeviceTimer",
+        clocks: "ClockLog",
+    ) -> None:
+        from svsim.collect.decoder import shard
+        from svsim.collect.pass_grid import calibration_layouts
+
+        self.settings, self.role, self.whole = settings, role, geometry
+        self.timer, self.clocks = timer, clocks
+        # draft and companion are small: they run whole on one GPU
+        self.tensor_parallel = settings.tensor_parallel if role is Role.TARGET else 1
+        self.geometry = shard(geometry, self.tensor_parallel)
+        self.layouts = calibration_layouts(
+            role, settings.num_sequences, settings.contexts, settings.num_speculative_tokens
+        )
+        self.rows: list[dict[str, Any]] = []
+        self.is_compiled = False
+
+    def run(self, on_progress: OnProgress | None) -> RoleReport:
+        """Time the layouts until they or the time are used up."""
+        from svsim.collect.batch_memory import is_out_of_memory
+
+        started = time.perf_counter()
+        error = None
+        if self.role is Role.TARGET and self.settings.checked_layers is not None:
+            error = self._layer_scaling_error(self.settings.checked_layers)
+        num_layers = self._num_layers()
+        decoder = self._decoder(num_layers)
+        num_late = num_large = 0
+        for index, layout in enumerate(self.layouts):
+            if time.perf_counter() - started > self.settings.seconds_per_model:
+                num_late = len(self.layouts) - index
+                break
+            try:
+                self.rows.append(self._row(decoder, layout))
+            except (RuntimeError, MemoryError) as failure:
+                if not is_out_of_memory(failure):
+                    raise
+                num_large += 1
+            self.clocks.sample()
+            if on_progress is not None:
+                name = f"{self.role} {self.whole.name}"
+                on_progress(Progress(name, index + 1, len(self.layouts), time.perf_counter() - started))
+        if not self.rows:
+            raise InfeasibleError(
+                f"{self.whole.name}: no pass could be timed in {self.settings.seconds_per_model:g} s and the "
+                "memory at hand; give more time, fewer layers or shorter contexts"
+            )
+        return RoleReport(
+            self.whole.name,
+            self.whole.num_layers,
+            num_layers,
+            len(self.rows),
+            num_late,
+            num_large,
+            time.perf_counter() - started,
+            error,
+        )
+
+    def _max_cache_tokens(self) -> int:
+        return max(layout.num_sequences * (layout.context + layout.longest) for layout in self.layouts)
+
+    def _num_layers(self) -> int:
+        """Layers to time: as asked, else all that fit into the memory left on the device."""
+        import torch
+
+        whole = self.whole.num_layers
+        if self.settings.num_layers is not None and self.role is Role.TARGET:
+            return min(self.settings.num_layers, whole)
+        if self.settings.device == "cpu":
+            return whole
+        shard = self.geometry
+        cache_values = 2 * shard.num_kv_heads * shard.head_size * self._max_cache_tokens()
+        per_layer = 2 * (shard.attention_weights_per_layer + shard.mlp_weights_per_layer + cache_values)
+        most_rows = max(layout.total_tokens for layout in self.layouts if not layout.is_prompt)
+        fixed = shard.vocabulary_size * (4 * shard.hidden_size + 24 * most_rows)
+        free, _ = torch.cuda.mem_get_info()
+        fitting = int((MEMORY_SHARE * free - fixed) / per_layer)
+        if fitting < 1:
+            raise InfeasibleError(
+                f"{self.whole.name}: not even one layer fits into {free / 2**30:.1f} GiB of free memory; "
+                "use fewer sequences, shorter contexts or a shard (tensor_parallel)"
+            )
+        return min(whole, fitting)
+
+    def _decoder(self, num_layers: int) -> "RandomDecoder":
+        from svsim.collect.decoder import RandomDecoder
+
+        settings = self.settings
+        decoder = RandomDecoder(
+            self.geometry,
+            num_layers,
+            self._max_cache_tokens(),
+            device=self.timer.device,
+            dtype=torch_dtype(settings.dtype, settings.device),
+            seed=settings.seed,
+        )
+        self.is_compiled = decoder.ops.is_compiled
+        return decoder
+
+    def _row(self, decoder: "RandomDecoder", layout: "PassLayout") -> dict[str, Any]:
+        """Time one layout: a row of the table without the hardware's name."""
+        stages = self.time_stages(decoder, layout)
+        stages[:, 0] *= self.whole.num_layers / len(decoder.layers)
+        low, middle, high = np.percentile(stages.sum(1), PERCENTILES)
+        forward_s, logits_s, sampling_s = np.median(stages, 0)
+        is_scaled = len(decoder.layers) != self.whole.num_layers
+        return {
+            "role": self.role.value,
+            "tensor_parallel": self.tensor_parallel,
+            "num_sequences": layout.num_sequences,
+            "num_new_tokens": layout.total_tokens,
+            "num_kv_tokens": layout.num_kv_tokens,
+            "seconds": float(middle),
+            "p10_s": float(low),
+            "p90_s": float(high),
+            "num_repeats": len(stages),
+            "source": "measured, layers scaled" if is_scaled else "measured",
+            "model": self.whole.name,
+            "longest_query": layout.longest,
+            "num_padded_tokens": layout.padded_tokens,
+            "forward_s": float(forward_s),
+            "logits_s": float(logits_s),
+            "sampling_s": float(sampling_s),
+        }
+
+    def time_stages(self, decoder: "RandomDecoder", layout: "PassLayout") -> NDArray[np.float64]:
+        """Seconds of forward, logits and sampling in every repeat: float64 [repeats, 3]."""
+        stages = pass_stages(decoder, layout, self.role)
+        return self.timer.time(stages, self.settings.num_repeats).seconds
+
+    def _layer_scaling_error(self, num_layers: int) -> dict[str, float]:
+        """Relative error of the forward time when ``num_layers`` are scaled up to the whole model."""
+        from svsim.collect.pass_layout import PassLayout
+
+        depth = sorted(self.settings.contexts)[len(self.settings.contexts) // 2]
+        most = max(self.settings.num_sequences)
+        layouts = [PassLayout.spread(b, b * q, depth) for b in sorted({1, most}) for q in (1, 5)]
+        seconds = []
+        for num in (num_layers, self.whole.num_layers):
+            decoder = self._decoder(num)
+            times = [np.median(self.time_stages(decoder, layout)[:, 0]) for layout in layouts]
+            seconds.append(np.array(times) * self.whole.num_layers / num)
+            del decoder
+        errors = seconds[0] / seconds[1] - 1
+        return {f"{x.num_sequences}x{x.longest}": float(e) for x, e in zip(layouts, errors, strict=True)}
+
+
+def pass_stages(decoder: "RandomDecoder", layout: "PassLayout", role: Role) -> Sequence[Callable[[], None]]:
+    """Forward, logits and sampling of one pass, each a function that leaves its result for the next."""
+    import torch
+
+    from svsim.collect.sampling_work import sampling_work
+
+    indices = decoder.prepare(layout)
+    ends = np.cumsum(layout.num_new_tokens) - 1
+    wanted = ends if layout.is_prompt or role is Role.DRAFT else np.arange(layout.total_tokens)
+    rows = torch.as_tensor(wanted, device=decoder.device)
+    left: dict[str, Any] = {}
+    shape = torch.empty(len(rows), decoder.geometry.vocabulary_size, device=decoder.device)
+    sample = sampling_work(role, layout.num_sequences, shape)
+
+    def forward() -> None:
+        left["hidden"] = decoder.forward(layout, indices)
+
+    def logits() -> None:
+        left["logits"] = decoder.logits(left["hidden"], rows)
+
+    def sampling() -> None:
+        left["tokens"] = sample(left["logits"])
+
+    return forward, logits, sampling

@@ -1,0 +1,53 @@
+"""Writes step-time tables: the columns of ``svsim.latency.step_times`` and what is known beside them."""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from svsim.collect.shards import write_atomically
+from svsim.errors import InputError
+
+NOTES_KEY = "svsim.calibration"
+COLUMNS = {
+    "role": pa.string(),
+    "hardware": pa.string(),
+    "tensor_parallel": pa.int32(),
+    "num_sequences": pa.int32(),
+    "num_new_tokens": pa.int32(),
+    "num_kv_tokens": pa.int64(),
+    "seconds": pa.float64(),
+    "p10_s": pa.float64(),
+    "p90_s": pa.float64(),
+    "num_repeats": pa.int32(),
+    "source": pa.string(),
+    "model": pa.string(),
+    "longest_query": pa.int32(),
+    "num_padded_tokens": pa.int32(),
+    "forward_s": pa.float64(),
+    "logits_s": pa.float64(),
+    "sampling_s": pa.float64(),
+}
+
+
+def write_step_times(path: Path, rows: Sequence[Mapping[str, Any]], notes: Mapping[str, Any]) -> None:
+    """One Parquet file, whole or not at all; ``notes`` as JSON under the key ``svsim.calibration``."""
+    schema = pa.schema(list(COLUMNS.items()))
+    table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+    table = table.replace_schema_metadata({NOTES_KEY: json.dumps(notes, sort_keys=True)})
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd", write_statistics=False)
+    try:
+        write_atomically(path, buffer.getvalue())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another path") from error
+
+
+def read_notes(path: Path) -> dict[str, Any]:
+    """The notes of a table written here; empty for any other Parquet file."""
+    stored = pq.read_schema(path).metadata or {}
+    return dict(json.loads(stored.get(NOTES_KEY.encode(), b"{}")))
