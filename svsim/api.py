@@ -112,7 +112,7 @@ def _understand(trace: TokenTrace | str | Path, options: RunOptions) -> _Run:
         coins=_coins(coins, seed),
         convention=convention,  # type: ignore[arg-type]
         seed=seed,
-        jobs=_integer("jobs", options.get("jobs") or os.cpu_count() or 1, 1, 1024),
+        jobs=_integer("jobs", _or(options.get("jobs"), os.cpu_count() or 1), 1, 1024),
     )
     latency = options.get("latency") or "trace"
     models: Sequence[LatencyModel] = (
@@ -204,6 +204,10 @@ def _coins(text: str, seed: int) -> "AcceptanceRule":
     if word == "redraw" and count.isdecimal():
         return RedrawnCoins(_integer("coins redraw", int(count), 1, MAX_REDRAWS), seed)
     raise InputError(f"--coins {text} is unknown; use recorded, or redraw:N as redraw:20")
+
+
+def _or(given: int | None, default: int) -> int:
+    return default if given is None else given
 
 
 def _word(name: str, given: str, words: tuple[str, ...]) -> str:

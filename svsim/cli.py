@@ -226,18 +226,21 @@ def write_json(document: Any, out: str) -> None:
 
 
 def write_text(text: str, out: str) -> None:
-    """Write to stdout, or to a file by way of a temporary one."""
+    """Write to stdout, to a device as it is, or to a file by way of a temporary one."""
     if out == "-":
         sys.stdout.write(text)
         sys.stdout.flush()
         return
     path = Path(out)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    is_device = path.exists() and not path.is_file()
+    temporary = path if is_device else path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        if not is_device:
+            os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        if not is_device:
+            temporary.unlink(missing_ok=True)
         raise InputError(f"{out} cannot be written ({error.strerror}); choose another place") from None
 
 

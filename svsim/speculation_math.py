@@ -162,5 +162,6 @@ class CellGrid:
 def _inner_quantiles(values: Floats, num_bins: int) -> Floats:
     if len(values) == 0:
         return np.zeros(0)
-    ranks = np.arange(1, num_bins) * len(values) // num_bins
-    return np.unique(np.sort(values)[ranks])
+    ordered = np.sort(values)
+    edges: Floats = np.unique(ordered[np.arange(1, num_bins) * len(values) // num_bins])
+    return edges[edges > ordered[0]]  # no empty bin below the least value

@@ -19,17 +19,23 @@ def independent_trace(
     *,
     seed: int = 0,
     accept_prob: float | None = None,
+    heterogeneous: bool = False,
     output_tokens: tuple[int, int] = (20, 60),
     prompt_tokens: tuple[int, int] = (10, 80),
     greedy: bool = False,
     chains: Chains = "independent",
     signals: bool = True,
 ) -> TokenTrace:
-    """Every position and depth by itself; acceptance constant, or beta(3, 1.2) seen through two signals."""
+    """Every position and depth by itself: acceptance constant, or beta(3, 1.2), or one draw per request.
+
+    The two signals are acceptance seen through noise.
+    """
     rng = np.random.default_rng(seed)
     lengths = rng.integers(*output_tokens, num_requests)
     shape = (int(lengths.sum()), num_speculative_tokens)
     accept = rng.beta(3.0, 1.2, shape) if accept_prob is None else np.full(shape, accept_prob)
+    if heterogeneous:
+        accept = np.repeat(rng.beta(4.0, 2.0, num_requests), lengths)[:, None] * np.ones(shape)
     accepted = np.logical_and.accumulate(rng.random(shape) < accept, axis=1).sum(axis=1)
     noisy = {
         "similarity": np.clip(accept + rng.normal(0, 0.15, shape), 0, 1).astype(np.float32),

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -53,7 +53,9 @@ class Figure:
 
 
 NANO_PEARL = "repository smart-lty/nano-PEARL, docs/bench_summary.md at 27015b7 (H200, greedy, batch 1)"
-SPECDECODE_BENCH = "repository SpecDecode-Bench/simulator at 2fdccbd (arXiv 2601.11580)"
+SPECDECODE_BENCH = (
+    "measured on the data of repository SpecDecode-Bench/simulator at 2fdccbd (arXiv 2601.11580)"
+)
 PUBLISHED = {
     "pearl_aime": Figure(
         {"tokens": 23442, "requests": 60, "steps": 100, "mat": 8.502},
@@ -72,13 +74,13 @@ PUBLISHED = {
     ),
     "pearl_gamma": Figure(
         {"gamma": 12},
-        "draft length: not published; the whole number that fits tokens per step and MAT of all four tasks best",
-        "derived from the rows of " + NANO_PEARL,
+        "draft length: not published; the whole number that fits tokens per step and MAT of all tasks best",
+        "derived from " + NANO_PEARL,
     ),
     "speed_bench": Figure(
         {"acceptance_length": 2.44, "num_speculative_tokens": 3},
         "Llama-3.3-70B with a small draft model, greedy, 880 mixed prompts; bonus token included",
-        "SPEED-Bench (arXiv 2604.09557), as summarized by a third party; its draft model is not named there",
+        "SPEED-Bench (arXiv 2604.09557), from a summary that does not name the draft model",
     ),
     "chinchilla": Figure(
         {
@@ -98,39 +100,42 @@ PUBLISHED = {
     ),
     "course_of_acceptance": Figure(
         {"request_spread": 0.039, "burstiness": 0.10, "drift": 0.13},
-        "EAGLE drafting for Llama-3.1-8B, greedy, means over GSM8K and CNN/DailyMail: standard deviation between "
-        "requests, lag-1 autocorrelation and slope along the output of acceptance at depth 1",
-        "measured on the data of " + SPECDECODE_BENCH,
+        "EAGLE drafting for Llama-3.1-8B, greedy, means over GSM8K and CNN/DailyMail, acceptance at depth 1: "
+        "deviation between requests, lag-1 autocorrelation, slope along the output",
+        SPECDECODE_BENCH,
     ),
     "math_lengths": Figure(
         {"prompt": 94, "prompt_variation": 0.23, "output": 166, "output_variation": 0.34},
         "tokens of GSM8K requests (mean, coefficient of variation), Llama-3.1-8B",
-        "measured on the data of " + SPECDECODE_BENCH,
+        SPECDECODE_BENCH,
     ),
     "summarization_lengths": Figure(
         {"prompt": 838, "prompt_variation": 0.47, "output": 323, "output_variation": 0.32},
         "tokens of CNN/DailyMail requests (mean, coefficient of variation), Llama-3.1-8B",
-        "measured on the data of " + SPECDECODE_BENCH,
+        SPECDECODE_BENCH,
     ),
 }
 
 NOTICE = (
-    "Reconstructed from published aggregate figures, not captured. What SV gains on this trace rests on an "
-    "assumption: that the signals S and A carry the published information (0.22 bits, correlation 0.73) in the "
-    "way the synthetic model spreads it over tokens. Captures will replace it."
+    "Reconstructed from published aggregates, not captured. What SV gains on this trace rests on an "
+    "assumption: that S and A carry the published information (0.22 bits, correlation 0.73) in the way "
+    "the synthetic model spreads it over tokens. Captures will replace it."
 )
 ASSUMPTIONS = (
-    "Acceptance at temperature 0.6 and top-p 0.9 = greedy acceptance moved on the log-odds scale by what nucleus "
-    "sampling cost Chinchilla 70B on XSum; the same for all tasks.",
-    "Tokens per step of nano-PEARL follow its two-state Markov model with independent acceptances and gamma = 12.",
-    "GSM8K of nano-PEARL (24 tokens between rejections) is left out: its benchmark forces 100 steps past the end of "
-    "the answer, 671 tokens where answers have about 166, so most of it is repetition. HumanEval (533 tokens) may be "
-    "flattered in the same way. The task math takes its acceptance from AIME and its lengths from GSM8K.",
+    "Acceptance at temperature 0.6 and top-p 0.9 is greedy acceptance moved on the log-odds scale by "
+    "what nucleus sampling cost Chinchilla 70B on XSum; the same for all tasks.",
+    "Tokens per step of nano-PEARL follow its two-state Markov model, independent acceptances, gamma 12.",
+    "nano-PEARL's GSM8K row (24 tokens between rejections) is left out: its benchmark runs 100 steps "
+    "past the end of the answer, 671 tokens where answers have about 166, so most of it is repetition. "
+    "HumanEval (533 tokens) may be flattered in the same way. Task math: acceptance of AIME, lengths of"
+    " GSM8K.",
+    "Acceptance of chat is that of SPEED-Bench's mixed prompts, its draft model taken to be Llama-3.2-1B.",
     "Spread between requests, burstiness and drift are those of a greedy EAGLE drafter on an 8B target.",
-    "I(X; S, A) is taken with X in 10 equal bins and (S, A) in 10 x 10 equal cells, minus its value after shuffling; "
+    "I(X; S, A): X in 10 equal bins, (S, A) in 10 x 10 equal cells, minus its value after shuffling; "
     "the paper does not state its bins of X.",
-    "Similarity S has the same law as the target overlap; how polar both are (overlap_spread 1.2), draft entropy "
-    "(mean 0.6 nats), wrong-prefix decay (0.25), the mix of tasks and the lengths of chat and code are free choices.",
+    "Similarity S has the same law as the target overlap; how polar both are (overlap_spread 1.2), the "
+    "draft's entropy (0.6 nats), wrong-prefix decay (0.25), the mix of tasks and the lengths of chat "
+    "and code are choices.",
 )
 
 
@@ -144,7 +149,8 @@ def pearl_acceptance(figure: Figure) -> float:
 
     def tokens_per_step(a: float) -> float:
         post = a / (a + 1 - a**gamma)
-        return 1 - post + post * (1 - a**gamma) / (1 - a)
+        emitted: float = 1 - post + post * (1 - a**gamma) / (1 - a)
+        return emitted
 
     return float(
         brentq(lambda a: tokens_per_step(a) - v["tokens"] / (v["requests"] * v["steps"]), 0.01, 0.999)
@@ -178,35 +184,29 @@ def task_acceptance() -> dict[str, float]:
     return {task: round(float(expit(logit(a) + sampling_shift())), 4) for task, a in greedy.items()}
 
 
-def task_lengths(figure: str) -> dict[str, LengthLaw]:
+def published_lengths(figure: str) -> tuple[LengthLaw, LengthLaw]:
     """Prompt and output laws of a published length figure."""
     v = PUBLISHED[figure].values
-    return {
-        f"{part}_tokens": LengthLaw(v[part], v[f"{part}_variation"], 16, 4096)
-        for part in ("prompt", "output")
-    }
+    prompt, output = (LengthLaw(v[p], v[f"{p}_variation"], 16, 4096) for p in ("prompt", "output"))
+    return prompt, output
 
 
 def llama70b_settings(num_requests: int) -> SyntheticSettings:
     """The published figures as settings."""
     lengths = {
-        "chat": {
-            "prompt_tokens": LengthLaw(160, 1.0, 16, 4096),
-            "output_tokens": LengthLaw(300, 0.6, 16, 4096),
-        },
-        "code": {
-            "prompt_tokens": LengthLaw(150, 0.5, 16, 4096),
-            "output_tokens": LengthLaw(220, 0.5, 16, 4096),
-        },
-        "math": task_lengths("math_lengths"),
-        "summarization": task_lengths("summarization_lengths"),
+        "chat": (LengthLaw(160, 1.0, 16, 4096), LengthLaw(300, 0.6, 16, 4096)),
+        "code": (LengthLaw(150, 0.5, 16, 4096), LengthLaw(220, 0.5, 16, 4096)),
+        "math": published_lengths("math_lengths"),
+        "summarization": published_lengths("summarization_lengths"),
     }
+    tasks = tuple(
+        TaskSettings(acceptance=a, name=name, prompt_tokens=lengths[name][0], output_tokens=lengths[name][1])
+        for name, a in task_acceptance().items()
+    )
     course = PUBLISHED["course_of_acceptance"].values
     signals = PUBLISHED["speculative_verification"].values
     return SyntheticSettings(
-        tasks=tuple(
-            TaskSettings(acceptance=a, name=name, **lengths[name]) for name, a in task_acceptance().items()
-        ),
+        tasks=tasks,
         num_requests=num_requests,
         num_speculative_tokens=NUM_SPECULATIVE_TOKENS,
         information_gain_bits=signals["information_gain_bits"],
@@ -278,16 +278,18 @@ def read_step_times() -> dict[str, np.ndarray[Any, Any]]:
 
 def paper_gains(trace: TokenTrace) -> dict[str, float]:
     """I(X; S, A) of the depth-1 column at the paper's resolutions, shuffle-corrected."""
-    columns = (
-        trace.target.accept_prob,
-        *trace.observable.require(("similarity", "companion_accept"), "gain"),
-    )
-    depth_one = [column[:, 0] for column in columns if column is not None]
+    assert trace.target.accept_prob is not None
+    signals = trace.observable.require(("similarity", "companion_accept"), "the information gain")
+    a, s, companion = (column[:, 0] for column in (trace.target.accept_prob, *signals))
     gains = {}
+    grids: tuple[int | Literal["adaptive"], ...] = (5, 10, 20, "adaptive")
     for x_bins in (5, 10):
-        for cells in (5, 10, 20, "adaptive"):
+        for cells in grids:
             gain = discretized_information_gain_bits(
-                *depth_one, num_x_bins=x_bins, num_signal_bins=cells, generator=np.random.default_rng(0)
+                *(a, s, companion),
+                num_x_bins=x_bins,
+                num_signal_bins=cells,
+                generator=np.random.default_rng(0),
             )
             gains[f"paper_gain_bits_x{x_bins}_cells_{cells}"] = gain.corrected_bits
     return gains
@@ -305,7 +307,9 @@ def rounded(value: Any) -> Any:
 def print_table(settings: SyntheticSettings, measured: SyntheticMeasurement) -> None:
     """Asked and measured, line by line."""
     by_task = measured.acceptance_by_task or {}
-    lines = [(f"acceptance, {task.name}", task.acceptance, by_task[task.name]) for task in settings.tasks]
+    lines: list[tuple[str, Any, Any]] = [
+        (f"acceptance, {task.name}", task.acceptance, by_task[task.name]) for task in settings.tasks
+    ]
     for name in ("request_spread", "burstiness", "drift", "wrong_prefix_decay", "overlap_correlation"):
         lines.append((name, getattr(settings, name), getattr(measured, name)))
     lines += [
@@ -314,10 +318,8 @@ def print_table(settings: SyntheticSettings, measured: SyntheticMeasurement) -> 
         ("its ceiling, bits", None, measured.information_ceiling_bits),
         ("verified acceptance of SD(8)", None, measured.verified_acceptance),
     ]
-    lines += [
-        (f"acceptance given depth {d} reached", None, a)
-        for d, a in enumerate(measured.acceptance_by_depth or (), 1)
-    ]
+    depths = measured.acceptance_by_depth or ()
+    lines += [(f"acceptance at depth {d}, given those before", None, a) for d, a in enumerate(depths, 1)]
     print(f"{measured.num_requests} requests, {measured.num_positions} positions")
     print(f"{'':42s}{'asked':>10s}{'measured':>10s}")
     for name, asked, got in lines:

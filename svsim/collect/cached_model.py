@@ -31,11 +31,13 @@ class PositionCache(Cache):
         self.keys: dict[int, Tensor] = {}
         self.values: dict[int, Tensor] = {}
         self.rows, self.columns = torch.empty(0), torch.empty(0)
-        self.num_visible = 0
+        self.num_visible, self.is_everything = 0, False
 
     def aim(self, rows: Tensor, columns: Tensor, num_visible: int) -> None:
         """The next pass is about ``rows`` [N], writes at ``columns`` [N, w], sees the first columns."""
         self.rows, self.columns, self.num_visible = rows, columns, num_visible
+        everything = torch.arange(self.num_sequences, device=rows.device)
+        self.is_everything = len(rows) == self.num_sequences and torch.equal(rows, everything)
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any
@@ -56,7 +58,7 @@ class PositionCache(Cache):
     def _exchange(self, store: Tensor, states: Tensor) -> Tensor:
         store[self.rows[:, None], :, self.columns] = states.transpose(1, 2)
         visible = store[:, :, : self.num_visible]
-        return visible if len(self.rows) == self.num_sequences else visible[self.rows]
+        return visible if self.is_everything else visible[self.rows]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Models ask this to number positions; ours are always given explicitly."""
@@ -145,7 +147,8 @@ def check_reads_chains(cached: CachedModel, name: str) -> None:
         cached.logits(rows, wrong, lengths)
         cached.logits(rows[1:], texts[1:, 8:9], lengths[1:])
         tokens = torch.stack([texts[r, lengths[r] : lengths[r] + 4] for r in range(2)])
-        pieces = cached.logits(rows, tokens, lengths).float()
+        # rows in another order than they were started in, as the loop does
+        pieces = cached.logits(rows.flip(0), tokens.flip(0), lengths.flip(0)).flip(0).float()
     except (TypeError, ValueError, RuntimeError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(

@@ -15,6 +15,9 @@ from torch import Tensor
 
 from svsim.collect.settings import SamplingSettings
 
+# the smallest normal float32, about
+TINY = 1e-38
+
 
 def probabilities(logits: Tensor, sampling: SamplingSettings) -> Tensor:
     """Full-vocabulary float32 softmax [..., V] after temperature, top-k and top-p, in this order.
@@ -67,8 +70,8 @@ def at(probs: Tensor, tokens: Tensor) -> Tensor:
 
 
 def ratio_capped(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """min(1, numerator / denominator), and 1 where both are 0."""
-    return torch.where(numerator >= denominator, 1.0, numerator / denominator.clamp_min(1e-38))
+    """min(1, numerator / denominator), and 0 where both are 0."""
+    return (numerator / denominator.clamp_min(TINY)).clamp_max_(1.0)
 
 
 @dataclass(frozen=True, slots=True)

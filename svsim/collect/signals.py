@@ -14,7 +14,7 @@ Ranks above ``MAX_RANK`` are recorded as ``MAX_RANK``, up to which float16 count
 import torch
 from torch import Tensor
 
-from svsim.collect.sampling import at, ratio_capped
+from svsim.collect.sampling import TINY, at, ratio_capped
 
 NUM_BINS = 8
 MAX_RANK = 2048
@@ -25,8 +25,7 @@ TARGET_ONLY = ("target_overlap", "target_entropy", "target_rank")
 
 def entropy(probs: Tensor) -> Tensor:
     """-sum p ln p in nats, [...]."""
-    weighted: Tensor = torch.special.xlogy(probs, probs)
-    return -weighted.sum(-1)
+    return -(probs * probs.clamp_min(TINY).log()).sum(-1)
 
 
 def rank(probs: Tensor, tokens: Tensor) -> Tensor:
@@ -45,10 +44,16 @@ def observable_signals(q: Tensor, c: Tensor, tokens: Tensor) -> dict[str, Tensor
         "companion_accept": at(accept, tokens),
     }
     bins = (accept * NUM_BINS).to(torch.int8).clamp_max_(NUM_BINS - 1)
-    for b, name in enumerate(BIN_NAMES):
-        # a sum per bin and no scatter: atomic additions would make a GPU's bytes differ between runs
-        found[name] = (q * (bins == b)).sum(-1)
+    found.update(zip(BIN_NAMES, histogram(q, bins).unbind(-1), strict=True))
     return found
+
+
+def histogram(weights: Tensor, bins: Tensor) -> Tensor:
+    """Sums of ``weights`` [..., V] by bin number, float32 [..., NUM_BINS]."""
+    if weights.is_cuda:
+        # no scatter: its atomic additions would make the bytes differ from run to run
+        return torch.stack([(weights * (bins == b)).sum(-1) for b in range(NUM_BINS)], -1)
+    return weights.new_zeros(*weights.shape[:-1], NUM_BINS).scatter_add_(-1, bins.long(), weights)
 
 
 def target_truths(p: Tensor, q: Tensor, tokens: Tensor) -> dict[str, Tensor]:

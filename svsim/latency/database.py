@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from svsim.errors import LatencyError
+from svsim.errors import LatencyError, printable
 from svsim.latency.geometry import ModelGeometry
 from svsim.latency.hardware import data_sheet
 from svsim.latency.measured import MeasuredLatency
@@ -131,7 +131,9 @@ class KernelDatabase:
         known = sorted(name for name, frameworks in supported.items() if frameworks.get(FRAMEWORK))
         if hardware not in known:
             near = closest_names(hardware, known)
-            raise LatencyError(f"the kernel database has no {FRAMEWORK} kernels of {hardware}; {near}")
+            raise LatencyError(
+                f"the kernel database has no {FRAMEWORK} kernels of {printable(hardware, 80)}; {near}"
+            )
         database = perf_database.get_database(hardware, FRAMEWORK, "current")
         if database is None:
             raise LatencyError(f"the kernel database of {hardware} cannot be opened; use the roofline")
@@ -266,7 +268,8 @@ def _columns(
     source: str,
 ) -> dict[str, NDArray[Any]]:
     num = len(seconds)
-    # No spread is known: the deciles equal the value, and nothing was repeated.
+    # nothing was repeated, so no deciles are known
+    unknown = np.full(num, np.nan)
     return {
         "role": np.full(num, role, object),
         "hardware": np.full(num, hardware, object),
@@ -275,8 +278,8 @@ def _columns(
         "num_new_tokens": shapes.num_new_tokens.astype(np.int32),
         "num_kv_tokens": shapes.num_kv_tokens.astype(np.int64),
         "seconds": seconds,
-        "p10_s": seconds,
-        "p90_s": seconds,
+        "p10_s": unknown,
+        "p90_s": unknown,
         "num_repeats": np.zeros(num, np.int32),
         "source": np.full(num, source, object),
     }

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from svsim.errors import LatencyError
+from svsim.errors import LatencyError, printable
 from svsim.latency.names import closest_names
 
 BYTES_PER_VALUE = 2  # bfloat16 or float16, weights and KV cache
@@ -83,7 +83,7 @@ class ModelGeometry:
         is_mixture = num_experts > 0
         mlp_keys = ("moe_intermediate_size", "intermediate_size") if is_mixture else ("intermediate_size",)
         return cls(
-            name=str(config.get("_name_or_path") or name),
+            name=printable(config.get("_name_or_path") or name, 80),
             num_layers=_count(text, where, "num_hidden_layers"),
             hidden_size=hidden_size,
             num_heads=num_heads,
@@ -151,7 +151,7 @@ def model_geometry(name: str) -> ModelGeometry:
         if wanted in {_plain(short_name), _plain(preset.name), _plain(preset.name).split("/")[-1]}:
             return preset
     raise LatencyError(
-        f"no preset for model {name}; {closest_names(wanted, presets)} Or give its config.json"
+        f"no preset for model {printable(name, 80)}; {closest_names(wanted, presets)} Or give its config.json"
     )
 
 
@@ -169,7 +169,7 @@ def _count(config: Mapping[str, Any], where: str, *keys: str, default: int | Non
         if value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10**9:
-            raise LatencyError(f"{where}: {key} = {str(value)[:40]}; expected a whole number >= 1")
+            raise LatencyError(f"{where}: {key} = {printable(value, 40)}; expected a whole number >= 1")
         return value
     if default is None:
         raise LatencyError(f"{where}: key {keys[0]} is missing; expected a Hugging Face config.json")

@@ -7,7 +7,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from svsim.errors import LatencyError
+from svsim.errors import LatencyError, printable
 from svsim.latency.names import closest_names
 
 MAX_TENSOR_PARALLEL = 1024
@@ -50,7 +50,7 @@ def data_sheet(name: str) -> GpuDataSheet:
     """The GPU of that canonical name; LatencyError with the closest names if there is none."""
     sheets = data_sheets()
     if name not in sheets:
-        raise LatencyError(f"no data sheet of hardware {name}; {closest_names(name, sheets)}")
+        raise LatencyError(f"no data sheet of hardware {printable(name, 80)}; {closest_names(name, sheets)}")
     return sheets[name]
 
 
@@ -68,13 +68,16 @@ class HardwareSpec:
     def parse(cls, text: str) -> "HardwareSpec":
         """``h100_sxm`` or ``h100_sxm:tp=4``."""
         name, separator, options = text.strip().partition(":")
+        text = printable(text, 80)
         if not name or (separator and not options):
             raise LatencyError(f'hardware "{text}": expected NAME or NAME:tp=N, as h100_sxm:tp=4')
         degree = None
         for option in options.split(",") if options else []:
             key, _, value = option.partition("=")
             if key.strip() != "tp" or degree is not None:
-                raise LatencyError(f'hardware "{text}": option "{option}"; the only option is tp=N, once')
+                raise LatencyError(
+                    f'hardware "{text}": option "{printable(option, 40)}"; the only option is tp=N, once'
+                )
             degree = _degree(value.strip(), text)
         return cls(name, degree)
 
@@ -87,6 +90,7 @@ def _degree(value: str, text: str) -> int:
         value.isascii() and value.isdigit() and len(value) <= 4 and 1 <= int(value) <= MAX_TENSOR_PARALLEL
     ):
         raise LatencyError(
-            f'hardware "{text}": tp = "{value}"; expected a number of GPUs from 1 to {MAX_TENSOR_PARALLEL}'
+            f'hardware "{text}": tp = "{printable(value, 20)}"; '
+            f"expected a number of GPUs from 1 to {MAX_TENSOR_PARALLEL}"
         )
     return int(value)

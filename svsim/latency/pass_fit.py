@@ -28,6 +28,9 @@ NUM_ROUNDS = 5
 HUBER_WIDTH = 2.0
 # Relative noise of one row, against which priors are weighed.
 ROW_NOISE = 0.03
+# Fitted numbers are rounded (seconds on knots, seconds per logit row, seconds per pair): the last bits of
+# a threaded matrix product depend on the number of threads, and results must not.
+KNOT_DECIMALS, ROW_DECIMALS, PAIR_DECIMALS = 9, 12, 16
 # Against less than this relative noise the coarse curve is free.
 CURVE_NOISE = 1e-4
 
@@ -84,15 +87,16 @@ def fit_pass_surface(rows: RoleRows) -> PassSurface:
     )
     prior = _terms_prior(rows, terms, coarse, b_knots, c_knots)
     coefficients, curve_s = _backfit(rows, group, coarse, terms, prior)
+    curve_s = curve_s.round(KNOT_DECIMALS)
     fitted = PassSurface(
         tokens,
         curve_s,
         _tail_slope_s(tokens, curve_s),
-        float(coefficients[-2]),
+        round(float(coefficients[-2]), ROW_DECIMALS),
         np.concatenate([[0.0], b_knots, 2.0 * b_knots[-1:]]),
         c_knots if len(c_knots) > 1 else c_knots[0] + np.array([0.0, 1.0]),
         _attention_grid(coefficients[:-2], len(b_knots), len(c_knots)),
-        float(coefficients[-1]),
+        round(float(coefficients[-1]), PAIR_DECIMALS),
         ValidRange(_ends(b_knots), _ends(tokens), _ends(c_knots)),
         FitResiduals(0, np.nan, np.nan),
     )
@@ -180,7 +184,7 @@ def _tail_slope_s(tokens: Floats, curve_s: Floats) -> float:
 
 def _attention_grid(increments: Floats, num_sequences: int, num_contexts: int) -> Floats:
     """Seconds on the knots, with a row of zeros at B = 0 and twice the last row at twice its B."""
-    grid = np.cumsum(increments.reshape(num_sequences, num_contexts), axis=1)
+    grid = np.cumsum(increments.reshape(num_sequences, num_contexts), axis=1).round(KNOT_DECIMALS)
     if num_contexts == 1:
         grid = np.repeat(grid, 2, axis=1)
     return np.vstack([np.zeros_like(grid[:1]), grid, 2.0 * grid[-1:]])

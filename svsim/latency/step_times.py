@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from svsim.errors import LatencyError
+from svsim.errors import LatencyError, printable
 from svsim.latency.names import closest_names
 from svsim.latency.shape import Role
 
@@ -71,7 +71,7 @@ def select(
     degrees = [tp for name, tp in known if name == hardware]
     if not degrees:
         near = closest_names(hardware, [name for name, _ in known])
-        raise LatencyError(f"{where}: no step times of hardware {hardware}; {near}")
+        raise LatencyError(f"{where}: no step times of hardware {printable(hardware, 80)}; {near}")
     tensor_parallel = degrees[0] if tensor_parallel is None else tensor_parallel
     if tensor_parallel not in degrees:
         listed = ", ".join(map(str, degrees))
@@ -103,13 +103,13 @@ def read_step_times(path: str | Path) -> dict[str, NDArray[Any]]:
         # opened here, so that a folder or a remote address is not read as a data set
         with Path(path).open("rb") as file:
             table = pq.read_table(file)
+        return {name: table.column(name).to_numpy() for name in table.column_names}
     except OSError as error:
         reason = error.strerror or str(error).splitlines()[0]
         raise LatencyError(f"{path}: cannot be read ({reason}); expected a Parquet step-time table") from None
     except pa.ArrowException as error:
         reason = str(error).splitlines()[0]
         raise LatencyError(f"{path}: not a Parquet step-time table ({reason})") from None
-    return {name: table.column(name).to_numpy() for name in table.column_names}
 
 
 def _role_rows(columns: Mapping[str, NDArray[Any]], rows: NDArray[np.bool_]) -> RoleRows:
@@ -137,7 +137,9 @@ def _check(columns: Mapping[str, NDArray[Any]], where: str) -> None:
     names = _column(columns, "role")
     strange = sorted(set(map(str, names.tolist())) - {*Role, OVERHEAD_ROLE})
     if strange:
-        raise LatencyError(f"{where}: role {strange[0]!r}; expected {', '.join(Role)} or {OVERHEAD_ROLE}")
+        raise LatencyError(
+            f"{where}: role {printable(strange[0], 40)}; expected {', '.join(Role)} or {OVERHEAD_ROLE}"
+        )
     is_pass = names != OVERHEAD_ROLE
     for name in NUMBER_COLUMNS:
         _check_numbers(_column(columns, name), name, is_pass, where)

@@ -1,6 +1,7 @@
 """What the rows say, in plain words: nothing here knows more than the rows."""
 
 from collections.abc import Sequence
+from itertools import groupby, takewhile
 
 from svsim.metrics.rows import ResultRow, ResultTable
 
@@ -9,16 +10,33 @@ BOUNDS = ("oracle", "oracle-belief")
 
 def recommend(table: ResultTable) -> list[str]:
     """Sentences: the best method by batch size, where speculation stops paying, what to distrust."""
+    return findings(table) + caveats(table)
+
+
+def findings(table: ResultTable) -> list[str]:
+    """Sentences: the best method by batch size, and where speculation stops paying."""
     sentences = []
     for hardware in dict.fromkeys(r.hardware for r in table.rows):
-        rows = [r for r in table.rows if r.hardware == hardware and r.method not in BOUNDS]
-        sizes = sorted({r.batch_size for r in rows})
-        cells = [[r for r in rows if r.batch_size == size and r.goodput_tok_s is not None] for size in sizes]
-        cells = [cell for cell in cells if len(cell) > 1]
-        if cells:
-            sentences += _bands(hardware, cells)
-            sentences += _limit_of_speculation(cells)
-    return sentences + _caveats(table)
+        best = best_by_batch_size(table, hardware)
+        if best:
+            sentences += _bands(hardware, best)
+            sentences += _limit_of_speculation([row for row, _ in best])
+    return sentences
+
+
+def best_by_batch_size(table: ResultTable, hardware: str) -> list[tuple[ResultRow, bool]]:
+    """The fastest row of every batch size in rising order, and whether the intervals settle it.
+
+    Bounds are left out, and batch sizes at which fewer than two methods have a goodput.
+    """
+    rows = [r for r in table.rows if r.hardware == hardware and r.method not in BOUNDS]
+    best = []
+    for size in sorted({r.batch_size for r in rows}):
+        cell = [r for r in rows if r.batch_size == size and r.goodput_tok_s is not None]
+        if len(cell) > 1:
+            fastest = max(cell, key=_goodput)
+            best.append((fastest, _is_clear(fastest, [r for r in cell if r is not fastest])))
+    return best
 
 
 def _goodput(row: ResultRow) -> float:
@@ -38,18 +56,15 @@ def _is_clear(best: ResultRow, others: Sequence[ResultRow]) -> bool:
     return all(low is not None and low > 1 for low in lows) and all(h is not None and h < 1 for h in highs)
 
 
-def _bands(hardware: str, cells: Sequence[Sequence[ResultRow]]) -> list[str]:
+def bands(best: Sequence[tuple[ResultRow, bool]]) -> list[list[tuple[ResultRow, bool]]]:
+    """``best_by_batch_size`` cut into runs of neighbouring batch sizes with the same best method."""
+    return [list(run) for _, run in groupby(best, key=lambda entry: entry[0].label)]
+
+
+def _bands(hardware: str, best: Sequence[tuple[ResultRow, bool]]) -> list[str]:
     """One sentence per run of neighbouring batch sizes with the same best method."""
-    bands: list[list[tuple[ResultRow, bool]]] = []
-    for cell in cells:
-        best = max(cell, key=_goodput)
-        entry = (best, _is_clear(best, [r for r in cell if r is not best]))
-        if bands and bands[-1][-1][0].label == best.label:
-            bands[-1].append(entry)
-        else:
-            bands.append([entry])
     sentences = []
-    for band in bands:
+    for band in bands(best):
         rows = [row for row, _ in band]
         first, last = rows[0].batch_size, rows[-1].batch_size
         where = f"batch {first}" if first == last else f"batch {first} to {last}"
@@ -73,21 +88,15 @@ def _span(values: Sequence[float | None]) -> str:
     return f"{low:.2f}x" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f}x to {high:.2f}x"
 
 
-def _limit_of_speculation(cells: Sequence[Sequence[ResultRow]]) -> list[str]:
+def _limit_of_speculation(best: Sequence[ResultRow]) -> list[str]:
     """The batch size from which on target-only decoding wins, if it does at the largest."""
-    losing = [c[0].batch_size for c in cells if max(c, key=_goodput).method == "td"]
-    largest = cells[-1][0].batch_size
-    if largest not in losing:
-        return [f"Speculation still pays at batch {largest}, the largest asked."]
-    start = largest
-    for cell in reversed(cells):
-        if cell[0].batch_size not in losing:
-            break
-        start = cell[0].batch_size
-    return [f"Speculation stops paying at batch {start}."]
+    losing = list(takewhile(lambda row: row.method == "td", reversed(best)))
+    if not losing:
+        return [f"Speculation still pays at batch {best[-1].batch_size}, the largest asked."]
+    return [f"Speculation stops paying at batch {losing[-1].batch_size}."]
 
 
-def _caveats(table: ResultTable) -> list[str]:
+def caveats(table: ResultTable) -> list[str]:
     """What the result rests on: provenance of acceptance and step times, approximate rows, lossy text."""
     kind = table.trace.get("acceptance_kind")
     sources = "+".join(dict.fromkeys(r.latency_source for r in table.rows))

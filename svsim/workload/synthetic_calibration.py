@@ -5,8 +5,9 @@ with the trajectories fixed, each signal observable is monotone in one link and 
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 
+import numpy as np
 from scipy.optimize import brentq
 
 from svsim.errors import InputError
@@ -22,7 +23,10 @@ LEAST_UNSEEN_SHARE = 0.02
 
 
 def calibrate(settings: SyntheticSettings, seed: int) -> LatentParameters:
-    """Latent parameters under which ``settings`` are met; InputError names the limit where none are."""
+    """Latent parameters under which ``settings`` are met; InputError names the limit where none are.
+
+    Rounded to six decimals, so that the last digit of an exponential on some machine changes nothing.
+    """
     pilot = Pilot.of(settings, seed)
     unseen = unseen_share(settings, pilot)
     while True:
@@ -31,7 +35,8 @@ def calibrate(settings: SyntheticSettings, seed: int) -> LatentParameters:
         if most >= settings.overlap_correlation or unseen <= LEAST_UNSEEN_SHARE:
             break
         unseen = max(0.85 * unseen, LEAST_UNSEEN_SHARE)  # leave S more to see
-    return _fit_signals(settings, pilot, parameters, drawn)
+    found = asdict(_fit_signals(settings, pilot, parameters, drawn))
+    return LatentParameters(**{name: np.round(value, 6) for name, value in found.items()})
 
 
 def overlap_correlation(drawn: Drawn, parameters: LatentParameters, companion_link: float) -> float:

@@ -11,12 +11,12 @@ from scipy.special import ndtr, ndtri, owens_t
 
 Floats = NDArray[np.float64]
 
-# Shape constants: not asked for and not fitted; they fix what the observables leave open.
+# Shape constants: neither asked for nor fitted; they settle what the observables leave open.
 ATOM_SHARE = 0.7  # eta: P(a = 1 | O) = eta O, for a sampled target
 WRONGNESS_MEMORY = 0.7  # lambda: an off-target token is felt for about three tokens
 ENTROPY_LOADING = 0.6  # correlation of the draft's entropy score with difficulty
-UNSEEN_SHARE = 0.8  # of the variance of z that S leaves open: n, independent from token to token
-ACCEPT_WEIGHT = 0.75  # of e against n in what A may tell about acceptance
+UNSEEN_SHARE = 0.8  # w, as a share of the variance that the overlap correlation leaves open to S
+ACCEPT_WEIGHT = 0.75  # c: of e against n in what A may tell about acceptance
 SURPRISE_LOADING = 0.5  # correlation of the token score with that of q(x)
 
 

@@ -97,9 +97,7 @@ class TargetObservables:
         return cls(
             mean,
             _group_mean(a, task * k + age, num_tasks * k).reshape(num_tasks, k),
-            np.array(
-                [observed.conditional_acceptance(drawn.accept_prob[task == t]) for t in range(num_tasks)]
-            ),
+            np.array([_conditional(drawn.accept_prob[task == t]) for t in range(num_tasks)]),
             _group_mean(drawn.num_accepted[starts] / k, task[starts], num_tasks),
             float(around_task.var()),
             observed.between_request_variance(around_task, first),
@@ -118,6 +116,12 @@ class TargetObservables:
         """As ``synthetic_measurement.burstiness``."""
         between = self.variance_between or 0.0
         return (self.lag_one - between) / max(self.variance - between, 1e-9)
+
+
+def _conditional(accept_prob: NDArray[np.float32]) -> Floats:
+    if len(accept_prob) == 0:
+        return np.full(accept_prob.shape[1], np.nan)
+    return observed.conditional_acceptance(accept_prob)
 
 
 def _group_mean(values: Floats, group: NDArray[np.int64], num_groups: int) -> Floats:

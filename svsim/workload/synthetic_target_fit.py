@@ -28,7 +28,7 @@ from svsim.workload.synthetic_settings import (
     fresh_chain_acceptance,
 )
 
-MAX_ROUNDS = 16
+MAX_ROUNDS = 20
 MAX_WRONGNESS_SHIFT = 15.0
 UNASKED_BURSTINESS = 0.05  # the closed form's aim where no burstiness is asked for
 
@@ -87,7 +87,7 @@ def _task_weights(settings: SyntheticSettings, pilot: Pilot) -> Floats:
 
 
 def unseen_share(settings: SyntheticSettings, pilot: Pilot) -> float:
-    """w: most of what S leaves open of z, but no more than the burstiness asked for can spare."""
+    """w: most of the variance S leaves open, but no more than the burstiness asked for can spare."""
     weights, spread = _task_weights(settings, pilot), settings.overlap_spread
     aims = first_aims(settings, weights)
     check_limits(settings, aims, weights)
@@ -215,12 +215,14 @@ class TargetFit:
             aims.drift += s.drift - seen.drift
         if s.wrong_prefix_decay is not None and seen.wrong_prefix_decay is not None:
             kept = np.clip([1 - s.wrong_prefix_decay, 1 - seen.wrong_prefix_decay], 0.01, 0.999)
-            scores = ndtri(kept * np.average(seen.acceptance, weights=self.weights))
+            scores = ndtri(kept * np.average(np.nan_to_num(seen.acceptance), weights=self.weights))
             # mean wrongness after a rejection is about 2/3
             step = 1.5 * (scores[1] - scores[0]) * np.sqrt(1.0 + s.overlap_spread**2)
             aims.wrongness_shift = float(np.clip(aims.wrongness_shift + step, 0.0, MAX_WRONGNESS_SHIFT))
 
     def _step_acceptance(self, aims: Aims, seen: TargetObservables, t: int, task: TaskSettings) -> None:
+        if not np.isfinite(seen.acceptance[t]):  # a rare task that the pilot does not hold
+            return
         if task.verified_acceptance is not None:
             a, depths = aims.acceptance[t], np.arange(1, self.settings.num_speculative_tokens + 1)
             slope = float((depths * a ** (depths - 1)).mean())

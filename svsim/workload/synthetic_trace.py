@@ -4,41 +4,45 @@ The model
 ---------
 Every drafted token x_d sits on a prefix and keeps its values wherever later chains carry it.
 
-Text state. Along the text, each of two independent fields is a request part plus an AR(1)::
+Text state. Along the text run two independent fields, each a request part plus an AR(1)::
 
-    z = sqrt(h) R_z + sqrt(1 - h) Z + shift/s      Z' = phi Z + sqrt(1 - phi^2) noise
-    g = sqrt(h) R_g + sqrt(1 - h) G                G' = phi G + sqrt(1 - phi^2) noise
+    z = sqrt(h) R_z + sqrt(1 - h) Z      Z' = phi Z + sqrt(1 - phi^2) noise
+    g = sqrt(h) R_g + sqrt(1 - h) G      G' = phi G + sqrt(1 - phi^2) noise
 
-    shift = task level m_task - m  +  b[draft tokens since the target's own]  +  delta (place - 1/2)
+with R, Z, G, noise standard normal. After a rejection the state goes on from the rejected token's
+own, with fresh noise. h makes requests differ, phi makes difficulty come in bursts. A shift adds the
+task, the drift and the age (draft tokens in a row since the target's own; place: 0..1 along the output)::
 
-with R, Z, G, noise standard normal and place in 0..1 along the output; after a rejection the state
-goes on from the rejected token's own, with fresh noise. h makes requests differ, phi makes
-difficulty come in bursts, delta drifts, b (zero unless acceptances by depth are asked for) lets a
-drafter tire with the tokens it drafts in a row.
+    shift = (m_task - m) + delta (place - 1/2) + b[age]
+
+b is zero unless acceptances by depth are asked for: a drafter that tires.
 
 Wrong prefix. A token the target finds less likely than the draft did (a < 1) takes the text off
 target, whether or not its coin accepts it: W' = 1 - a (1 - lambda W), W = 0 after a token of the
 target's own. So what follows depends on the text and never on a coin: signals cannot leak coins.
 
-Distributions. Target overlap and similarity given the text::
+Distributions. Target overlap and similarity given the text, n one more standard normal per token::
 
-    O = Phi(m + s z - omega W)
-    S = Phi(m + s (r' z + sqrt(1 - r'^2) g))                           r' = r (1 - W)
+    O = Phi(m + shift + s (sqrt(1 - w) z + sqrt(w) n) - omega W)
+    S = Phi(m + s (r' (z + shift/s) + sqrt(1 - r'^2) g))              r' = r (1 - W)
 
-Token. Given O, the token's a = min(1, p(x)/q(x)) for x ~ q has mean O, an atom at 1, the rest below::
+Token. Given O, the token's a = min(1, p(x)/q(x)) for x ~ q has mean O: an atom at 1, the rest below::
 
     a = Q(Phi(e); O)      Q(u; O) = 1 if u >= 1 - eta O, else (u/(1 - eta O))^((1 - O)/((1 - eta) O))
-    A = Q(Phi(e_A); S)    e_A = kappa' e + sqrt(1 - kappa'^2) noise,   kappa' = kappa (1 - W)
+    A = Q(Phi(e_A); S)    e_A = kappa' (c e + sqrt(1 - c^2) n) + sqrt(1 - kappa'^2) noise
+                          kappa' = kappa (1 - W)
 
-so that E[a | O] = O and E[A | S] = S exactly. A greedy target is eta = 1: a is 0 or 1. Draft
-entropy is exponential of a given mean, correlated with z; q(x) = U^H has mean surprise H, U
-correlated with e. The token is accepted iff its recorded coin < a.
+e and n are independent of S and of all that came before, so E[a | O] = O and E[A | S] = S exactly,
+and yet A tells about a beyond S. A greedy target is eta = 1: a is 0 or 1. The draft's entropy H is
+exponential, correlated with z; q(x) = U^H has mean surprise H, U uniform and correlated with e. The
+token is accepted iff its recorded coin, independent of everything else, is below a.
 
 Trajectory. If a position's first token is accepted, the next position keeps the rest of the chain
 and drafts ONE token; otherwise it drafts a fresh chain.
 
-Calibration (``synthetic_calibration``) solves m, b, delta, h, phi, omega, r, kappa and the entropy's
-mean for the observables of ``SyntheticSettings``; ``synthetic_measurement.measure`` verifies them.
+Calibration (``synthetic_calibration``) solves m, delta, b, h, phi, omega, r, kappa and the mean of H
+for the observables of ``SyntheticSettings``; ``synthetic_measurement.measure`` verifies them. The
+shape constants lambda, eta, c and the choice of w are in ``synthetic_latent``.
 """
 
 from dataclasses import asdict
@@ -108,7 +112,7 @@ def _draw_columns(
 
 
 def _plain(parameters: LatentParameters) -> dict[str, object]:
-    return {name: v.tolist() if isinstance(v, np.ndarray) else v for name, v in asdict(parameters).items()}
+    return {name: np.asarray(value).tolist() for name, value in asdict(parameters).items()}
 
 
 def constant_acceptance(

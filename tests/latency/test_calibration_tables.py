@@ -1,6 +1,9 @@
 """The committed step-time tables: readable, as the README says, and what their script writes."""
 
+import os
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -54,3 +57,24 @@ def test_llama70b_is_what_its_script_builds() -> None:
             np.testing.assert_allclose(built.column(name).to_numpy(), values, rtol=1e-6, err_msg=name)
         else:
             np.testing.assert_array_equal(built.column(name).to_numpy(), values, err_msg=name)
+
+
+def test_the_fit_does_not_depend_on_the_number_of_threads() -> None:
+    code = (
+        "import hashlib, sys; from svsim.latency.measured import MeasuredLatency\n"
+        "model = MeasuredLatency.from_file(sys.argv[1])\n"
+        "fits = model.surfaces.values()\n"
+        "knots = b''.join(fit.token_s.tobytes() + fit.attention_s.tobytes() for fit in fits)\n"
+        "print(hashlib.sha256(knots).hexdigest(), [(fit.row_s, fit.pair_s) for fit in fits])"
+    )
+    answers = {
+        subprocess.run(
+            [sys.executable, "-c", code, str(LLAMA70B)],
+            env=os.environ | {"OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for threads in ("1", "4")
+    }
+    assert len(answers) == 1

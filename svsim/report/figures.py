@@ -1,0 +1,136 @@
+"""Figures of a result table, for the page and for notebooks; one panel per hardware, one above the other.
+
+::
+
+    import svsim
+    from svsim.report.figures import goodput_figure
+
+    goodput_figure(svsim.replay("traces/llama70b.parquet")).show()
+
+Milliseconds and rounding live here; the rows keep seconds. All names are escaped: a trace or a file
+may carry anything. The same table gives the same figure, byte for byte.
+"""
+
+from operator import attrgetter
+from typing import Literal
+
+import plotly.graph_objects as go
+
+from svsim.errors import InputError
+from svsim.metrics.rows import ResultRow, ResultTable
+from svsim.report.bars import Stack, bar_figure
+from svsim.report.comparison import WARNING_SHARE, compare
+from svsim.report.lines import Quantity, line_figure
+from svsim.report.palette import TIME_PARTS, TOKEN_PARTS
+
+Baseline = Literal["td", "sd"]
+BASELINE_WORDS = {"td": "target-only", "sd": "best fixed length"}
+
+
+def goodput_figure(table: ResultTable) -> go.Figure:
+    """Token goodput (tokens/s) against batch size: a line per method, 95 % intervals shaded."""
+    quantity = Quantity(
+        attrgetter("goodput_tok_s"),
+        attrgetter("goodput_ci_low"),
+        attrgetter("goodput_ci_high"),
+        "goodput (tokens/s)",
+        lambda value: f"{value:,.0f} tok/s",
+    )
+    return line_figure(_some(table), quantity)
+
+
+def speedup_figure(table: ResultTable, baseline: Baseline = "td") -> go.Figure:
+    """Speedup over target-only decoding (``td``) or the best fixed length (``sd``), paired intervals.
+
+    The dotted line at 1 is the baseline. Without an ``sd`` row in the run, ``sd`` gives no lines.
+    """
+    field = f"speedup_vs_{baseline}"
+    quantity = Quantity(
+        attrgetter(field),
+        attrgetter(f"{field}_ci_low"),
+        attrgetter(f"{field}_ci_high"),
+        f"speedup over {BASELINE_WORDS[baseline]}",
+        lambda value: f"{value:.2f}x",
+        reference=(1.0, BASELINE_WORDS[baseline]),
+    )
+    return line_figure(_some(table), quantity)
+
+
+def difference_figure(table: ResultTable, analytic: ResultTable) -> go.Figure:
+    """Analytic goodput relative to the replayed one, in percent, against batch size."""
+    percent = {
+        (d.row.hardware, d.row.label, d.row.batch_size): 100 * d.relative for d in compare(table, analytic)
+    }
+    most = 100 * WARNING_SHARE
+    quantity = Quantity(
+        lambda row: percent.get((row.hardware, row.label, row.batch_size)),
+        lambda row: None,
+        lambda row: None,
+        "analytic - replay (%)",
+        lambda value: f"{value:+.2f} %",
+        reference=(0.0, "equal"),
+        least_span=(-most, most),
+    )
+    return line_figure(_some(table), quantity)
+
+
+def time_figure(table: ResultTable) -> go.Figure:
+    """Where a step's time goes, in milliseconds: overhead, draft, companion, verification; prefill apart."""
+
+    def sizes(row: ResultRow) -> dict[str, float]:
+        return {part.name: 1e3 * (getattr(row, part.name) or 0.0) for part in TIME_PARTS}
+
+    stack = Stack(
+        TIME_PARTS,
+        sizes,
+        "time per step (ms)",
+        lambda part, whole: f"{part:.2f} ms" + (f", {part / whole:.0%} of the step" if whole else ""),
+        lambda row: "" if row.step_time_s is None else f"{1e3 * row.step_time_s:.1f} ms",
+    )
+    return bar_figure(_some(table), stack)
+
+
+def tokens_figure(table: ResultTable) -> go.Figure:
+    """What becomes of draft tokens, per sequence and step: accepted, rejected, never verified.
+
+    The text at a bar's end is the rejected share of the verified tokens.
+    """
+
+    def text(row: ResultRow) -> str:
+        if not drafted_tokens(row):
+            return "no draft"
+        share = row.rejected_share_of_verified
+        return "none verified" if share is None else f"{share:.0%}"
+
+    stack = Stack(
+        TOKEN_PARTS,
+        token_shares,
+        "draft tokens per sequence and step",
+        lambda part, whole: f"{part:.2f} tokens" + (f", {part / whole:.0%} of the drafted" if whole else ""),
+        text,
+    )
+    return bar_figure(_some(table), stack)
+
+
+def drafted_tokens(row: ResultRow) -> float:
+    """Mean number of draft tokens per sequence and step, from the rates; as verified where that is lost."""
+    accepted = (row.mean_acceptance_length or 1.0) - 1.0
+    verified = row.mean_verification_length or 0.0
+    return max(verified, accepted / row.draft_acceptance_rate if row.draft_acceptance_rate else 0.0)
+
+
+def token_shares(row: ResultRow) -> dict[str, float]:
+    """Draft tokens per sequence and step by what became of them; they add up to the drafted."""
+    accepted = (row.mean_acceptance_length or 1.0) - 1.0
+    verified = row.mean_verification_length or 0.0
+    return {
+        "accepted": accepted,
+        "rejected": max(0.0, verified - accepted),
+        "unverified": drafted_tokens(row) - verified,
+    }
+
+
+def _some(table: ResultTable) -> ResultTable:
+    if not table.rows:
+        raise InputError("the result holds no rows, so there is nothing to draw; ask for a method")
+    return table
