@@ -163,5 +163,6 @@ def _inner_quantiles(values: Floats, num_bins: int) -> Floats:
     if len(values) == 0:
         return np.zeros(0)
     ordered = np.sort(values)
-    edges: Floats = np.unique(ordered[np.arange(1, num_bins) * len(values) // num_bins])
-    return edges[edges > ordered[0]]  # no empty bin below the least value
+    edges = np.unique(ordered[np.arange(1, num_bins) * len(values) // num_bins])
+    inner: Floats = edges[edges > ordered[0]]  # no empty bin below the least value
+    return inner

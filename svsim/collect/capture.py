@@ -222,7 +222,7 @@ def _rule_bias(totals: NDArray[np.float64], counts: NDArray[np.int64]) -> dict[s
 def _metadata(
     settings: CaptureSettings, loaded: "LoadedModels", date: str, summary: _Summary, num_skipped: int
 ) -> TraceMetadata:
-    from svsim.collect.signals import BIN_NAMES, MAX_RANK, NUM_BINS
+    from svsim.collect.signals import BIN_NAMES, BIN_UNIT, MAX_RANK, NUM_BINS
 
     notes = {
         "num_output_tokens": settings.num_output_tokens,
@@ -235,6 +235,7 @@ def _metadata(
             "columns": list(BIN_NAMES),
             "edges": [b / NUM_BINS for b in range(NUM_BINS + 1)],
             "meaning": "draft probability of all tokens whose companion_accept is in the bin",
+            "unit": BIN_UNIT,
         },
         "rule_bias": summary.rule_bias,
     }
@@ -258,8 +259,9 @@ def _chunks(
     settings: CaptureSettings, prompts: list[TokenizedPrompt], folder: "ShardFolder", metadata: TraceMetadata
 ) -> Iterator[TokenTrace]:
     """One TokenTrace per shard, in the order of the prompts."""
-    from svsim.collect.signals import OBSERVABLE
+    from svsim.collect.signals import DIAGNOSTIC, OBSERVABLE
 
+    left_out = DIAGNOSTIC if settings.columns == "replay" else ()
     has_tasks = any(p.task is not None for p in prompts)
     for index, rows in _batches(len(prompts), settings.batch_size):
         arrays = folder.load(index)
@@ -278,12 +280,12 @@ def _chunks(
             request_ids=tuple(p.request_id for p in chosen),
             first_position=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
             num_prompt_tokens=np.array([len(p.token_ids) for p in chosen], np.int32),
-            observable=ObservableColumns({name: columns[name] for name in OBSERVABLE}),
+            observable=ObservableColumns({n: columns[n] for n in OBSERVABLE if n not in left_out}),
             target=TargetColumns(
                 arrays["num_accepted"][kept][inside],
                 columns["accept_prob"],
                 columns["target_overlap"],
-                extra={name: columns[name] for name in ("target_coin", "target_entropy", "target_rank")},
+                extra={n: columns[n] for n in ("target_entropy", "target_rank") if n not in left_out},
             ),
             metadata=metadata,
             tasks=tuple(p.task or "" for p in chosen) if has_tasks else None,

@@ -9,6 +9,7 @@ from svsim.errors import InputError
 Device = Literal["cuda", "cpu"]
 DataType = Literal["auto", "bfloat16", "float16", "float32"]
 LongPrompts = Literal["raise", "skip"]
+Columns = Literal["all", "replay"]
 
 
 def require(condition: bool, message: str) -> None:
@@ -60,6 +61,7 @@ class CaptureSettings:
     trust_pickle_weights: also load weights that are not safetensors (such files can run code).
     num_rule_bias_stride: every how many positions the bias of token-dependent rules is measured.
     step_times:          a step-time table (Parquet) to embed in the trace.
+    columns:             ``replay`` leaves out the ranks and the target's entropy, a tenth of the file.
     """
 
     target: str
@@ -81,6 +83,7 @@ class CaptureSettings:
     resume: bool = False
     num_rule_bias_stride: int = 8
     step_times: Path | None = None
+    columns: Columns = "all"
     dataset: str | None = None
     command: str | None = None
 

@@ -8,7 +8,8 @@ strictly more likely than x); ``similarity`` S = sum min(q, c); ``companion_acce
 ``companion_accept_bin_0`` .. ``_7``: the law of A under q, i.e. sum of q(v) over the tokens v whose
 A(v) lies in [b/8, (b+1)/8), with A = 1 in the last bin.
 What only the target knows: ``target_overlap`` sum min(q, p); ``target_entropy``; ``target_rank``.
-Ranks above ``MAX_RANK`` are recorded as ``MAX_RANK``, up to which float16 counts exactly.
+Ranks above ``MAX_RANK`` are recorded as ``MAX_RANK``, up to which float16 counts exactly. The bins are
+rounded to 1/256: far below what eight bins resolve, and a fifth of the bytes.
 """
 
 import torch
@@ -18,9 +19,12 @@ from svsim.collect.sampling import TINY, at, ratio_capped
 
 NUM_BINS = 8
 MAX_RANK = 2048
+BIN_UNIT = 1 / 256
 BIN_NAMES = tuple(f"companion_accept_bin_{b}" for b in range(NUM_BINS))
 OBSERVABLE = ("draft_prob", "draft_entropy", "draft_rank", "similarity", "companion_accept", *BIN_NAMES)
 TARGET_ONLY = ("target_overlap", "target_entropy", "target_rank")
+# what no replay reads
+DIAGNOSTIC = ("draft_rank", "target_entropy", "target_rank")
 
 
 def entropy(probs: Tensor) -> Tensor:
@@ -44,7 +48,8 @@ def observable_signals(q: Tensor, c: Tensor, tokens: Tensor) -> dict[str, Tensor
         "companion_accept": at(accept, tokens),
     }
     bins = (accept * NUM_BINS).to(torch.int8).clamp_max_(NUM_BINS - 1)
-    found.update(zip(BIN_NAMES, histogram(q, bins).unbind(-1), strict=True))
+    rounded = (histogram(q, bins) / BIN_UNIT).round() * BIN_UNIT
+    found.update(zip(BIN_NAMES, rounded.unbind(-1), strict=True))
     return found
 
 

@@ -188,7 +188,7 @@ def _advance_uniform(program, batch, n):  # type: ignore[no-untyped-def]
     emitted, catch_up, finished = 0, 0, 0
     for i in range(n):
         here = position[i]
-        kept = min(np.int64(accepted[here]), k)
+        kept = min(np.int64(accepted[np.uint64(here)]), k)
         position[i] = here + kept + 1
         emitted += kept
         catch_up += kept == k

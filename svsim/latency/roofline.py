@@ -31,7 +31,7 @@ class Efficiencies:
     Fitted (mean absolute log error, rounded) to decoding and verification passes priced from the
     kernel measurements of aiconfigurator-core 0.12 under vLLM: 20 models on H100, H200, A100, B200
     and L40S, 0.5B to 70B. The mean error there is 8 %; at the crossing from memory-bound to
-    arithmetic-bound up to a third too fast, on an A100 most of all.
+    arithmetic-bound up to about 40 % too fast, on an A100 most of all.
 
     memory:       matrix products with few tokens, attention over the KV cache, vocabulary passes.
     arithmetic:   matrix products with thousands of tokens.

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from svsim.metrics.rows import ResultRow, ResultTable
-from svsim.report.canvas import panels, plain
+from svsim.report.canvas import BOTTOM_PX, panels, plain
 from svsim.report.palette import INK, PAPER, MethodLook, Part, looks
 
 MAX_BARS = 60  # of one panel; beyond, batch sizes are thinned out evenly
 _ROW_PX, _HEADING_PX, _BAR_PX = 18, 26, 13
 _CHARACTER_PX = 6.6
+_LEGEND_PX = 26
 _ROOM = 1.24  # axis length over the longest bar, for the text at its end
 
 
@@ -26,9 +27,8 @@ class Stack:
     bar_text: Callable[[ResultRow], str]
 
 
-def bar_figure(table: ResultTable, stack: Stack) -> go.Figure:
-    """Stacked bars of every row, one panel per hardware."""
-    names = list(dict.fromkeys(r.hardware for r in table.rows))
+def bar_figure(table: ResultTable, stack: Stack, names: Sequence[str]) -> go.Figure:
+    """Stacked bars of the rows, one panel per name of a hardware."""
     look_of = looks(table)
     shown = [shown_rows([r for r in table.rows if r.hardware == name]) for name in names]
     heights = [_HEADING_PX * len({r.batch_size for r in rows}) + _ROW_PX * len(rows) + 6 for rows in shown]
@@ -53,7 +53,9 @@ def bar_figure(table: ResultTable, stack: Stack) -> go.Figure:
     figure.update_layout(
         barmode="stack",
         showlegend=True,
-        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "traceorder": "normal"},
+        legend={"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom", "traceorder": "normal"},
+        margin={"b": BOTTOM_PX + _LEGEND_PX},
+        height=figure.layout.height + _LEGEND_PX,
         hovermode="closest",
     )
     return figure
@@ -103,7 +105,9 @@ def _add_part(
         marker={
             "color": part.colour,
             "line": {"width": 0.5, "color": PAPER},
-            "pattern": {"shape": part.pattern, "fgcolor": PAPER, "size": 5, "solidity": 0.3},
+            "pattern": {
+                "shape": part.pattern, "bgcolor": part.colour, "fgcolor": PAPER, "size": 5, "solidity": 0.25,
+            },
         },
         hovertext=[
             f"{look_of[r.label].glyph} {plain(r.label)}, batch {r.batch_size}<br>"

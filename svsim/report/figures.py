@@ -1,5 +1,7 @@
 """Figures of a result table, for the page and for notebooks; one panel per hardware, one above the other.
 
+Every function takes ``hardware`` to draw that one alone; looks stay those of the whole table.
+
 ::
 
     import svsim
@@ -16,7 +18,7 @@ from typing import Literal
 
 import plotly.graph_objects as go
 
-from svsim.errors import InputError
+from svsim.errors import InputError, printable
 from svsim.metrics.rows import ResultRow, ResultTable
 from svsim.report.bars import Stack, bar_figure
 from svsim.report.comparison import WARNING_SHARE, compare
@@ -27,7 +29,7 @@ Baseline = Literal["td", "sd"]
 BASELINE_WORDS = {"td": "target-only", "sd": "best fixed length"}
 
 
-def goodput_figure(table: ResultTable) -> go.Figure:
+def goodput_figure(table: ResultTable, hardware: str | None = None) -> go.Figure:
     """Token goodput (tokens/s) against batch size: a line per method, 95 % intervals shaded."""
     quantity = Quantity(
         attrgetter("goodput_tok_s"),
@@ -36,10 +38,10 @@ def goodput_figure(table: ResultTable) -> go.Figure:
         "goodput (tokens/s)",
         lambda value: f"{value:,.0f} tok/s",
     )
-    return line_figure(_some(table), quantity)
+    return line_figure(table, quantity, _names(table, hardware))
 
 
-def speedup_figure(table: ResultTable, baseline: Baseline = "td") -> go.Figure:
+def speedup_figure(table: ResultTable, baseline: Baseline = "td", hardware: str | None = None) -> go.Figure:
     """Speedup over target-only decoding (``td``) or the best fixed length (``sd``), paired intervals.
 
     The dotted line at 1 is the baseline. Without an ``sd`` row in the run, ``sd`` gives no lines.
@@ -53,10 +55,10 @@ def speedup_figure(table: ResultTable, baseline: Baseline = "td") -> go.Figure:
         lambda value: f"{value:.2f}x",
         reference=(1.0, BASELINE_WORDS[baseline]),
     )
-    return line_figure(_some(table), quantity)
+    return line_figure(table, quantity, _names(table, hardware))
 
 
-def difference_figure(table: ResultTable, analytic: ResultTable) -> go.Figure:
+def difference_figure(table: ResultTable, analytic: ResultTable, hardware: str | None = None) -> go.Figure:
     """Analytic goodput relative to the replayed one, in percent, against batch size."""
     percent = {
         (d.row.hardware, d.row.label, d.row.batch_size): 100 * d.relative for d in compare(table, analytic)
@@ -71,10 +73,10 @@ def difference_figure(table: ResultTable, analytic: ResultTable) -> go.Figure:
         reference=(0.0, "equal"),
         least_span=(-most, most),
     )
-    return line_figure(_some(table), quantity)
+    return line_figure(table, quantity, _names(table, hardware))
 
 
-def time_figure(table: ResultTable) -> go.Figure:
+def time_figure(table: ResultTable, hardware: str | None = None) -> go.Figure:
     """Where a step's time goes, in milliseconds: overhead, draft, companion, verification; prefill apart."""
 
     def sizes(row: ResultRow) -> dict[str, float]:
@@ -87,10 +89,10 @@ def time_figure(table: ResultTable) -> go.Figure:
         lambda part, whole: f"{part:.2f} ms" + (f", {part / whole:.0%} of the step" if whole else ""),
         lambda row: "" if row.step_time_s is None else f"{1e3 * row.step_time_s:.1f} ms",
     )
-    return bar_figure(_some(table), stack)
+    return bar_figure(table, stack, _names(table, hardware))
 
 
-def tokens_figure(table: ResultTable) -> go.Figure:
+def tokens_figure(table: ResultTable, hardware: str | None = None) -> go.Figure:
     """What becomes of draft tokens, per sequence and step: accepted, rejected, never verified.
 
     The text at a bar's end is the rejected share of the verified tokens.
@@ -100,7 +102,7 @@ def tokens_figure(table: ResultTable) -> go.Figure:
         if not drafted_tokens(row):
             return "no draft"
         share = row.rejected_share_of_verified
-        return "none verified" if share is None else f"{share:.0%}"
+        return "-" if share is None else f"{share:.0%}"
 
     stack = Stack(
         TOKEN_PARTS,
@@ -109,7 +111,7 @@ def tokens_figure(table: ResultTable) -> go.Figure:
         lambda part, whole: f"{part:.2f} tokens" + (f", {part / whole:.0%} of the drafted" if whole else ""),
         text,
     )
-    return bar_figure(_some(table), stack)
+    return bar_figure(table, stack, _names(table, hardware))
 
 
 def drafted_tokens(row: ResultRow) -> float:
@@ -130,7 +132,13 @@ def token_shares(row: ResultRow) -> dict[str, float]:
     }
 
 
-def _some(table: ResultTable) -> ResultTable:
-    if not table.rows:
+def _names(table: ResultTable, hardware: str | None) -> list[str]:
+    """The hardware to draw: all of the table, or the one asked for."""
+    names = list(dict.fromkeys(r.hardware for r in table.rows))
+    if not names:
         raise InputError("the result holds no rows, so there is nothing to draw; ask for a method")
-    return table
+    if hardware is None:
+        return names
+    if hardware not in names:
+        raise InputError(f"no row is of hardware {printable(hardware)}; choose one of {', '.join(names)}")
+    return [hardware]

@@ -37,9 +37,8 @@ class Quantity:
     least_span: tuple[float, float] | None = None
 
 
-def line_figure(table: ResultTable, quantity: Quantity) -> go.Figure:
-    """``quantity`` against batch size, one panel per hardware."""
-    names = list(dict.fromkeys(r.hardware for r in table.rows))
+def line_figure(table: ResultTable, quantity: Quantity, names: Sequence[str]) -> go.Figure:
+    """``quantity`` against batch size, one panel per name of a hardware."""
     figure = panels(names, [PLOT_PX] * len(names), _LEFT_PX)
     look_of = looks(table)
     for number, name in enumerate(names, start=1):

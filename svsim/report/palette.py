@@ -87,10 +87,11 @@ TOKEN_PARTS = (
 
 def looks(table: ResultTable) -> dict[str, MethodLook]:
     """The look of every method label of the table, by order of appearance."""
-    markers, found = list(_MARKERS), {}
+    markers = list(_MARKERS)
+    found: dict[str, MethodLook] = {}
     for label, method in {r.label: r.method for r in table.rows}.items():
         if method == "td":
-            look = (_TARGET_ONLY, "solid", "x", "✕")
+            look = (_TARGET_ONLY, "solid", "x", "✖")
         elif method in BOUNDS:
             look = (_BOUND, "dot", "cross", "✚")
         else:

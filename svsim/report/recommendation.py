@@ -71,9 +71,9 @@ def _bands(hardware: str, best: Sequence[tuple[ResultRow, bool]]) -> list[str]:
         name = "target-only decoding" if rows[0].method == "td" else rows[0].label
         text = f"{hardware}, {where}: {name} is fastest"
         if rows[0].method != "td":
-            text += f" ({_span([r.speedup_vs_td for r in rows])} target-only"
+            text += f" ({span_text([r.speedup_vs_td for r in rows])} target-only"
             if rows[0].method != "sd" and rows[0].sd_baseline:
-                text += f", {_span([r.speedup_vs_sd for r in rows])} the best fixed length"
+                text += f", {span_text([r.speedup_vs_sd for r in rows])} the best fixed length"
             text += ")"
         unclear = [str(row.batch_size) for row, clear in band if not clear]
         if unclear:
@@ -82,7 +82,8 @@ def _bands(hardware: str, best: Sequence[tuple[ResultRow, bool]]) -> list[str]:
     return sentences
 
 
-def _span(values: Sequence[float | None]) -> str:
+def span_text(values: Sequence[float | None]) -> str:
+    """``1.13x`` or ``1.13x to 1.78x``: the known values, smallest to largest."""
     known = [v for v in values if v is not None]
     low, high = min(known), max(known)
     return f"{low:.2f}x" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f}x to {high:.2f}x"

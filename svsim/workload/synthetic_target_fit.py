@@ -136,6 +136,7 @@ class TargetFit:
         """Step until every miss is inside half its tolerance; else the best round, or InputError."""
         aims = first_aims(self.settings, self.weights)
         best: tuple[float, str, LatentParameters, Drawn] | None = None
+        pace = 1.0
         for _ in range(MAX_ROUNDS):
             parameters = self._parameters(aims)
             drawn = self.pilot.draw(parameters)
@@ -143,9 +144,11 @@ class TargetFit:
             miss, what = max(self._misses(seen))
             if best is None or miss < best[0]:
                 best = miss, what, parameters, drawn
+            else:
+                pace = max(0.6 * pace, 0.1)  # overshooting
             if miss < 0.5:
                 break
-            self._step(aims, seen)
+            self._step(aims, seen, pace)
         assert best is not None
         if best[0] > 1.0:
             raise InputError(
@@ -199,40 +202,42 @@ class TargetFit:
             if got is not None and asked is not None and np.isfinite(got)
         ]
 
-    def _step(self, aims: Aims, seen: TargetObservables) -> None:
-        """Move every aim by what it missed."""
+    def _step(self, aims: Aims, seen: TargetObservables, pace: float) -> None:
+        """Move every aim by the share ``pace`` of what it missed."""
         s = self.settings
-        for t, task in enumerate(s.tasks):
-            self._step_acceptance(aims, seen, t, task)
+        for t in range(len(s.tasks)):
+            self._step_acceptance(aims, seen, pace, t)
         aims.acceptance = np.clip(aims.acceptance, 0.002, 0.998)
         between = s.request_spread**2
         if seen.variance_between is not None:
-            aims.variance_between = max(aims.variance_between + between - seen.variance_between, 0.0)
+            aims.variance_between += pace * (between - seen.variance_between)
+            aims.variance_between = max(aims.variance_between, 0.0)
         if s.burstiness is not None:
             asked = between + s.burstiness * (seen.variance - between)
-            aims.lag_one = float(np.clip(aims.lag_one + asked - seen.lag_one, 0.0, 0.25))
+            aims.lag_one = float(np.clip(aims.lag_one + pace * (asked - seen.lag_one), 0.0, 0.25))
         if seen.drift is not None:
-            aims.drift += s.drift - seen.drift
+            aims.drift += pace * (s.drift - seen.drift)
         if s.wrong_prefix_decay is not None and seen.wrong_prefix_decay is not None:
             kept = np.clip([1 - s.wrong_prefix_decay, 1 - seen.wrong_prefix_decay], 0.01, 0.999)
             scores = ndtri(kept * np.average(np.nan_to_num(seen.acceptance), weights=self.weights))
             # mean wrongness after a rejection is about 2/3
-            step = 1.5 * (scores[1] - scores[0]) * np.sqrt(1.0 + s.overlap_spread**2)
+            step = 1.5 * pace * (scores[1] - scores[0]) * np.sqrt(1.0 + s.overlap_spread**2)
             aims.wrongness_shift = float(np.clip(aims.wrongness_shift + step, 0.0, MAX_WRONGNESS_SHIFT))
 
-    def _step_acceptance(self, aims: Aims, seen: TargetObservables, t: int, task: TaskSettings) -> None:
+    def _step_acceptance(self, aims: Aims, seen: TargetObservables, pace: float, t: int) -> None:
+        task = self.settings.tasks[t]
         if not np.isfinite(seen.acceptance[t]):  # a rare task that the pilot does not hold
             return
         if task.verified_acceptance is not None:
             a, depths = aims.acceptance[t], np.arange(1, self.settings.num_speculative_tokens + 1)
             slope = float((depths * a ** (depths - 1)).mean())
-            aims.acceptance[t] += (task.verified_acceptance - seen.verified[t]) / slope
+            aims.acceptance[t] += pace * (task.verified_acceptance - seen.verified[t]) / slope
         elif task.depth_acceptance is not None:
             asked, got = fresh_chain_acceptance(task.depth_acceptance), seen.fresh_acceptance[t]
-            moved = ndtri(aims.fresh[t]) + _probit(asked) - _probit(got)
+            moved = ndtri(aims.fresh[t]) + pace * (_probit(asked) - _probit(got))
             aims.fresh[t] = np.where(np.isfinite(got), np.clip(ndtr(moved), 1e-4, 1 - 1e-4), aims.fresh[t])
         elif isinstance(task.acceptance, int | float):
-            aims.acceptance[t] += task.acceptance - seen.acceptance[t]
+            aims.acceptance[t] += pace * (task.acceptance - seen.acceptance[t])
 
 
 def _probit(p: Floats) -> Floats:

@@ -29,7 +29,7 @@ def test_length_law_has_its_mean_and_variation():
         (lambda: LengthLaw(0.5), "mean tokens is 0.5"),
         (lambda: LengthLaw(9, -1), "variation of tokens is -1"),
         (lambda: LengthLaw(9, 0, 8, 4), r"token limits is 8\.\.4"),
-        (lambda: TaskSettings(), "is 0 of acceptance, verified_acceptance, expected one"),
+        (TaskSettings, "is 0 of acceptance, verified_acceptance, expected one"),
         (lambda: TaskSettings(0.5, 0.5), "is 2 of acceptance, verified_acceptance, expected one"),
         (lambda: TaskSettings(1.0), "acceptance is 1.0, expected a probability in 0.01"),
         (lambda: TaskSettings(float("nan")), "acceptance is nan"),

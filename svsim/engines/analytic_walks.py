@@ -1,0 +1,156 @@
+"""Renewal walks: which positions decoding steps start at, and what happens there.
+
+A step starts only where the last one ended, so means over all positions are wrong: long accepted runs
+are jumped over. A walk follows every request from its first position, jumping min(accepted, length) + 1.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from svsim.compiled import compiled
+from svsim.decoding.selection_rules import NUM_LEVELS
+
+Counts = NDArray[np.int64]
+
+# columns of the sums of a walk under thresholds
+STEPS, VERIFIED, BELIEVED, CATCH_UP, CONTEXT = 0, 1, 2, 3, 4
+NUM_SUMS = 5
+# columns of the sums of a walk at given lengths (the first two as above)
+DRAFTED, ACCEPTED = 2, 5
+NUM_REQUEST_SUMS = 6
+
+
+class Paths(NamedTuple):
+    """Where walks run, int64 [R] each: request r owns the rows first[r] : end[r]; context tokens at a
+    row = row + context_base[r]."""
+
+    first: Counts
+    end: Counts
+    context_base: Counts
+
+
+class Visits(NamedTuple):
+    """What walks at given lengths passed, over R requests and V steps.
+
+    sums:      int64 [R, NUM_REQUEST_SUMS] per request; catch-up counts the tokens its drafter owed
+               beyond the last one at the start of a step.
+    by_step:   int64 [S, 2], requests that take an s-th step, and their context tokens then.
+    starts:    int64 [V] rows where steps start, in the order of requests; owed: int64 [V] catch-up there.
+    """
+
+    sums: Counts
+    by_step: Counts
+    starts: Counts
+    owed: Counts
+
+
+@compiled()
+def _walk_thresholds(paths, accepted, survival, cuts, fewest, sums):  # type: ignore[no-untyped-def]
+    k = survival.shape[1]
+    for r in range(paths.first.size):
+        end, base = paths.end[r], paths.context_base[r]
+        for c in range(cuts.size):
+            cut = cuts[c]
+            here = paths.first[r]
+            steps, verified, believed, catch_up, context, owed = 0, 0, 0, 0, 0, 0
+            while here < end:
+                length, levels = 0, 0
+                for d in range(k):
+                    level = np.int64(survival[here, d])
+                    if level < cut and d >= fewest:
+                        break
+                    levels += level
+                    length += 1
+                kept = min(np.int64(accepted[here]), length)
+                steps += 1
+                verified += length
+                believed += levels
+                catch_up += owed
+                context += here + base
+                owed = kept == k
+                here += kept + 1
+            sums[c, STEPS] += steps
+            sums[c, VERIFIED] += verified
+            sums[c, BELIEVED] += believed
+            sums[c, CATCH_UP] += catch_up
+            sums[c, CONTEXT] += context
+
+
+@compiled()
+def _walk_lengths(paths, accepted, lengths, row_of_step, drafted, sums, by_step, starts, owed_at):  # type: ignore[no-untyped-def]
+    visits = 0
+    for r in range(paths.first.size):
+        here, end, base = paths.first[r], paths.end[r], paths.context_base[r]
+        step, owed = 0, 0
+        while here < end:
+            length = np.int64(lengths[row_of_step[step], here])
+            draft = length if drafted < 0 else drafted
+            kept = min(np.int64(accepted[here]), length)
+            starts[visits] = here
+            owed_at[visits] = owed
+            visits += 1
+            by_step[step, 0] += 1
+            by_step[step, 1] += here + base
+            sums[r, VERIFIED] += length
+            sums[r, DRAFTED] += draft
+            sums[r, ACCEPTED] += kept
+            sums[r, CATCH_UP] += owed
+            sums[r, CONTEXT] += here + base
+            owed = owed + 1 if draft == 0 else np.int64(kept == draft)
+            here += kept + 1
+            step += 1
+        sums[r, STEPS] += step
+    return visits
+
+
+def walk_thresholds(
+    paths: Paths, accepted: NDArray[np.uint8], survival: NDArray[np.uint16], cuts: Counts, fewest: int
+) -> Counts:
+    """Sums over the steps of all requests, for every cut, int64 [cuts, NUM_SUMS].
+
+    At a cut, a step verifies the drafted tokens whose encoded survival (``survival`` [T, K], never
+    increasing with depth) is at least the cut, and the first ``fewest`` in any case. BELIEVED sums the
+    survival levels of verified tokens.
+    """
+    sums = np.zeros((len(cuts), NUM_SUMS), np.int64)
+    _walk_thresholds(paths, accepted, survival, cuts, fewest, sums)
+    return sums
+
+
+def walk_lengths(
+    paths: Paths,
+    accepted: NDArray[np.uint8],
+    lengths: NDArray[np.uint8],
+    num_drafted: int | None,
+    row_of_step: Counts | None = None,
+) -> Visits:
+    """Walk at the verification lengths of row ``row_of_step[s]`` of ``lengths`` [rows, T] in step s.
+
+    num_drafted: tokens drafted in every step; None drafts the verification length.
+    """
+    num_requests, longest = len(paths.first), int((paths.end - paths.first).max())
+    sums = np.zeros((num_requests, NUM_REQUEST_SUMS), np.int64)
+    by_step = np.zeros((longest, 2), np.int64)
+    starts, owed = np.empty((2, int((paths.end - paths.first).sum())), np.int64)
+    visits = _walk_lengths(
+        paths,
+        accepted,
+        lengths,
+        np.zeros(longest, np.int64) if row_of_step is None else row_of_step,
+        -1 if num_drafted is None else num_drafted,
+        sums,
+        by_step,
+        starts,
+        owed,
+    )
+    return Visits(sums, by_step[by_step[:, 0] > 0], starts[:visits].copy(), owed[:visits].copy())
+
+
+def even_cuts(survival: NDArray[np.uint16], fewest: int, num_cuts: int) -> Counts:
+    """Cuts from nothing kept to all kept, about evenly spaced in the number of tokens kept, int64 [P]."""
+    kept = np.bincount(survival[:, fewest:].ravel(), minlength=NUM_LEVELS)[::-1].cumsum()
+    wanted = np.linspace(0.0, kept[-1], num_cuts)[1:-1]
+    inner = NUM_LEVELS - 1 - np.searchsorted(kept, wanted)
+    return np.unique(np.concatenate([[NUM_LEVELS], inner, [0]]))[::-1].astype(np.int64)

@@ -1,0 +1,268 @@
+"""The sections of the page, top to bottom; each returns its markup, or nothing where it has no data."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from svsim.metrics.rows import ResultTable
+from svsim.report.comparison import WARNING_SHARE, compare
+from svsim.report.html import MAX_TEXT_LENGTH, Html, element, join, text
+from svsim.report.palette import MethodLook, Part, dashes
+from svsim.report.recommendation import caveats, findings
+from svsim.report.strip import band_strip, glyph, tone
+from svsim.report.tables import csv_link, facts, number, row_tables, simple_table
+
+MAX_COMMAND_LENGTH = 10_000
+
+KINDS = {
+    "captured": "recorded from the running models",
+    "reconstructed": "rebuilt from published statistics, not recorded from these models",
+    "synthetic": "made by a generator, not recorded from any model",
+    "imported": "taken from another tool's recording",
+}
+_TRUSTED_KINDS = ("captured", "imported")
+_PATTERN_CLASSES = {"": "fill", "/": "fill slash", "x": "fill cross", ".": "fill dots"}
+_WORDS = (
+    ("td", "target-only decoding: one token per sequence and step; the baseline"),
+    ("sd:k", "speculative decoding that always verifies k draft tokens (a fixed length)"),
+    ("sv", "Speculative Verification: a companion model's signals choose how many draft tokens to verify"),
+    ("oracle", "a bound, not a method: it verifies exactly what will be accepted"),
+    ("goodput", "emitted tokens per second of the whole batch"),
+    ("mean acceptance length", "tokens a sequence gains per step: accepted draft tokens and the bonus token"),
+    ("draft / verified acceptance rate", "accepted over drafted / accepted over verified tokens"),
+    ("TPOT", "mean time per output token of one sequence"),
+    ("interval", "95 %, bootstrap over requests; speedups are paired: both sides on the same requests"),
+    ("exact / approximate", "whether the trace allows this method's steps to be replayed without bias"),
+    ("closed loop", "a finished request is replaced, the batch stays full; arrival times play no part"),
+)
+
+
+def header(table: ResultTable) -> Html:
+    """Title, models, and what the numbers rest on."""
+    trace, config = table.trace, table.config
+    kind = str(trace.get("acceptance_kind"))
+    sources = ", ".join(dict.fromkeys(r.latency_source for r in table.rows))
+    requests = ", ".join(dict.fromkeys(f"{r.num_requests:,}" for r in table.rows))
+    approximate = dict.fromkeys(r.label for r in table.rows if r.replay_kind == "approximate")
+    lossy = dict.fromkeys(r.label for r in table.rows if not r.lossless)
+    chips = [
+        _chip(f"{kind} acceptance: {KINDS.get(kind, 'of unknown origin')}", kind not in _TRUSTED_KINDS),
+        _chip(f"step times: {sources}"),
+        _chip(f"{requests} requests replayed"),
+        _chip(f"approximate replay: {', '.join(approximate)}") if approximate else _chip("exact replay"),
+        _chip(f"not lossless: {', '.join(lossy)}") if lossy else _chip("every method lossless"),
+    ]
+    refill = config.get("refill")
+    setting = f"{config.get('engine', 'replay')}, closed loop" + (f", {refill} refill" if refill else "")
+    return element(
+        "header",
+        element("p", f"svsim {table.version} · {setting} · {trace.get('file') or 'trace'}", class_="eyebrow"),
+        element("h1", "Which method is fastest at which batch size?"),
+        _models(trace.get("models")),
+        element("ul", *chips, class_="chips"),
+    )
+
+
+def _chip(words: str, caution: bool = False) -> Html:
+    return element("li", words, class_="caution" if caution else None)
+
+
+def _models(models: Any) -> Html | None:
+    if not isinstance(models, Mapping):
+        return None
+    parts: list[Html | str] = []
+    for role in ("target", "draft", "companion"):
+        model = models.get(role)
+        if isinstance(model, Mapping) and model.get("name"):
+            parts += [" · " if parts else "", f"{role} ", element("b", text(model["name"], 200))]
+    return element("p", *parts, class_="models") if parts else None
+
+
+def answer(table: ResultTable, look_of: Mapping[str, MethodLook]) -> Html:
+    """The recommendation: the strip, then its sentences, then what to distrust."""
+    found = [element("li", sentence, class_="finding") for sentence in findings(table)]
+    doubts = [element("li", sentence) for sentence in caveats(table)]
+    return element(
+        "section",
+        band_strip(table, look_of),
+        element("ul", *found) if found else None,
+        element("ul", *doubts, class_="caveats") if doubts else None,
+        class_="answer",
+        id="answer",
+    )
+
+
+def section(name: str, heading: str, intro: str, *children: Html | None) -> Html:
+    """A section with a heading and one line on how to read it."""
+    return element(
+        "section", element("h2", heading), element("p", intro, class_="intro"), *children, id=name
+    )
+
+
+def method_key(look_of: Mapping[str, MethodLook]) -> Html:
+    """Line samples and full names; shown on phones, and always where a label had to be cut."""
+    items = []
+    for look in look_of.values():
+        line = Html(
+            '<svg width="36" height="12" aria-hidden="true"><line x1="0" y1="6" x2="36" y2="6" '
+            f'stroke="var(--tone)" stroke-width="2" stroke-dasharray="{dashes(look)}"/></svg>'
+        )
+        items.append(element("li", line, glyph(look), look.label, class_="tone", style=tone(look.colour)))
+    is_cut = any(look.short != look.label for look in look_of.values())
+    return element("ul", *items, class_="key methods always" if is_cut else "key methods")
+
+
+def part_key(parts: Sequence[Part]) -> Html:
+    """Fill samples of stacked bars."""
+    items = [
+        element(
+            "li",
+            element("span", class_=f"{_PATTERN_CLASSES[part.pattern]} tone", style=tone(part.colour)),
+            part.words,
+        )
+        for part in parts
+    ]
+    return element("ul", *items, class_="key")
+
+
+def information_section(information: Mapping[str, Any]) -> Html:
+    """What the signals are worth; the keys are those of ``svsim.report.page.write_report``."""
+
+    def bits(key: str) -> str:
+        return number(information.get(key), ".3f", " bits")
+
+    low, high = information.get("gain_ci_low"), information.get("gain_ci_high")
+    gain = bits("gain_bits") + ("" if low is None or high is None else f" [{low:.3f}, {high:.3f}]")
+    tiles = [
+        (gain, "held-out information gain about acceptance"),
+        (bits("ceiling_bits"), "ceiling: knowing the acceptance probability itself"),
+        (number(information.get("share"), ".0%"), "share of the ceiling reached"),
+        (number(information.get("r2"), ".2f"), "R² of the acceptance probability"),
+        (number(information.get("brier_skill"), ".2f"), "Brier skill score"),
+        (number(information.get("calibration_error"), ".3f"), "calibration error"),
+    ]
+    shown = [element("div", element("b", v), element("span", words)) for v, words in tiles if v != "-"]
+    return section(
+        "signals",
+        "What the signals are worth",
+        "How much the belief knows about whether a draft token will be accepted, on requests it was not "
+        "fitted on, one token per output position.",
+        element("div", *shown, class_="numbers"),
+        _signals(information.get("signals") or {}, information.get("ceiling_bits")),
+    )
+
+
+def _signals(signals: Mapping[str, Any], ceiling: float | None) -> Html | None:
+    """A meter per signal; full means the ceiling."""
+    values = {name: signal["gain_bits"] for name, signal in signals.items()}
+    full = ceiling or max(values.values(), default=0.0)
+    if not values or full <= 0:
+        return None
+    rows: list[Html] = []
+    for name, value in sorted(values.items(), key=lambda item: -item[1]):
+        width = 100 * min(max(value / full, 0.0), 1.0)
+        rows += [
+            element("span", name, class_="name"),
+            element("span", element("i", style=f"width:{width:.1f}%"), class_="track"),
+            element("span", f"{value:.3f} bits, {value / full:.0%} of the ceiling", class_="value"),
+        ]
+    return join(element("h3", "Each signal alone"), element("div", *rows, class_="meter"))
+
+
+def analytic_section(table: ResultTable, analytic: ResultTable, *figures: Html) -> Html:
+    """The two ways to the same number: differences, and a warning for each above 2 %."""
+    differences = compare(table, analytic)
+    large = sorted((d for d in differences if d.is_warning), key=lambda d: -abs(d.relative))
+    worst = max((abs(d.relative) for d in differences), default=0.0)
+    notice = None
+    if large:
+        rows = [
+            (
+                d.row.hardware,
+                d.row.label,
+                str(d.row.batch_size),
+                f"{d.row.goodput_tok_s:,.1f}",
+                f"{d.analytic_tok_s:,.1f}",
+                f"{d.relative:+.2%}",
+            )
+            for d in large[:30]
+        ]
+        heads = ("hardware", "method", "batch", "replay tok/s", "analytic tok/s", "difference")
+        notice = join(
+            element(
+                "p",
+                element("b", "Warning. "),
+                f"{len(large)} of {len(differences)} rows differ by more than {WARNING_SHARE:.0%}: "
+                "trust the replay there, and look for what the analytic model leaves out.",
+                class_="notice",
+            ),
+            simple_table(heads, rows, 2, "Rows that differ"),
+        )
+    summary = f"Largest difference: {worst:.2%} over {len(differences)} rows."
+    return section(
+        "analytic",
+        "Analytic model against replay",
+        "The same coins and step times, computed in two ways that share prices and nothing else. " + summary,
+        *figures,
+        notice,
+    )
+
+
+def provenance_section(table: ResultTable) -> Html:
+    """Where the trace, the step times and the settings come from."""
+    trace = table.trace
+    kind = str(trace.get("acceptance_kind"))
+    notice = None
+    if kind not in _TRUSTED_KINDS:
+        notice = element(
+            "p",
+            element("b", f"{kind.capitalize()} acceptance: "),
+            f"{KINDS.get(kind, 'its origin is not known')}. "
+            "Conclusions about methods that use its signals wait for a captured trace.",
+            class_="notice",
+        )
+    priced = dict.fromkeys((r.hardware, r.latency_source) for r in table.rows)
+    times = {hardware: source for hardware, source in priced}
+    return section(
+        "provenance",
+        "Where the numbers come from",
+        "What was recorded, by whom it was priced, and under which settings it was replayed.",
+        notice,
+        element("h3", "Trace"),
+        facts(trace),
+        element("h3", "Step times, by hardware"),
+        facts(times),
+        element("h3", "Settings of the run"),
+        facts(table.config),
+    )
+
+
+def data_section(table: ResultTable) -> Html:
+    """All rows, folded."""
+    return section(
+        "data",
+        "Every number",
+        "Times are means per step. Undefined is a dash. Speedups are paired with the baseline.",
+        csv_link(table),
+        element("details", element("summary", f"Table of all {len(table.rows):,} rows"), row_tables(table)),
+    )
+
+
+def closing_section(table: ResultTable, command: str) -> Html:
+    """Words, notes, and the command that makes this page again."""
+    words = [part for word, meaning in _WORDS for part in (element("dt", word), element("dd", meaning))]
+    notes = [element("li", note) for note in table.notes]
+    return join(
+        section(
+            "command",
+            "Make this page again",
+            f"With svsim {table.version}; the same trace and seed give the same bytes.",
+            element("pre", element("code", text(command, MAX_COMMAND_LENGTH))),
+        ),
+        element("section", element("h2", "Notes"), element("ul", *notes), id="notes") if notes else None,
+        element("section", element("h2", "Words"), element("dl", *words), id="words"),
+    )
+
+
+def text_or_none(value: object) -> str | None:
+    """``value`` as text unless it is None."""
+    return None if value is None else str(value)[:MAX_TEXT_LENGTH]

@@ -1,0 +1,84 @@
+"""Whole processes, second run: start-up, the main job, the reference's twelve configurations, memory."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from shared_data import shared
+from small_traces import independent_trace
+
+from svsim.workload.trace_file import TraceWriter
+
+ROOT = Path(__file__).resolve().parents[2]
+LINEAR = {
+    "kind": "linear",
+    "target": {"fixed_s": 0.012, "per_new_token_s": 2e-5, "per_kv_token_s": 1e-8},
+    "draft": {"fixed_s": 0.001, "per_new_token_s": 1e-6, "per_kv_token_s": 1e-9},
+    "companion": {"fixed_s": 0.002, "per_new_token_s": 2e-6, "per_kv_token_s": 2e-9},
+    "overhead_per_step_s": 0.001,
+    "draft_is_one_pass": False,
+}
+
+
+def run(*args: object) -> tuple[float, float]:
+    """(wall seconds, peak MiB) of one command."""
+    command = [sys.executable, "-c", "from svsim.cli import main; main()", *map(str, args)]
+    start = time.perf_counter()
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    assert status == 0
+    return time.perf_counter() - start, usage.ru_maxrss / 1024
+
+
+def best_of(rounds: int, benchmark, *args: object) -> tuple[float, float]:
+    run(*args)  # the first run may compile
+    figures = [run(*args) for _ in range(rounds)]
+    benchmark.pedantic(lambda: run(*args), rounds=1)
+    return min(seconds for seconds, _ in figures), max(peak for _, peak in figures)
+
+
+def test_help(benchmark, figure):
+    seconds, peak = best_of(5, benchmark, "--help")
+    figure("svsim --help", f"{seconds:.2f} s, {peak:.0f} MiB", "<= 0.3 s")
+
+
+def test_the_main_job(benchmark, figure):
+    seconds, peak = best_of(5, benchmark, "replay", ROOT / "traces" / "llama70b.parquet")
+    figure("svsim replay traces/llama70b.parquet", f"{seconds:.2f} s, {peak:.0f} MiB", "<= 2 s, <= 400 MB")
+
+
+def test_the_twelve_reference_configurations(benchmark, figure, tmp_path):
+    source = shared("specdecode-bench", "gsm8k.jsonl")
+    latency = shared("specdecode-bench", "linear_llama31_8b_h100.json")
+    trace = tmp_path / "gsm8k.parquet"
+    run("import", "specdecode-bench", source, "--out", trace)
+    methods = [x for m in ("sd:k=1", "sd:k=3", "sd:k=5", "oracle:draft=exact") for x in ("--method", m)]
+    seconds, _ = best_of(
+        5, benchmark, "replay", trace, "--convention", "specdecode-bench", "--latency", latency, *methods,
+        "--batch", "1,32,128", "--json", "-",
+    )  # fmt: skip
+    figure("12 configurations of gsm8k", f"{seconds:.2f} s = {74 / seconds:.0f} x", ">= 50 x faster than 74 s")
+
+
+@pytest.mark.parametrize("num_positions", [1_000_000, 3_000_000, 10_000_000])
+def test_memory_stays_flat(benchmark, figure, tmp_path, num_positions):
+    """td, sd and sv at batch 64 on files of growing length, K = 8, two signals."""
+    path, latency = tmp_path / "long.parquet", tmp_path / "linear.json"
+    latency.write_text(json.dumps(LINEAR))
+    block = independent_trace(1000, 8, output_tokens=(150, 250))
+    with TraceWriter(path, block.metadata) as writer:
+        for number in range(num_positions // block.num_positions):
+            ids = tuple(f"{number}-{i}" for i in block.request_ids)
+            writer.write(type(block)(**{**fields(block), "request_ids": ids}))
+    seconds, peak = best_of(1, benchmark, "replay", path, "--latency", latency, "--batch", "64")
+    figure(f"replay of a file of {num_positions:,} positions", f"{peak:.0f} MiB, {seconds:.1f} s", "<= 2 GiB, flat")
+
+
+def fields(trace) -> dict[str, object]:
+    return {name: getattr(trace, name) for name in type(trace).__dataclass_fields__}
+
+

@@ -1,0 +1,27 @@
+"""A triplet trained in seconds, shared by the tests that need real models."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+# `test_extras.py` says in the report why the others are missing
+if find_spec("torch") is None or find_spec("transformers") is None:
+    collect_ignore_glob = ["test_[!e]*.py"]
+
+
+@pytest.fixture(scope="session")
+def triplet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny triplet: target/, draft/, companion/ and prompts_*.jsonl."""
+    import torch
+
+    from svsim.collect.triplet import TripletSettings, train_triplet
+
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("triplet")
+    train_triplet(
+        TripletSettings(
+            folder, size="test", max_steps=40, num_prompts=10, num_prompt_tokens=(6, 20), device="cpu"
+        )
+    )
+    return folder
