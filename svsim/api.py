@@ -11,9 +11,9 @@ from svsim.errors import InputError
 from svsim.latency.model import LatencyModel, OutOfRange
 from svsim.metrics.rows import ResultTable, result_rows
 from svsim.version import __version__
-from svsim.workload.parts import IN_MEMORY_POSITIONS, FileSource, MemorySource, Source
+from svsim.workload.parts import FileSource, MemorySource, Source
 from svsim.workload.token_trace import TokenTrace, TraceMetadata
-from svsim.workload.trace_file import TraceReader, load_trace
+from svsim.workload.trace_file import TraceReader
 
 if TYPE_CHECKING:
     from svsim.decoding.acceptance_rules import AcceptanceRule
@@ -144,13 +144,8 @@ def _understand(trace: TokenTrace | str | Path, options: RunOptions) -> _Run:
 
 
 def open_source(trace: TokenTrace | str | Path) -> Source:
-    """A trace in memory, or a file: loaded whole if short, else streamed."""
-    if isinstance(trace, TokenTrace):
-        return MemorySource(trace)
-    reader = TraceReader(trace)
-    if reader.num_positions <= IN_MEMORY_POSITIONS:
-        return MemorySource(load_trace(trace))
-    return FileSource(reader)
+    """Where a run reads its trace from: memory, or a file of any length."""
+    return MemorySource(trace) if isinstance(trace, TokenTrace) else FileSource(TraceReader(trace))
 
 
 def provenance(metadata: TraceMetadata) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def latency_models(
         if not specs:
             raise LatencyError(f"--latency {latency} needs --hardware NAME:tp=N, as --hardware h200_sxm:tp=4")
         geometries = _geometries(source, latency)
-        return [_modelled(latency, spec, geometries) for spec in specs]
+        return [_modelled(latency, spec, geometries, out_of_range) for spec in specs]
     return _from_file(Path(latency), specs, out_of_range)
 
 
@@ -58,14 +58,16 @@ def _from_file(path: Path, specs: list[HardwareSpec], out_of_range: OutOfRange) 
     return [LinearLatency.from_file(path)]
 
 
-def _modelled(latency: str, spec: HardwareSpec, geometries: Mapping[Role, ModelGeometry]) -> LatencyModel:
+def _modelled(
+    latency: str, spec: HardwareSpec, geometries: Mapping[Role, ModelGeometry], out_of_range: OutOfRange
+) -> LatencyModel:
     models = (geometries[Role.TARGET], geometries.get(Role.DRAFT), geometries.get(Role.COMPANION))
     degree = spec.tensor_parallel or 1
     if latency == "roofline":
         return RooflineLatency.of(spec.name, degree, *models)
     from svsim.latency.database import database_latency
 
-    return database_latency(spec.name, degree, *models)
+    return database_latency(spec.name, degree, *models, out_of_range=out_of_range)
 
 
 def _geometries(source: Source, latency: str) -> dict[Role, ModelGeometry]:

@@ -48,6 +48,7 @@ class RunRecord:
     num_speculative_tokens: int
     batch_size: int
     hardware: str
+    tensor_parallel: int | None
     latency_source: str
     num_requests: int
     sums: GroupSums

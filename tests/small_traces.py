@@ -58,6 +58,7 @@ class StairLatency:
 
     hardware = "stairs"
     source = "test"
+    tensor_parallel = None
     roles = frozenset(Role)
     out_of_range = "extrapolate"
     draft_is_one_pass = False

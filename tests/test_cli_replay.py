@@ -45,6 +45,7 @@ def test_rows_have_every_documented_field_and_add_up(files):
     for row in result["rows"]:
         assert set(row) == set(ResultRow.__dataclass_fields__)
         assert row["hardware"] == "linear" and row["latency_source"] == "linear"
+        assert row["tensor_parallel"] is None
         assert row["num_requests"] == 30  # half of 60 is the profile part
         assert row["sd_baseline"] == "sd:k=5"
         assert row["replay_kind"] == "approximate"  # independent chains

@@ -6,7 +6,7 @@ only some layers are timed, forward is scaled up in proportion to the layers.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from svsim.collect.extras import hardware_name, require_extra, software_versions, torch_device, torch_dtype
+from svsim.collect.held_out import HeldOutReport, held_out_layouts, judge
 from svsim.collect.settings import CalibrationSettings, Progress
 from svsim.errors import InfeasibleError, InputError
 from svsim.latency.geometry import ModelGeometry, model_geometry
@@ -34,7 +35,10 @@ PERCENTILES = (10, 50, 90)
 
 @dataclass(frozen=True, slots=True)
 class RoleReport:
-    """What was timed for one role. ``layer_scaling_error``: subset against whole model, per shape."""
+    """What was timed for one role.
+
+    layer_scaling_error: relative, a subset of the layers scaled up against the whole model, per shape.
+    """
 
     model: str
     num_layers: int
@@ -44,6 +48,7 @@ class RoleReport:
     num_skipped_for_memory: int
     elapsed_s: float
     layer_scaling_error: dict[str, float] | None
+    held_out: HeldOutReport | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,7 @@ def calibrate(settings: CalibrationSettings, on_progress: OnProgress | None = No
         for role, geometry in geometries.items():
             bench = _RoleBench(settings, role, geometry, timer, clocks)
             report = bench.run(on_progress)
-            rows += [{**row, "hardware": hardware} for row in bench.rows]
+            rows += bench.rows
             reports[role.value] = report
             is_compiled = is_compiled or bench.is_compiled
     notes = {
@@ -96,7 +101,7 @@ def calibrate(settings: CalibrationSettings, on_progress: OnProgress | None = No
         "device": torch.cuda.get_device_name() if settings.device == "cuda" else "cpu",
         "num_threads": None if settings.device == "cuda" else torch.get_num_threads(),
         "dtype": str(torch_dtype(settings.dtype, settings.device)).removeprefix("torch."),
-        "roles": {name: {f: getattr(r, f) for f in RoleReport.__slots__} for name, r in reports.items()},
+        "roles": {name: asdict(report) for name, report in reports.items()},
         "clocks": clocks.summary(),
         "software": software_versions(),
         "graphs": settings.device == "cuda",
@@ -124,6 +129,7 @@ class _RoleBench:
         from svsim.collect.pass_grid import calibration_layouts
 
         self.settings, self.role, self.whole = settings, role, geometry
+        self.hardware = hardware_name(settings.device)
         self.timer, self.clocks = timer, clocks
         # draft and companion are small: they run whole on one GPU
         self.tensor_parallel = settings.tensor_parallel if role is Role.TARGET else 1
@@ -173,7 +179,13 @@ class _RoleBench:
             num_large,
             time.perf_counter() - started,
             error,
+            self._held_out(decoder) if self.settings.num_held_out else None,
         )
+
+    def _held_out(self, decoder: "RandomDecoder") -> HeldOutReport:
+        """Time shapes off the grid and compare them with what the table says about them."""
+        layouts = held_out_layouts(self.layouts, self.settings.num_held_out, self.settings.seed)
+        return judge(self.rows, [self._row(decoder, layout) for layout in layouts])
 
     def _max_cache_tokens(self) -> int:
         return max(layout.num_sequences * (layout.context + layout.longest) for layout in self.layouts)
@@ -217,12 +229,14 @@ class _RoleBench:
         return decoder
 
     def _row(self, decoder: "RandomDecoder", layout: "PassLayout") -> dict[str, Any]:
-        """Time one layout: a row of the table without the hardware's name."""
+        """Time one layout: a row of the table."""
         stages = self.time_stages(decoder, layout)
         stages[:, 0] *= self.whole.num_layers / len(decoder.layers)
         low, middle, high = np.percentile(stages.sum(1), PERCENTILES)
         forward_s, logits_s, sampling_s = np.median(stages, 0)
-        is_scaled = len(decoder.layers) != self.whole.num_layers
+        source = "measured" if self.tensor_parallel == 1 else "measured shard, no all-reduce"
+        if len(decoder.layers) != self.whole.num_layers:
+            source += ", layers scaled"
         return {
             "role": self.role.value,
             "tensor_parallel": self.tensor_parallel,
@@ -233,7 +247,8 @@ class _RoleBench:
             "p10_s": float(low),
             "p90_s": float(high),
             "num_repeats": len(stages),
-            "source": "measured, layers scaled" if is_scaled else "measured",
+            "hardware": self.hardware,
+            "source": source,
             "model": self.whole.name,
             "longest_query": layout.longest,
             "num_padded_tokens": layout.padded_tokens,

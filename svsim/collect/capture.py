@@ -259,9 +259,9 @@ def _chunks(
     settings: CaptureSettings, prompts: list[TokenizedPrompt], folder: "ShardFolder", metadata: TraceMetadata
 ) -> Iterator[TokenTrace]:
     """One TokenTrace per shard, in the order of the prompts."""
-    from svsim.collect.signals import DIAGNOSTIC, OBSERVABLE
+    from svsim.collect.signals import COLUMN_GROUPS, OBSERVABLE
 
-    left_out = DIAGNOSTIC if settings.columns == "replay" else ()
+    left_out = {name for group in settings.leave_out for name in COLUMN_GROUPS[group]}
     has_tasks = any(p.task is not None for p in prompts)
     for index, rows in _batches(len(prompts), settings.batch_size):
         arrays = folder.load(index)

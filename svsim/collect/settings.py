@@ -9,7 +9,7 @@ from svsim.errors import InputError
 Device = Literal["cuda", "cpu"]
 DataType = Literal["auto", "bfloat16", "float16", "float32"]
 LongPrompts = Literal["raise", "skip"]
-Columns = Literal["all", "replay"]
+ColumnGroup = Literal["diagnostics", "histogram"]
 
 
 def require(condition: bool, message: str) -> None:
@@ -61,7 +61,8 @@ class CaptureSettings:
     trust_pickle_weights: also load weights that are not safetensors (such files can run code).
     num_rule_bias_stride: every how many positions the bias of token-dependent rules is measured.
     step_times:          a step-time table (Parquet) to embed in the trace.
-    columns:             ``replay`` leaves out the ranks and the target's entropy, a tenth of the file.
+    leave_out:           column groups not to write: ``diagnostics`` (ranks, the target's entropy: no replay
+                         reads them), ``histogram`` (the law of A under q: half of the file).
     """
 
     target: str
@@ -83,7 +84,7 @@ class CaptureSettings:
     resume: bool = False
     num_rule_bias_stride: int = 8
     step_times: Path | None = None
-    columns: Columns = "all"
+    leave_out: tuple[ColumnGroup, ...] = ()
     dataset: str | None = None
     command: str | None = None
 
@@ -113,6 +114,7 @@ class CalibrationSettings:
     checked_layers:     also time this many of the target's layers and report how far scaling them up
                         misses the whole model.
     tensor_parallel:    time one shard of the target on one GPU (the all-reduce is not included).
+    num_held_out:       random shapes off the grid to judge the table's interpolation by.
     seconds_per_model:  budget; shapes are timed in order of value, the rest is left out and counted.
     """
 
@@ -127,6 +129,7 @@ class CalibrationSettings:
     checked_layers: int | None = None
     tensor_parallel: int = 1
     num_repeats: int = 10
+    num_held_out: int = 0
     seconds_per_model: float = 55.0
     seed: int = 0
     device: Device = "cuda"

@@ -23,8 +23,7 @@ BIN_UNIT = 1 / 256
 BIN_NAMES = tuple(f"companion_accept_bin_{b}" for b in range(NUM_BINS))
 OBSERVABLE = ("draft_prob", "draft_entropy", "draft_rank", "similarity", "companion_accept", *BIN_NAMES)
 TARGET_ONLY = ("target_overlap", "target_entropy", "target_rank")
-# what no replay reads
-DIAGNOSTIC = ("draft_rank", "target_entropy", "target_rank")
+COLUMN_GROUPS = {"diagnostics": ("draft_rank", "target_entropy", "target_rank"), "histogram": BIN_NAMES}
 
 
 def entropy(probs: Tensor) -> Tensor:

@@ -47,6 +47,12 @@ def write_step_times(path: Path, rows: Sequence[Mapping[str, Any]], notes: Mappi
         raise InputError(f"{path}: cannot be written ({error.strerror}); choose another path") from error
 
 
+def combine_tables(out: Path, tables: Sequence[Path]) -> None:
+    """One table of all rows, in order; its notes list those of the parts."""
+    rows = [row for table in tables for row in pq.read_table(table).to_pylist()]
+    write_step_times(out, rows, {"parts": [read_notes(table) for table in tables]})
+
+
 def read_notes(path: Path) -> dict[str, Any]:
     """The notes of a table written here; empty for any other Parquet file."""
     stored = pq.read_schema(path).metadata or {}

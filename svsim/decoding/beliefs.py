@@ -32,12 +32,22 @@ class AcceptanceBelief(Protocol):
         """Believed acceptance probability, the shape of the signals ([T, K])."""
         ...
 
+    def survival(self, signals: tuple[Signal, ...]) -> NDArray[np.float32]:
+        """Believed probability that a depth is reached and accepted, [T, K]; never increases with depth."""
+        ...
+
 
 _GRID = 256  # signals are read to 8 bits; cell edges lie on this grid
 
 
 def _codes(signal: Signal) -> NDArray[np.intp]:
     return np.minimum((np.asarray(signal) * np.float32(_GRID)).astype(np.intp), _GRID - 1)
+
+
+def _code_pair(signals: tuple[Signal, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Codes of one or two signals; a missing second one is 0 everywhere."""
+    first = _codes(signals[0])
+    return first, _codes(signals[1]) if len(signals) > 1 else np.zeros_like(first)
 
 
 def _quantile_cells(codes: NDArray[np.intp], num_cells: int) -> NDArray[np.intp]:
@@ -53,11 +63,12 @@ class BinnedBelief:
     Rows are quantile bins of the first signal, columns quantile bins of the second within a row, so
     cells are finer where data is dense; the paper ends at 272 = 16 x 17 cells. A cell's mean is
     shrunk to its row's, a row's to the overall mean, as if each held ``prior_count`` extra tokens.
+    With one signal there are rows only.
     """
 
     def __init__(
         self,
-        signals: tuple[str, str] = ("similarity", "companion_accept"),
+        signals: tuple[str, ...] = ("similarity", "companion_accept"),
         num_rows: int = 16,
         num_columns: int = 17,
         prior_count: float = 16.0,
@@ -69,7 +80,7 @@ class BinnedBelief:
 
     def fit(self, signals: tuple[Signal, ...], accept_prob: NDArray[np.float32]) -> "BinnedBelief":
         """Learn ``table_`` (float32 [256, 256]) and ``num_cells_``."""
-        first, second = (_codes(s) for s in signals)
+        first, second = _code_pair(signals)
         accept = np.asarray(accept_prob, np.float64)
         if len(accept) == 0:
             raise InputError("the profile part holds no tokens to fit a belief on; raise --profile-split")
@@ -96,10 +107,63 @@ class BinnedBelief:
 
     def predict(self, signals: tuple[Signal, ...]) -> NDArray[np.float32]:
         """Believed acceptance probability of every token, float32, the shape of the signals."""
-        first, second = (_codes(s) for s in signals)
-        return self.table_[first, second]
+        return self.table_[_code_pair(signals)]
+
+    def survival(self, signals: tuple[Signal, ...]) -> NDArray[np.float32]:
+        """Product of the beliefs up to each depth, float32 [T, K]."""
+        return np.cumprod(self.predict(signals), axis=1, dtype=np.float32)
+
+
+HISTOGRAM = tuple(f"companion_accept_bin_{b}" for b in range(8))
+
+
+class CausalBelief:
+    """What is believed of a token before it is looked at: from the tokens before it, and its own S.
+
+    A belief P(S, A) judges the tokens before depth d; the token at d itself is averaged over the draft's
+    law, E_{x ~ q} P(S_d, A_d(x)): with ``histogram`` by the law of A under q that the capture recorded
+    (columns ``companion_accept_bin_*``, eight equal bins of A), else by the mean acceptance given S alone.
+    """
+
+    def __init__(self, histogram: bool = False) -> None:
+        self.histogram = histogram
+        self.signals = ("similarity", "companion_accept", *(HISTOGRAM if histogram else ()))
+
+    def fit(self, signals: tuple[Signal, ...], accept_prob: NDArray[np.float32]) -> "CausalBelief":
+        """Learn ``seen_``, the belief of tokens looked at, and ``unseen_``."""
+        similarity, companion_accept = signals[:2]
+        self.seen_ = BinnedBelief().fit((similarity, companion_accept), accept_prob)
+        if self.histogram:
+            self.unseen_ = BinnedBelief().fit((similarity, _bin_middle(companion_accept)), accept_prob)
+        else:
+            self.unseen_ = BinnedBelief(("similarity",), num_rows=64).fit((similarity,), accept_prob)
+        return self
+
+    def predict(self, signals: tuple[Signal, ...]) -> NDArray[np.float32]:
+        """Believed acceptance probability of every token not looked at, float32, the shape of the signals."""
+        similarity, shares = signals[0], signals[2:]
+        if not self.histogram:
+            return self.unseen_.predict((similarity,))
+        expected = np.zeros(similarity.shape, np.float32)
+        for b, share in enumerate(shares):
+            middle = np.full(similarity.shape, (b + 0.5) / len(shares), np.float32)
+            expected += share * self.unseen_.predict((similarity, middle))
+        total = np.add.reduce(shares)
+        # an empty histogram (all shares rounded to 0) says nothing about A
+        alone = self.unseen_.predict((similarity, ...))
+        return expected / total
+
+    def survival(self, signals: tuple[Signal, ...]) -> NDArray[np.float32]:
+        """Least probability on the way to each depth that the next token, unseen, is accepted, float32 [T, K].
+
+        Admission goes from depth to depth, so a token ranks no higher than the lowest before it.
+        """
+        seen = self.seen_.predict(signals[:2])
+        unseen = self.predict(signals)
+        unseen[:, 1:] *= np.cumprod(seen[:, :-1], axis=1, dtype=np.float32)
+        return np.minimum.accumulate(unseen, axis=1)
 
 
 def believed_survival(belief: AcceptanceBelief, signals: tuple[Signal, ...]) -> NDArray[np.uint16]:
     """Encoded survival of every drafted token, uint16 [T, K]."""
-    return encode_survival(np.cumprod(belief.predict(signals), axis=1, dtype=np.float32))
+    return encode_survival(belief.survival(signals))

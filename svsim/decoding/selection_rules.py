@@ -4,7 +4,8 @@ A rule sees what a server sees: the believed survival of every candidate and the
 verification size. It never sees the target's answer.
 
 Survival is held in NUM_LEVELS steps (``encode_survival``): rules compare integers, sums are exact and
-ties are real ties. Survival never increases with depth, so any cut by survival keeps prefixes.
+ties are real ties. Survival never increases with depth, so any cut by survival keeps prefixes. A token
+of level 0 is worth nothing and is never chosen.
 
 Signature of every rule (``RULE``)::
 
@@ -15,8 +16,8 @@ Signature of every rule (``RULE``)::
     verify_s     float64 [n K + 1]  seconds of a verification of e draft tokens, never decreasing
     fixed_s      float              seconds of the rest of the step
     options      float64 []         constants of the rule
-    memory       float64 []         the rule's own state, kept between steps
-    scratch      int64 [NUM_LEVELS + B K]   work space
+    memory       float64 [MEMORY_SIZE]   the rule's own state, kept between steps; zeros at first
+    scratch      int64 [SCRATCH_SIZE]    work space
     lengths      int64 [B]          written: verification length of each sequence
 """
 
@@ -42,10 +43,14 @@ RULE = types.int64(
 
 EMITTED, ACCEPTED = 0.0, 1.0  # objectives
 
-_BAND_BITS = 4
-_BAND = 1 << _BAND_BITS
-_NUM_BANDS = NUM_LEVELS >> _BAND_BITS
+# best_goodput searches bands of levels; learned_threshold remembers a law over bins of levels
+_BAND_BITS, _BIN_BITS = 5, 4
+_NUM_BANDS, _NUM_BINS = NUM_LEVELS >> _BAND_BITS, NUM_LEVELS >> _BIN_BITS
 _COUNT = (1 << 32) - 1
+_MAX_CHAINS_LEARNT = 2048.0
+
+SCRATCH_SIZE = NUM_LEVELS + _NUM_BANDS
+MEMORY_SIZE = 1 + 2 * _NUM_BINS
 
 
 def encode_survival(survival: ArrayLike) -> NDArray[np.uint16]:
@@ -59,39 +64,43 @@ def decode_survival(levels: ArrayLike) -> NDArray[np.float64]:
 
 
 @compiled()
+def _count_levels(n, candidates, forced, levels):  # type: ignore[no-untyped-def]
+    """Candidates of every level but 0 behind the first ``forced``: their levels' sum << 32 | their number."""
+    levels[:] = 0
+    for i in range(n):
+        for d in range(forced, candidates.shape[1]):
+            level = np.int64(candidates[i, d])
+            levels[level] += level << 32 | 1
+    levels[0] = 0
+
+
+@compiled()
+def _forced_levels(n, candidates, forced):  # type: ignore[no-untyped-def]
+    """Sum of the levels of the first ``forced`` candidates of every sequence."""
+    total = 0
+    for i in range(n):
+        for d in range(forced):
+            total += np.int64(candidates[i, d])
+    return total
+
+
+@compiled()
 def _take_prefixes(n, candidates, forced, cut, num_at_cut, lengths):  # type: ignore[no-untyped-def]
     """Lengths that keep all levels above `cut` and `num_at_cut` tokens at it, lowest sequence first."""
     k = candidates.shape[1]
     for i in range(n):
-        g = forced
-        for d in range(forced, k):
+        g = 0
+        for d in range(k):
             g += candidates[i, d] > cut
-        lengths[i] = g
-    for i in range(n):
-        if num_at_cut == 0:
-            break
+        lengths[i] = max(g, forced)
+    i = 0
+    while num_at_cut > 0:
         g = lengths[i]
         while g < k and num_at_cut > 0 and candidates[i, g] == cut:
             g += 1
             num_at_cut -= 1
         lengths[i] = g
-
-
-@compiled()
-def _collect_band(n, candidates, forced, band, inside):  # type: ignore[no-untyped-def]
-    """The levels of one band, largest first, to the front of ``inside``."""
-    count = 0
-    for i in range(n):
-        for d in range(forced, candidates.shape[1]):
-            level = np.int64(candidates[i, d])
-            inside[count] = level
-            count += level >> _BAND_BITS == band
-    for last in range(1, count):
-        level, j = inside[last], last
-        while j > 0 and inside[j - 1] < level:
-            inside[j] = inside[j - 1]
-            j -= 1
-        inside[j] = level
+        i += 1
 
 
 @compiled(RULE)
@@ -103,65 +112,63 @@ def best_goodput(n, candidates, verify_s, fixed_s, options, memory, scratch, len
     paper's literal form, which never selects nothing). Exact for any non-decreasing verify_s.
     Ties: fewer tokens, then the lowest sequence. options = [objective, min_verify].
 
-    What keeps it fast: candidates are counted in 64 bands of levels; prefixes that end with a band
-    come first, then only bands where a bound (all their tokens at the band's top level) says that a
-    better prefix may end inside, at a token after which the price rises, are sorted.
+    What keeps it fast: candidates are counted by level; the prefixes that end with a band of levels come
+    first, then only bands are searched where two lines above the value (as if all tokens up to e had the
+    band's top level, all after it the bottom one) leave hope for a prefix that ends inside.
     """
     k = candidates.shape[1]
-    forced = min(int(options[1]), k)
-    base = float(n) * TOP_LEVEL if options[0] == EMITTED else 0.0
+    forced = max(min(int(options[1]), k), 0)
+    base = n * TOP_LEVEL if options[0] == EMITTED else 0
     other_s = fixed_s if options[0] == EMITTED else 0.0
-
-    bands, inside = scratch[:_NUM_BANDS], scratch[_NUM_BANDS:]  # a band: sum of levels << 32 | count
-    for band in range(_NUM_BANDS):
-        bands[band] = 0
-    for i in range(n):
-        for d in range(forced):
-            base += candidates[i, d]
-        for d in range(forced, k):
-            level = np.int64(candidates[i, d])
-            bands[level >> _BAND_BITS] += level << 32 | 1
+    base += _forced_levels(n, candidates, forced)
+    levels, bands = scratch[:NUM_LEVELS], scratch[NUM_LEVELS:]
+    _count_levels(n, candidates, forced, levels)
 
     first = n * forced
-    best_tokens, best_value, best_s = first, base, other_s + verify_s[first]
-    if base == 0.0:
-        best_value, best_s = -1.0, 1.0  # anything beats selecting nothing
+    best_tokens, best_value, best_s = first, float(base), other_s + verify_s[first]
     cut, num_at_cut = NUM_LEVELS, 0
     tokens, value = first, base
     for band in range(_NUM_BANDS - 1, -1, -1):
-        tokens += bands[band] & _COUNT
-        value += bands[band] >> 32
-        if bands[band] > 0 and value * best_s > best_value * (other_s + verify_s[tokens]):
-            best_tokens, best_value, best_s = tokens, value, other_s + verify_s[tokens]
+        inside = 0
+        for level in range(band << _BAND_BITS, (band + 1) << _BAND_BITS):
+            inside += levels[level]
+        bands[band] = inside
+        tokens += inside & _COUNT
+        value += inside >> 32
+        seconds = other_s + verify_s[tokens]
+        if value * best_s > best_value * seconds:
+            best_tokens, best_value, best_s = tokens, float(value), seconds
             cut = (band << _BAND_BITS) - 1
 
     tokens, value = first, base
     for band in range(_NUM_BANDS - 1, -1, -1):
-        if bands[band] == 0:
-            continue
-        count = bands[band] & _COUNT
-        after = value + (bands[band] >> 32)
+        count, after = bands[band] & _COUNT, value + (bands[band] >> 32)
+        bottom, top = band << _BAND_BITS, ((band + 1) << _BAND_BITS) - 1
         may_improve = False
-        if after * best_s >= best_value * (other_s + verify_s[tokens + 1]):
-            top = (band << _BAND_BITS) + _BAND - 1
-            for e in range(tokens + 1, tokens + count):
-                hope = min(value + (e - tokens) * top, after)
-                if verify_s[e] < verify_s[e + 1] and hope * best_s >= best_value * (other_s + verify_s[e]):
-                    may_improve = True
+        if (
+            count > 1
+            and verify_s[tokens + 1] < verify_s[tokens + count]
+            and (after - bottom) * best_s >= best_value * (other_s + verify_s[tokens + 1])
+        ):
+            for j in range(1, count):
+                e = tokens + j
+                hope = min(value + j * top, after - (count - j) * bottom)
+                rises = verify_s[e] < verify_s[e + 1]  # else one token more is better
+                may_improve |= rises & (hope * best_s >= best_value * (other_s + verify_s[e]))
         if may_improve:
-            _collect_band(n, candidates, forced, band, inside)
             e, reached = tokens, value
-            for j in range(count):
-                e += 1
-                reached += inside[j]
-                lead = reached * best_s - best_value * (other_s + verify_s[e])
-                if lead > 0.0 or (lead == 0.0 and e < best_tokens):
-                    best_tokens, best_value, best_s = e, reached, other_s + verify_s[e]
-                    cut, num_at_cut = inside[j], 1
-                    while num_at_cut <= j and inside[j - num_at_cut] == cut:
-                        num_at_cut += 1
+            for level in range(top, bottom - 1, -1):
+                for taken in range(1, (levels[level] & _COUNT) + 1):
+                    e += 1
+                    reached += level
+                    lead = reached * best_s - best_value * (other_s + verify_s[e])
+                    if lead > 0.0 or (lead == 0.0 and e < best_tokens):
+                        best_tokens, best_value, best_s = e, float(reached), other_s + verify_s[e]
+                        cut, num_at_cut = level, taken
         tokens += count
         value = after
+    if best_tokens == 0 and options[0] == ACCEPTED:
+        best_tokens, cut, num_at_cut = 1, 0, 1
     _take_prefixes(n, candidates, forced, cut, num_at_cut, lengths)
     return best_tokens
 
@@ -174,27 +181,20 @@ def first_drop_goodput(n, candidates, verify_s, fixed_s, options, memory, scratc
     objectives, ties and options.
     """
     k = candidates.shape[1]
-    forced = min(int(options[1]), k)
-    base = float(n) * TOP_LEVEL if options[0] == EMITTED else 0.0
+    forced = max(min(int(options[1]), k), 0)
+    base = float(n * TOP_LEVEL) if options[0] == EMITTED else 0.0
     other_s = fixed_s if options[0] == EMITTED else 0.0
-    count = scratch
-    for level in range(NUM_LEVELS):
-        count[level] = 0
-    for i in range(n):
-        for d in range(forced):
-            base += candidates[i, d]
-        for d in range(forced, k):
-            count[candidates[i, d]] += 1
+    base += _forced_levels(n, candidates, forced)
+    levels = scratch[:NUM_LEVELS]
+    _count_levels(n, candidates, forced, levels)
 
     tokens = best_tokens = n * forced
     value = best_value = base
     best_s = other_s + verify_s[tokens]
-    if base == 0.0:
-        best_value, best_s = -1.0, 1.0
     cut, num_at_cut = NUM_LEVELS, 0
     falling = False
-    for level in range(TOP_LEVEL, -1, -1):
-        for taken in range(1, count[level] + 1):
+    for level in range(TOP_LEVEL, 0, -1):
+        for taken in range(1, (levels[level] & _COUNT) + 1):
             tokens += 1
             value += level
             lead = value * best_s - best_value * (other_s + verify_s[tokens])
@@ -206,5 +206,75 @@ def first_drop_goodput(n, candidates, verify_s, fixed_s, options, memory, scratc
                 cut, num_at_cut = level, taken
         if falling:
             break
+    if best_tokens == 0 and options[0] == ACCEPTED:
+        best_tokens, cut, num_at_cut = 1, 0, 1
     _take_prefixes(n, candidates, forced, cut, num_at_cut, lengths)
     return best_tokens
+
+
+@compiled()
+def _learn(n, levels, memory):  # type: ignore[no-untyped-def]
+    """Move the remembered law of survival towards what n chains showed, by n of the chains it stands for."""
+    memory[0] = min(memory[0] + n, _MAX_CHAINS_LEARNT)
+    share = min(n / memory[0], 1.0)
+    num_tokens, sum_levels = memory[1 : 1 + _NUM_BINS], memory[1 + _NUM_BINS :]
+    for b in range(_NUM_BINS):
+        inside = 0
+        for level in range(b << _BIN_BITS, (b + 1) << _BIN_BITS):
+            inside += levels[level]
+        num_tokens[b] += share * ((inside & _COUNT) / n - num_tokens[b])
+        sum_levels[b] += share * ((inside >> 32) / n - sum_levels[b])
+
+
+@compiled()
+def _planned_threshold(n, max_tokens, verify_s, fixed_s, memory):  # type: ignore[no-untyped-def]
+    """The level above which tokens pay under the remembered law, and the goodput (levels/s) they bring."""
+    num_tokens, sum_levels = memory[1 : 1 + _NUM_BINS], memory[1 + _NUM_BINS :]
+    tokens, value = 0.0, float(n * TOP_LEVEL)
+    cut, best = TOP_LEVEL, value / (fixed_s + verify_s[0])
+    for b in range(_NUM_BINS - 1, -1, -1):
+        tokens += n * num_tokens[b]
+        value += n * sum_levels[b]
+        e = min(int(tokens), max_tokens - 1)
+        seconds = verify_s[e] + (tokens - e) * (verify_s[e + 1] - verify_s[e])
+        if value > best * (fixed_s + seconds):
+            cut, best = (b << _BIN_BITS) - 1, value / (fixed_s + seconds)
+    return cut, best
+
+
+@compiled(RULE)
+def learned_threshold(n, candidates, verify_s, fixed_s, options, memory, scratch, lengths):  # type: ignore[no-untyped-def]
+    """Admission in greedy order, largest survival first, that never needs to be taken back.
+
+    Tokens above a threshold known before the step are admitted: the best one under the law of survival
+    that earlier steps showed, at this step's prices. Below it the next token is admitted while it pays
+    for the seconds it adds, at the goodput that law promises (what padding has paid for already is used
+    up); the first decline ends the step.
+
+    So where the survival of a token is decided by the tokens before it, its admission is too: nothing
+    that a sequence drafted at depth d or later moves {length >= d}. memory: chains learnt from (at most
+    _MAX_CHAINS_LEARNT), then per bin of levels the mean count per chain, and the mean sum of levels;
+    with nothing learnt everything is verified.
+    """
+    k = candidates.shape[1]
+    levels = scratch[:NUM_LEVELS]
+    _count_levels(n, candidates, 0, levels)
+    cut, goodput = 0, 0.0
+    if memory[0] > 0.0:
+        cut, goodput = _planned_threshold(n, n * k, verify_s, fixed_s, memory)
+
+    tokens = 0
+    for level in range(cut + 1, NUM_LEVELS):
+        tokens += levels[level] & _COUNT
+    level, num_at_cut = cut, 0
+    declined = False
+    while level > 0 and not declined:
+        num_at_cut = 0
+        while num_at_cut < levels[level] & _COUNT and not declined:
+            declined = level < goodput * (verify_s[tokens + 1] - verify_s[tokens])
+            num_at_cut += not declined
+            tokens += not declined
+        level -= not declined
+    _learn(n, levels, memory)
+    _take_prefixes(n, candidates, 0, level, num_at_cut if declined else 0, lengths)
+    return tokens

@@ -8,18 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from svsim.compiled import compiled
-from svsim.decoding.method import DecodingMethod, SelectByRule, VerifyAll
+from svsim.decoding.method import DecodingMethod, OraclePlan, SelectByRule
 from svsim.decoding.selection_rules import EMITTED, TOP_LEVEL, first_drop_goodput
-from svsim.engines.analytic_prices import (
-    ContextKnots,
-    Counts,
-    Floats,
-    StepTables,
-    binomial_law,
-    law_of_sum,
-)
+from svsim.engines.analytic_bounds import LengthLaw
+from svsim.engines.analytic_prices import ContextKnots, Counts, Floats, StepTables, binomial_law
 from svsim.engines.analytic_walks import (
     BELIEVED,
     CATCH_UP,
@@ -27,11 +22,12 @@ from svsim.engines.analytic_walks import (
     STEPS,
     VERIFIED,
     Paths,
+    contexts_at,
     even_cuts,
     walk_lengths,
     walk_thresholds,
 )
-from svsim.engines.binding import BoundColumns, drafts_as_planned
+from svsim.engines.binding import BoundColumns, Deployment, drafts_as_planned
 
 NUM_CUTS = 100
 NUM_SEARCHES = 3  # a search prices the catch-up tokens that follow from the last one's answer
@@ -45,7 +41,7 @@ class MethodLaw:
     accepted tokens); tokens_per_step: output tokens / steps; catch_up: mean tokens the drafter owes
     beyond the last; context: mean context tokens. float64 [P]; P = 1 unless lengths are selected.
     cuts: int64 [P], encoded survival from which on tokens are verified (selected lengths only).
-    length_law: P(verification length), float64 [K + 1] (planned lengths only).
+    lengths: the law of planned lengths (planned lengths only).
     """
 
     method: DecodingMethod
@@ -55,10 +51,10 @@ class MethodLaw:
     catch_up: Floats
     context: Floats
     cuts: Counts
-    length_law: Floats
+    lengths: LengthLaw | None = None
 
     def between(self, values: Floats, verified: Floats) -> Floats:
-        """``values`` [P] at mean verification lengths between the thresholds'."""
+        """``values`` [P] at mean verification lengths that may lie between the thresholds'."""
         return np.interp(verified, self.verified, values)
 
 
@@ -66,16 +62,199 @@ def method_law(
     method: DecodingMethod, paths: Paths, replicates: Sequence[BoundColumns], num_tokens: int
 ) -> MethodLaw:
     """Walk a method over its columns, one set per replicate of the coins; a walk emits ``num_tokens``."""
-    cuts, length_law = np.zeros(0, np.int64), np.zeros(0)
+    cuts, lengths = np.zeros(0, np.int64), None
     if isinstance(method.selection, SelectByRule):
         fewest = fewest_verified(method)
         cuts = even_cuts(replicates[0].survival, fewest, NUM_CUTS)
-        sums = sum(walk_thresholds(paths, c.accepted, c.survival, cuts, fewest) for c in replicates)
-        distinct = np.append(np.diff(sums[:, VERIFIED] / sums[:, STEPS]) > 1e-9, True)
+        walks = [walk_thresholds(paths, c.accepted, c.survival, cuts, fewest) for c in replicates]
+        sums = np.sum(walks, axis=0)
+        distinct = np.diff(sums[:, VERIFIED] / sums[:, STEPS], prepend=-1.0) > 1e-9
         sums, cuts = sums[distinct], cuts[distinct]
     else:
-        visits = [walk_lengths(paths, c.accepted, *length_plan(method, c)) for c in replicates]
-        total = sum(v.sums.sum(axis=0) for v in visits)
-        sums = total[None, [0, 1, 0, 3, 4]]
-        if not isinstance(method.selection, VerifyAll):
-            ...
+        plans = [planned_lengths(method, c) for c in replicates]
+        drafted = None if drafts_as_planned(method) else method.num_speculative_tokens
+        pairs = list(zip(replicates, plans, strict=True))
+        visits = [walk_lengths(paths, columns.accepted, plan[None, :], drafted) for columns, plan in pairs]
+        sums = np.sum([v.sums.sum(axis=0, keepdims=True) for v in visits], axis=0)
+        sums[:, BELIEVED] = 0
+        if isinstance(method.selection, OraclePlan):
+            planned = [p[v.starts].astype(np.int64) for p, v in zip(plans, visits, strict=True)]
+            owed, context = [v.catch_up for v in visits], [contexts_at(paths, v) for v in visits]
+            lengths = LengthLaw.of(method, *(np.concatenate(x) for x in (planned, owed, context)))
+    steps = sums[:, STEPS].astype(np.float64)
+    return MethodLaw(
+        method,
+        verified=sums[:, VERIFIED] / steps,
+        believed=sums[:, BELIEVED] / steps / TOP_LEVEL,
+        tokens_per_step=num_tokens * len(replicates) / steps,
+        catch_up=sums[:, CATCH_UP] / steps,
+        context=sums[:, CONTEXT] / steps,
+        cuts=cuts,
+        lengths=lengths,
+    )
+
+
+def fewest_verified(method: DecodingMethod) -> int:
+    """Tokens that a selecting method verifies in any case (``min_verify``)."""
+    assert isinstance(method.selection, SelectByRule)
+    return min(int(method.selection.options[1]), method.num_speculative_tokens)
+
+
+def planned_lengths(method: DecodingMethod, columns: BoundColumns) -> np.ndarray:
+    """Verification length at every position, uint8 [T], of a method that does not select."""
+    if isinstance(method.selection, OraclePlan):
+        return columns.planned
+    return np.full(len(columns.accepted), method.num_speculative_tokens, np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedStep:
+    """A step of one method at one batch size, on every deployment.
+
+    verified: mean verification length per sequence [H]; the rest: seconds at context knots [H, G].
+    """
+
+    verified: Floats
+    draft_s: Floats
+    companion_s: Floats
+    verify_s: Floats
+
+
+def expected_step(law: MethodLaw, tables: StepTables, i: int) -> ExpectedStep:
+    """What a full batch of the i-th batch size does in a step, and what it costs."""
+    method, n = law.method, int(tables.batch_sizes[i])
+    if law.lengths is not None:
+        draft_s = law.lengths.draft_s(tables, i, float(law.catch_up[0]))
+        verify_s = law.lengths.verify_s(tables, i)
+        return ExpectedStep(law.verified.repeat(len(draft_s)), draft_s, np.zeros_like(draft_s), verify_s)
+    catch_up = binomial_law(n, law.catch_up)
+    draft_s = tables.draft_s(i, method.num_speculative_tokens, catch_up)
+    companion_s = tables.companion_s(i, method, catch_up)
+    verify_s = tables.verify_s(i)
+    if not isinstance(method.selection, SelectByRule):
+        all_tokens = n * method.num_speculative_tokens
+        verified = law.verified.repeat(len(verify_s))
+        return ExpectedStep(verified, draft_s[0], companion_s[0], verify_s[:, :, all_tokens])
+    budgets = best_budgets(law, tables, i, draft_s + companion_s)
+    verified = budgets / n
+    below, share = _place(law, verified)
+    hardware, above = np.arange(len(budgets)), np.minimum(below + 1, len(law.verified) - 1)
+
+    def at_budget(seconds: Floats) -> Floats:
+        low, high = seconds[below, hardware], seconds[above, hardware]
+        return np.asarray(low + (high - low) * share[:, None])
+
+    return ExpectedStep(
+        verified, at_budget(draft_s), at_budget(companion_s), verify_s[hardware, :, budgets]
+    )
+
+
+def best_budgets(law: MethodLaw, tables: StepTables, i: int, other_s: Floats) -> Counts:
+    """Draft tokens that a batch verifies, int64 [H]: the stop rule along the law's believed goodput.
+
+    other_s: [P, H, G] seconds of drafting and companion at every threshold. Every budget is tried, so
+    the edges of latency stairs are; between two thresholds the law is a mixture of theirs.
+    """
+    method, n = law.method, int(tables.batch_sizes[i])
+    assert isinstance(method.selection, SelectByRule)
+    budgets = np.arange(n * method.num_speculative_tokens + 1)
+    below, share = _place(law, budgets / n)
+    at_context = tables.knots.weights(law.context)
+    fixed_s = tables.overhead_s + np.einsum("phg,pg->ph", other_s, at_context)
+    best = np.empty(len(tables.deployments), np.int64)
+    _search_budgets(
+        float(n),
+        n * fewest_verified(method),
+        method.selection.options[0] == EMITTED,
+        method.selection.rule is first_drop_goodput,
+        n * law.between(law.believed, budgets / n),
+        below,
+        share,
+        at_context,
+        fixed_s,
+        tables.verify_s(i),
+        np.empty(tables.knots.num),
+        best,
+    )
+    return best
+
+
+def _place(law: MethodLaw, verified: Floats) -> tuple[NDArray[np.intp], Floats]:
+    """Threshold below each mean verification length, and the weight of the one above."""
+    below = np.clip(np.searchsorted(law.verified, verified, "right") - 1, 0, max(len(law.verified) - 2, 0))
+    above = np.minimum(below + 1, len(law.verified) - 1)
+    width = np.maximum(law.verified[above] - law.verified[below], 1e-12)
+    return below, np.clip((verified - law.verified[below]) / width, 0.0, 1.0)
+
+
+@compiled()
+def _search_budgets(  # type: ignore[no-untyped-def]
+    num_sequences, fewest, counts_emitted, stops_at_drop, believed, below, share, at_context,
+    fixed_s, verify_s, weights, best,
+):  # fmt: skip
+    """Per deployment: the budget e with the most believed tokens per second, as the rules define it."""
+    last_point = at_context.shape[0] - 1
+    for h in range(best.size):
+        chosen = (fewest + below.size - 1) // 2
+        for _ in range(NUM_SEARCHES):
+            low, high = below[chosen], min(below[chosen] + 1, last_point)
+            up = share[chosen]
+            for g in range(weights.size):
+                weights[g] = at_context[low, g] * (1.0 - up) + at_context[high, g] * up
+            other_s, emitted = 0.0, 0.0
+            if counts_emitted:
+                other_s, emitted = fixed_s[low, h] * (1.0 - up) + fixed_s[high, h] * up, num_sequences
+            best_value, best_s = -1.0, 1.0
+            for e in range(fewest, below.size):
+                seconds = other_s
+                for g in range(weights.size):
+                    seconds += weights[g] * verify_s[h, g, e]
+                value = emitted + believed[e]
+                if value <= 0.0:
+                    continue
+                lead = value * best_s - best_value * seconds
+                if lead > 0.0:
+                    chosen, best_value, best_s = e, value, seconds
+                elif lead < 0.0 and stops_at_drop:
+                    break
+        best[h] = chosen
+
+
+@dataclass(frozen=True, slots=True)
+class GridAnswers:
+    """Answers for methods x batch sizes x deployments, float64 [M, B, H] each.
+
+    goodput_tok_s: output tokens per second of the whole batch; step_s: mean seconds of a step;
+    tokens_per_step, verified: means per sequence.
+    """
+
+    goodput_tok_s: Floats
+    step_s: Floats
+    tokens_per_step: Floats
+    verified: Floats
+
+
+def throughput_grid(
+    laws: Sequence[MethodLaw], batch_sizes: Sequence[int], deployments: Sequence[Deployment]
+) -> GridAnswers:
+    """Goodput of every method at every batch size on every deployment, by the closed form.
+
+    Decode only, continuous refill, distinct requests. The walks are in the laws: one trace answers any
+    grid. Raises LatencyError or OutOfRangeError of the latency models.
+    """
+    contexts = np.concatenate([law.context for law in laws])
+    knots = ContextKnots(float(contexts.min()), float(contexts.max()), 2)
+    tables = StepTables(deployments, batch_sizes, [law.method for law in laws], knots)
+    cells = [_cell(law, tables, i) for law in laws for i in range(len(batch_sizes))]
+    columns = np.array(cells).reshape(len(laws), len(batch_sizes), 4, len(deployments))
+    return GridAnswers(*columns.transpose(2, 0, 1, 3))
+
+
+def _cell(law: MethodLaw, tables: StepTables, i: int) -> Floats:
+    """Rows of a ``GridAnswers`` for one method and batch size, [4, H]."""
+    step = expected_step(law, tables, i)
+    at_context = tables.knots.weights(law.between(law.context, step.verified))
+    parts = step.draft_s + step.companion_s + step.verify_s
+    step_s = tables.overhead_s + (parts * at_context).sum(axis=1)
+    tokens = law.between(law.tokens_per_step, step.verified)
+    return np.array([tables.batch_sizes[i] * tokens / step_s, step_s, tokens, step.verified])

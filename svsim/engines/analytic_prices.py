@@ -148,7 +148,7 @@ class StepTables:
 
 def _expected(law: Floats, seconds: Floats) -> Floats:
     """[P, C] against [H, G, C] -> [P, H, G]."""
-    return np.tensordot(law, seconds, axes=(1, 2))
+    return np.asarray((seconds @ law.T).transpose(2, 0, 1))
 
 
 def binomial_law(num: int, share: ArrayLike) -> Floats:

@@ -14,12 +14,10 @@ from svsim.decoding.selection_rules import NUM_LEVELS
 
 Counts = NDArray[np.int64]
 
-# columns of the sums of a walk under thresholds
-STEPS, VERIFIED, BELIEVED, CATCH_UP, CONTEXT = 0, 1, 2, 3, 4
-NUM_SUMS = 5
-# columns of the sums of a walk at given lengths (the first two as above)
-DRAFTED, ACCEPTED = 2, 5
-NUM_REQUEST_SUMS = 6
+# columns of the sums of a walk: of both kinds, under thresholds, at given lengths
+STEPS, VERIFIED, CATCH_UP, CONTEXT = 0, 1, 2, 3
+BELIEVED, NUM_THRESHOLD_SUMS = 4, 5
+DRAFTED, ACCEPTED, NUM_REQUEST_SUMS = 4, 5, 6
 
 
 class Paths(NamedTuple):
@@ -34,16 +32,16 @@ class Paths(NamedTuple):
 class Visits(NamedTuple):
     """What walks at given lengths passed, over R requests and V steps.
 
-    sums:      int64 [R, NUM_REQUEST_SUMS] per request; catch-up counts the tokens its drafter owed
-               beyond the last one at the start of a step.
-    by_step:   int64 [S, 2], requests that take an s-th step, and their context tokens then.
-    starts:    int64 [V] rows where steps start, in the order of requests; owed: int64 [V] catch-up there.
+    sums:     int64 [R, NUM_REQUEST_SUMS] per request.
+    by_step:  int64 [S, 2], requests that take an s-th step, and their context tokens then.
+    starts:   int64 [V] rows where steps start, in the order of requests.
+    catch_up: int64 [V] tokens that the drafter owes there beyond the last emitted one.
     """
 
     sums: Counts
     by_step: Counts
     starts: Counts
-    owed: Counts
+    catch_up: Counts
 
 
 @compiled()
@@ -108,13 +106,13 @@ def _walk_lengths(paths, accepted, lengths, row_of_step, drafted, sums, by_step,
 def walk_thresholds(
     paths: Paths, accepted: NDArray[np.uint8], survival: NDArray[np.uint16], cuts: Counts, fewest: int
 ) -> Counts:
-    """Sums over the steps of all requests, for every cut, int64 [cuts, NUM_SUMS].
+    """Sums over the steps of all requests, for every cut, int64 [cuts, NUM_THRESHOLD_SUMS].
 
     At a cut, a step verifies the drafted tokens whose encoded survival (``survival`` [T, K], never
     increasing with depth) is at least the cut, and the first ``fewest`` in any case. BELIEVED sums the
     survival levels of verified tokens.
     """
-    sums = np.zeros((len(cuts), NUM_SUMS), np.int64)
+    sums = np.zeros((len(cuts), NUM_THRESHOLD_SUMS), np.int64)
     _walk_thresholds(paths, accepted, survival, cuts, fewest, sums)
     return sums
 
@@ -148,9 +146,14 @@ def walk_lengths(
     return Visits(sums, by_step[by_step[:, 0] > 0], starts[:visits].copy(), owed[:visits].copy())
 
 
+def contexts_at(paths: Paths, visits: Visits) -> Counts:
+    """Context tokens where the steps start, int64 [V]."""
+    return visits.starts + np.repeat(paths.context_base, visits.sums[:, STEPS])
+
+
 def even_cuts(survival: NDArray[np.uint16], fewest: int, num_cuts: int) -> Counts:
     """Cuts from nothing kept to all kept, about evenly spaced in the number of tokens kept, int64 [P]."""
     kept = np.bincount(survival[:, fewest:].ravel(), minlength=NUM_LEVELS)[::-1].cumsum()
     wanted = np.linspace(0.0, kept[-1], num_cuts)[1:-1]
     inner = NUM_LEVELS - 1 - np.searchsorted(kept, wanted)
-    return np.unique(np.concatenate([[NUM_LEVELS], inner, [0]]))[::-1].astype(np.int64)
+    return np.unique(np.concatenate([[NUM_LEVELS], inner, [1]]))[::-1].astype(np.int64)

@@ -289,6 +289,7 @@ class ClosedLoopReplay:
             num_speculative_tokens=method.num_speculative_tokens,
             batch_size=run.batch_size,
             hardware=latency.hardware,
+            tensor_parallel=latency.tensor_parallel,
             latency_source=latency.source,
             num_requests=self.part.num_requests,
             sums=GroupSums(*tallies.T),

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from svsim.compiled import compiled
-from svsim.decoding.selection_rules import NUM_LEVELS
+from svsim.decoding.selection_rules import MEMORY_SIZE, SCRATCH_SIZE
 from svsim.engines.prices import EMPTY_SHEET, PriceSheet, pass_row_s, pass_s
 
 
@@ -125,8 +125,8 @@ def new_batch(num_slots: int, num_speculative_tokens: int) -> Batch:
         clocks=np.zeros(NUM_CLOCKS),
         candidates=np.zeros((num_slots, max(num_speculative_tokens, 1)), np.uint16),
         verify_s=np.zeros(num_slots * num_speculative_tokens + 1),
-        memory=np.zeros(8),
-        scratch=np.zeros(NUM_LEVELS + num_slots * num_speculative_tokens, np.int64),
+        memory=np.zeros(MEMORY_SIZE),
+        scratch=np.zeros(SCRATCH_SIZE, np.int64),
     )
 
 

@@ -66,6 +66,10 @@ class LinearLatency:
         return cls(MappingProxyType(passes), name, overhead_s, one_pass)
 
     @property
+    def tensor_parallel(self) -> None:
+        """Not said by a linear file."""
+
+    @property
     def source(self) -> str:
         """``linear``."""
         return "linear"

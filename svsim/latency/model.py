@@ -25,6 +25,11 @@ class LatencyModel(Protocol):
         ...
 
     @property
+    def tensor_parallel(self) -> int | None:
+        """GPUs that share the target; None where the source does not say."""
+        ...
+
+    @property
     def source(self) -> str:
         """Where the seconds come from: ``linear``, ``measured``, ``database``, ``roofline`` ..."""
         ...

@@ -92,6 +92,11 @@ class RooflineLatency:
         return self.gpu.name
 
     @property
+    def tensor_parallel(self) -> int:
+        """GPUs that share the target."""
+        return self.models[Role.TARGET].tensor_parallel
+
+    @property
     def source(self) -> str:
         """``roofline``."""
         return "roofline"

@@ -29,6 +29,7 @@ class ResultRow:
     params: Mapping[str, int | float | str]
     batch_size: int
     hardware: str
+    tensor_parallel: int | None
     latency_source: str
     num_requests: int
     goodput_tok_s: float | None
@@ -63,6 +64,11 @@ class ResultRow:
     def label(self) -> str:
         """The method as the command line spells it: ``sv:k=7``."""
         return spelled(self.method, self.params)
+
+    @property
+    def deployment(self) -> str:
+        """``h100_sxm:tp=4``, or the hardware's name alone."""
+        return self.hardware if self.tensor_parallel is None else f"{self.hardware}:tp={self.tensor_parallel}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +114,16 @@ def result_rows(records: Sequence[RunRecord], seed: int) -> tuple[ResultRow, ...
     for record in records:
         if not record.asked:
             continue
-        peers = [r for r in records if (r.hardware, r.batch_size) == (record.hardware, record.batch_size)]
+        peers = [r for r in records if _cell(r) == _cell(record)]
         baseline = next(r for r in peers if r.method == "td")
         fixed = [r for r in peers if r.method == "sd"]
         best_fixed = max(fixed, key=goodput_tok_s) if fixed else None
         rows.append(_row(record, baseline, best_fixed, resamples))
     return tuple(rows)
+
+
+def _cell(record: RunRecord) -> tuple[str, int | None, int]:
+    return record.hardware, record.tensor_parallel, record.batch_size
 
 
 def _speedup(
@@ -148,6 +158,7 @@ def _row(
         dict(record.params),
         record.batch_size,
         record.hardware,
+        record.tensor_parallel,
         record.latency_source,
         record.num_requests,
         goodput_tok_s(record),

@@ -30,7 +30,7 @@ class Stack:
 def bar_figure(table: ResultTable, stack: Stack, names: Sequence[str]) -> go.Figure:
     """Stacked bars of the rows, one panel per name of a hardware."""
     look_of = looks(table)
-    shown = [shown_rows([r for r in table.rows if r.hardware == name]) for name in names]
+    shown = [shown_rows([r for r in table.rows if r.deployment == name]) for name in names]
     heights = [_HEADING_PX * len({r.batch_size for r in rows}) + _ROW_PX * len(rows) + 6 for rows in shown]
     longest = max(len(look.short) for look in look_of.values())
     figure = panels(names, heights, 34 + round(_CHARACTER_PX * max(longest, 8)))
@@ -53,7 +53,14 @@ def bar_figure(table: ResultTable, stack: Stack, names: Sequence[str]) -> go.Fig
     figure.update_layout(
         barmode="stack",
         showlegend=True,
-        legend={"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom", "traceorder": "normal"},
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "y": 0,
+            "yref": "container",
+            "yanchor": "bottom",
+            "traceorder": "normal",
+        },
         margin={"b": BOTTOM_PX + _LEGEND_PX},
         height=figure.layout.height + _LEGEND_PX,
         hovermode="closest",

@@ -34,6 +34,7 @@ def panels(names: Sequence[str], heights_px: Sequence[float], left_px: int) -> g
         plot_bgcolor=CLEAR,
         showlegend=False,
         font={"family": FONT, "size": 12, "color": MUTED},
+        modebar={"bgcolor": CLEAR, "color": MUTED, "activecolor": INK},
         hoverlabel={
             "bgcolor": PAPER,
             "bordercolor": GRID,

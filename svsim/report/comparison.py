@@ -23,10 +23,10 @@ class Difference:
 
 def compare(table: ResultTable, analytic: ResultTable) -> list[Difference]:
     """Differences of the rows that both tables hold, in the order of ``table``."""
-    goodput = {(r.hardware, r.label, r.batch_size): r.goodput_tok_s for r in analytic.rows}
+    goodput = {(r.deployment, r.label, r.batch_size): r.goodput_tok_s for r in analytic.rows}
     differences = []
     for row in table.rows:
-        theirs = goodput.get((row.hardware, row.label, row.batch_size))
+        theirs = goodput.get((row.deployment, row.label, row.batch_size))
         if theirs is not None and row.goodput_tok_s:
             differences.append(Difference(row, theirs, theirs / row.goodput_tok_s - 1.0))
     return differences

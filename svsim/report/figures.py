@@ -53,7 +53,7 @@ def speedup_figure(table: ResultTable, baseline: Baseline = "td", hardware: str 
         attrgetter(f"{field}_ci_high"),
         f"speedup over {BASELINE_WORDS[baseline]}",
         lambda value: f"{value:.2f}x",
-        reference=(1.0, BASELINE_WORDS[baseline]),
+        reference=1.0,
     )
     return line_figure(table, quantity, _names(table, hardware))
 
@@ -61,16 +61,16 @@ def speedup_figure(table: ResultTable, baseline: Baseline = "td", hardware: str 
 def difference_figure(table: ResultTable, analytic: ResultTable, hardware: str | None = None) -> go.Figure:
     """Analytic goodput relative to the replayed one, in percent, against batch size."""
     percent = {
-        (d.row.hardware, d.row.label, d.row.batch_size): 100 * d.relative for d in compare(table, analytic)
+        (d.row.deployment, d.row.label, d.row.batch_size): 100 * d.relative for d in compare(table, analytic)
     }
     most = 100 * WARNING_SHARE
     quantity = Quantity(
-        lambda row: percent.get((row.hardware, row.label, row.batch_size)),
+        lambda row: percent.get((row.deployment, row.label, row.batch_size)),
         lambda row: None,
         lambda row: None,
-        "analytic - replay (%)",
+        "analytic vs replay (%)",
         lambda value: f"{value:+.2f} %",
-        reference=(0.0, "equal"),
+        reference=0.0,
         least_span=(-most, most),
     )
     return line_figure(table, quantity, _names(table, hardware))
@@ -134,7 +134,7 @@ def token_shares(row: ResultRow) -> dict[str, float]:
 
 def _names(table: ResultTable, hardware: str | None) -> list[str]:
     """The hardware to draw: all of the table, or the one asked for."""
-    names = list(dict.fromkeys(r.hardware for r in table.rows))
+    names = list(dict.fromkeys(r.deployment for r in table.rows))
     if not names:
         raise InputError("the result holds no rows, so there is nothing to draw; ask for a method")
     if hardware is None:

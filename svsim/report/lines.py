@@ -24,7 +24,7 @@ Value = Callable[[ResultRow], float | None]
 class Quantity:
     """What a line figure shows: value and interval of a row, axis title, how a value is written.
 
-    ``reference`` is a horizontal line and its name; without one the axis starts at zero.
+    ``reference`` is a horizontal line; without one the axis starts at zero.
     ``least_span`` is the range that is shown even where all values lie closer.
     """
 
@@ -33,7 +33,7 @@ class Quantity:
     high: Value
     title: str
     form: Callable[[float], str]
-    reference: tuple[float, str] | None = None
+    reference: float | None = None
     least_span: tuple[float, float] | None = None
 
 
@@ -42,7 +42,7 @@ def line_figure(table: ResultTable, quantity: Quantity, names: Sequence[str]) ->
     figure = panels(names, [PLOT_PX] * len(names), _LEFT_PX)
     look_of = looks(table)
     for number, name in enumerate(names, start=1):
-        rows = [r for r in table.rows if r.hardware == name]
+        rows = [r for r in table.rows if r.deployment == name]
         span = _span(rows, quantity)
         ends: list[tuple[float, float, MethodLook]] = []
         for label in dict.fromkeys(r.label for r in rows):
@@ -65,10 +65,10 @@ def _span(rows: Sequence[ResultRow], quantity: Quantity) -> tuple[float, float]:
     """The y range that holds values, intervals and the reference."""
     found = (v for r in rows for v in (quantity.value(r), quantity.low(r), quantity.high(r)))
     values = [v for v in found if v is not None] + list(quantity.least_span or ())
-    values.append(quantity.reference[0] if quantity.reference else 0.0)
+    values.append(0.0 if quantity.reference is None else quantity.reference)
     low, high = min(values), max(values)
     room = 0.06 * ((high - low) or 1.0)
-    return (low - room if quantity.reference else low), high + room
+    return (low if quantity.reference is None else low - room), high + room
 
 
 def _add_band(
@@ -115,12 +115,7 @@ def _hover(look: MethodLook, value: float, row: ResultRow, quantity: Quantity) -
 def _add_reference(figure: go.Figure, number: int, quantity: Quantity) -> None:
     if quantity.reference is None:
         return
-    value, words = quantity.reference
-    figure.add_hline(value, line={"color": INK, "width": 1, "dash": "dot"}, row=number, col=1)
-    figure.add_annotation(
-        x=0, xref="x domain", xanchor="left", y=value, yanchor="bottom", showarrow=False,
-        text=words, font={"size": 11, "color": INK}, row=number, col=1,
-    )  # fmt: skip
+    figure.add_hline(quantity.reference, line={"color": INK, "width": 1, "dash": "dot"}, row=number, col=1)
 
 
 def _add_direct_labels(

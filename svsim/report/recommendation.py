@@ -16,7 +16,7 @@ def recommend(table: ResultTable) -> list[str]:
 def findings(table: ResultTable) -> list[str]:
     """Sentences: the best method by batch size, and where speculation stops paying."""
     sentences = []
-    for hardware in dict.fromkeys(r.hardware for r in table.rows):
+    for hardware in dict.fromkeys(r.deployment for r in table.rows):
         best = best_by_batch_size(table, hardware)
         if best:
             sentences += _bands(hardware, best)
@@ -29,7 +29,7 @@ def best_by_batch_size(table: ResultTable, hardware: str) -> list[tuple[ResultRo
 
     Bounds are left out, and batch sizes at which fewer than two methods have a goodput.
     """
-    rows = [r for r in table.rows if r.hardware == hardware and r.method not in BOUNDS]
+    rows = [r for r in table.rows if r.deployment == hardware and r.method not in BOUNDS]
     best = []
     for size in sorted({r.batch_size for r in rows}):
         cell = [r for r in rows if r.batch_size == size and r.goodput_tok_s is not None]
@@ -100,17 +100,17 @@ def _limit_of_speculation(best: Sequence[ResultRow]) -> list[str]:
 def caveats(table: ResultTable) -> list[str]:
     """What the result rests on: provenance of acceptance and step times, approximate rows, lossy text."""
     kind = table.trace.get("acceptance_kind")
-    sources = "+".join(dict.fromkeys(r.latency_source for r in table.rows))
+    sources = "+".join(dict.fromkeys(s for r in table.rows for s in r.latency_source.split("+")))
     sentences = [f"Acceptance is {kind}, step times are {sources}."]
     adaptive = [r for r in table.rows if r.method not in ("td", "sd") and r.method not in BOUNDS]
     if kind in ("reconstructed", "synthetic") and adaptive:
         names = ", ".join(dict.fromkeys(r.method for r in adaptive))
         sentences.append(
-            f"The lead of {names} rests on that {kind} acceptance until a captured trace replaces it."
+            f"What {names} gains or loses rests on that {kind} acceptance until a captured trace replaces it."
         )
     lossy = list(dict.fromkeys(r.label for r in adaptive if not r.lossless))
     if lossy:
         sentences.append(
-            f"{', '.join(lossy)} changes the sampled text slightly: it is not lossless at this sampling."
+            f"Not lossless at this sampling: {', '.join(lossy)} (the text no longer follows the target's law)."
         )
     return sentences

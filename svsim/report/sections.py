@@ -5,7 +5,7 @@ from typing import Any
 
 from svsim.metrics.rows import ResultTable
 from svsim.report.comparison import WARNING_SHARE, compare
-from svsim.report.html import MAX_TEXT_LENGTH, Html, element, join, text
+from svsim.report.html import Html, element, join, text
 from svsim.report.palette import MethodLook, Part, dashes
 from svsim.report.recommendation import caveats, findings
 from svsim.report.strip import band_strip, glyph, tone
@@ -69,11 +69,11 @@ def _chip(words: str, caution: bool = False) -> Html:
 def _models(models: Any) -> Html | None:
     if not isinstance(models, Mapping):
         return None
-    parts: list[Html | str] = []
+    parts: list[Html] = []
     for role in ("target", "draft", "companion"):
         model = models.get(role)
         if isinstance(model, Mapping) and model.get("name"):
-            parts += [" · " if parts else "", f"{role} ", element("b", text(model["name"], 200))]
+            parts.append(element("span", f"{role} ", element("b", text(model["name"], 200))))
     return element("p", *parts, class_="models") if parts else None
 
 
@@ -93,9 +93,7 @@ def answer(table: ResultTable, look_of: Mapping[str, MethodLook]) -> Html:
 
 def section(name: str, heading: str, intro: str, *children: Html | None) -> Html:
     """A section with a heading and one line on how to read it."""
-    return element(
-        "section", element("h2", heading), element("p", intro, class_="intro"), *children, id=name
-    )
+    return element("section", element("h2", heading), element("p", intro, class_="intro"), *children, id=name)
 
 
 def method_key(look_of: Mapping[str, MethodLook]) -> Html:
@@ -131,9 +129,11 @@ def information_section(information: Mapping[str, Any]) -> Html:
         return number(information.get(key), ".3f", " bits")
 
     low, high = information.get("gain_ci_low"), information.get("gain_ci_high")
-    gain = bits("gain_bits") + ("" if low is None or high is None else f" [{low:.3f}, {high:.3f}]")
+    gain = "held-out information gain about acceptance"
+    if low is not None and high is not None:
+        gain += f", 95 % interval {low:.3f} to {high:.3f}"
     tiles = [
-        (gain, "held-out information gain about acceptance"),
+        (bits("gain_bits"), gain),
         (bits("ceiling_bits"), "ceiling: knowing the acceptance probability itself"),
         (number(information.get("share"), ".0%"), "share of the ceiling reached"),
         (number(information.get("r2"), ".2f"), "R² of the acceptance probability"),
@@ -154,18 +154,22 @@ def information_section(information: Mapping[str, Any]) -> Html:
 def _signals(signals: Mapping[str, Any], ceiling: float | None) -> Html | None:
     """A meter per signal; full means the ceiling."""
     values = {name: signal["gain_bits"] for name, signal in signals.items()}
-    full = ceiling or max(values.values(), default=0.0)
+    full, whole = (ceiling, "ceiling") if ceiling else (max(values.values(), default=0.0), "best")
     if not values or full <= 0:
         return None
     rows: list[Html] = []
     for name, value in sorted(values.items(), key=lambda item: -item[1]):
         width = 100 * min(max(value / full, 0.0), 1.0)
-        rows += [
-            element("span", name, class_="name"),
-            element("span", element("i", style=f"width:{width:.1f}%"), class_="track"),
-            element("span", f"{value:.3f} bits, {value / full:.0%} of the ceiling", class_="value"),
-        ]
-    return join(element("h3", "Each signal alone"), element("div", *rows, class_="meter"))
+        rows.append(
+            element(
+                "div",
+                element("span", name, class_="name"),
+                element("span", f"{value:.3f} bits, {value / full:.0%} of the {whole}", class_="value"),
+                element("span", element("i", style=f"width:{width:.1f}%"), class_="track"),
+                class_="meter",
+            )
+        )
+    return join(element("h3", "Each signal alone"), element("div", *rows, class_="meters"))
 
 
 def analytic_section(table: ResultTable, analytic: ResultTable, *figures: Html) -> Html:
@@ -177,7 +181,7 @@ def analytic_section(table: ResultTable, analytic: ResultTable, *figures: Html) 
     if large:
         rows = [
             (
-                d.row.hardware,
+                d.row.deployment,
                 d.row.label,
                 str(d.row.batch_size),
                 f"{d.row.goodput_tok_s:,.1f}",
@@ -220,8 +224,7 @@ def provenance_section(table: ResultTable) -> Html:
             "Conclusions about methods that use its signals wait for a captured trace.",
             class_="notice",
         )
-    priced = dict.fromkeys((r.hardware, r.latency_source) for r in table.rows)
-    times = {hardware: source for hardware, source in priced}
+    times = {r.deployment: r.latency_source for r in table.rows}
     return section(
         "provenance",
         "Where the numbers come from",
@@ -261,8 +264,3 @@ def closing_section(table: ResultTable, command: str) -> Html:
         element("section", element("h2", "Notes"), element("ul", *notes), id="notes") if notes else None,
         element("section", element("h2", "Words"), element("dl", *words), id="words"),
     )
-
-
-def text_or_none(value: object) -> str | None:
-    """``value`` as text unless it is None."""
-    return None if value is None else str(value)[:MAX_TEXT_LENGTH]

@@ -21,7 +21,7 @@ def glyph(look: MethodLook) -> Html:
 def band_strip(table: ResultTable, look_of: Mapping[str, MethodLook]) -> Html:
     """One strip per hardware, and what the hatching means; nothing where fewer than two methods ran."""
     strips: list[Html] = []
-    for hardware in dict.fromkeys(r.hardware for r in table.rows):
+    for hardware in dict.fromkeys(r.deployment for r in table.rows):
         best = best_by_batch_size(table, hardware)
         if best:
             strips.append(element("div", element("h3", hardware), _strip(best, look_of), class_="strip"))

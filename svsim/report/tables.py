@@ -68,8 +68,8 @@ def yes_no(value: bool | None) -> str:
 def row_tables(table: ResultTable) -> Html:
     """Every row with every quantity: one table per hardware, a group per batch size."""
     parts = []
-    for hardware in dict.fromkeys(r.hardware for r in table.rows):
-        rows = sorted((r for r in table.rows if r.hardware == hardware), key=lambda r: r.batch_size)
+    for hardware in dict.fromkeys(r.deployment for r in table.rows):
+        rows = sorted((r for r in table.rows if r.deployment == hardware), key=lambda r: r.batch_size)
         groups = [
             element("tbody", *(_row(r) for r in group), class_="group")
             for _, group in groupby(rows, key=lambda r: r.batch_size)
@@ -96,7 +96,8 @@ def scrolling(content: Html, name: str) -> Html:
 def csv_link(table: ResultTable) -> Html:
     """A link that saves the rows, unrounded, out of the page itself."""
     data = base64.b64encode(table.to_csv().encode("utf-8", "replace")).decode()
-    return Html(f'<a class="screen-only" download="svsim-rows.csv" href="data:text/csv;base64,{data}">') + Html(
+    return Html(
+        f'<a class="screen-only" download="svsim-rows.csv" href="data:text/csv;base64,{data}">'
         "Save the rows as CSV, unrounded</a>"
     )
 
@@ -106,7 +107,9 @@ def facts(values: Mapping[str, Any]) -> Html:
     found = list(_flat(values, ""))
     rows = [element("tr", _fact("td", name), _fact("td", value)) for name, value in found[:MAX_FACTS]]
     if len(found) > MAX_FACTS:
-        rows.append(element("tr", element("td", "..."), element("td", f"{len(found) - MAX_FACTS} more entries")))
+        rows.append(
+            element("tr", element("td", "..."), element("td", f"{len(found) - MAX_FACTS} more entries"))
+        )
     return element("div", element("table", element("tbody", *rows), class_="facts"), class_="scroll")
 
 

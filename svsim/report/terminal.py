@@ -16,8 +16,8 @@ Cell = tuple[str, str]  # column heading, text
 def print_table(table: ResultTable, console: Console) -> None:
     """Provenance, one table per hardware, notes, recommendation."""
     console.print(_provenance(table), highlight=False)
-    for hardware in dict.fromkeys(r.hardware for r in table.rows):
-        console.print(_table_of(table, [r for r in table.rows if r.hardware == hardware]))
+    for hardware in dict.fromkeys(r.deployment for r in table.rows):
+        console.print(_table_of(table, [r for r in table.rows if r.deployment == hardware]))
     for note in table.notes:
         console.print(f"[dim]note: {escape(note)}[/dim]", highlight=False)
     for sentence in recommend(table):
@@ -40,7 +40,7 @@ def _provenance(table: ResultTable) -> str:
 def _table_of(table: ResultTable, rows: Sequence[ResultRow]) -> Table:
     first, config = rows[0], table.config
     title = (
-        f"{escape(first.hardware)} ({escape(first.latency_source)} step times), closed loop, "
+        f"{escape(first.deployment)} ({escape(first.latency_source)} step times), closed loop, "
         f"{config['refill']} refill, {first.num_requests:,} requests replayed"
     )
     view = Table(

@@ -93,7 +93,7 @@ class MemorySource:
 
 @dataclass(frozen=True, slots=True)
 class FileSource:
-    """A trace file that is read chunk by chunk, as often as needed."""
+    """A trace file: loaded with the needed columns if short, else read chunk by chunk, again and again."""
 
     reader: TraceReader
 
@@ -118,7 +118,9 @@ class FileSource:
         return "accept_prob" in self.reader.target_columns
 
     def split(self, share: float, seed: int, needed: Needed) -> tuple[TokenTrace | None, EvaluationPart]:
-        """As in memory, deciding by a hash of each request's id; the profile part is capped."""
+        """As in memory; of a long file, deciding by a hash of each request's id, and a capped profile."""
+        if self.reader.num_positions <= IN_MEMORY_POSITIONS:
+            return MemorySource(next(self._read(needed, self.reader.num_positions))).split(share, seed, needed)
         profile = self._profile(share, seed, needed) if share else None
         requests, positions, low, high = 0, 0, np.iinfo(np.int64).max, 0
         for chunk in self._evaluation_chunks(share, seed, Needed((), ())):
@@ -138,9 +140,11 @@ class FileSource:
         )
         return profile, part
 
-    def _read(self, needed: Needed) -> Iterator[TokenTrace]:
+    def _read(self, needed: Needed, positions: int | None = None) -> Iterator[TokenTrace]:
         return self.reader.iter_chunks(
-            min_positions=CHUNK_POSITIONS, signals=needed.signals, target_columns=needed.target_columns
+            min_positions=positions or CHUNK_POSITIONS,
+            signals=needed.signals,
+            target_columns=needed.target_columns,
         )
 
     def _evaluation_chunks(self, share: float, seed: int, needed: Needed) -> Iterator[TokenTrace]:

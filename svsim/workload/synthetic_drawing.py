@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from svsim.errors import InputError
+from svsim.errors import InputError, printable
 from svsim.random_streams import RandomStreams
 from svsim.workload.synthetic_latent import (
     WRONGNESS_MEMORY,
@@ -51,8 +51,9 @@ def plan_requests(settings: SyntheticSettings, seed: int, num_requests: int) -> 
     for task, count in zip(settings.tasks, counts, strict=True):
         if count == 0:
             raise InputError(
-                f"synthetic trace: none of {settings.num_requests} requests falls to task {task.name} "
-                f"(share {task.share:g} of {shares.sum():g}); expected at least one; ask for more requests"
+                f"synthetic trace: none of {settings.num_requests} requests falls to task "
+                f"{printable(task.name, 40)} (share {task.share:g} of {shares.sum():g}); expected one; "
+                "ask for more requests"
             )
     block = streams.generator("synthetic tasks").permutation(np.repeat(np.arange(len(shares)), counts))
     tasks = np.resize(block, num_requests)

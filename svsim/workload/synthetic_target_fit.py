@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 
-from svsim.errors import InputError
+from svsim.errors import InputError, printable
 from svsim.workload.synthetic_latent import (
     ATOM_SHARE,
     UNSEEN_SHARE,
@@ -117,8 +117,8 @@ def check_limits(settings: SyntheticSettings, aims: Aims, weights: Floats) -> No
         low, high = mean - abs(s.drift) / 2, mean + abs(s.drift) / 2
         if low < 0.005 or high > 0.995:
             raise InputError(
-                f"synthetic trace: drift {s.drift:g} takes the acceptance {mean:.3f} of task {task.name} to "
-                f"{low:.3f}..{high:.3f}, outside 0.005..0.995; lower it"
+                f"synthetic trace: drift {s.drift:g} takes the acceptance {mean:.3f} of task "
+                f"{printable(task.name, 40)} to {low:.3f}..{high:.3f}, outside 0.005..0.995; lower it"
             )
 
 

@@ -142,7 +142,7 @@ class TokenTrace:
         lengths = self.num_output_tokens[requests]
         first = np.cumsum(lengths) - lengths
         shift = np.repeat(self.first_position[requests] - first, lengths)
-        return np.arange(lengths.sum()) + shift
+        return np.asarray(np.arange(lengths.sum()) + shift, np.int64)
 
     def select(self, requests: NDArray[np.int64]) -> "TokenTrace":
         """The trace of the given requests only, in their order."""

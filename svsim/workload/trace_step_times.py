@@ -106,7 +106,7 @@ def check_step_times(columns: Mapping[str, NDArray[Any]], file: str) -> dict[str
 
 def _to_numpy(name: str, column: Any, file: str) -> NDArray[Any]:
     kind = pa.string() if name in TEXT_COLUMNS else pa.int64() if name in COUNT_COLUMNS else pa.float64()
-    column = column.cast(kind)
+    column = column if column.type == kind else column.cast(kind)  # a cast imports pyarrow.compute
     if column.null_count and name not in PERCENTILE_COLUMNS:
         _fail(file, name, column.is_null().to_pylist().index(True), "null", "a value")
     values = column.to_pylist()

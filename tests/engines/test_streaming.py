@@ -31,6 +31,7 @@ def totals(source, spec, batch_size, **settings):
 def test_every_request_walks_the_same_steps(monkeypatch, trace, batch_size, chunk):
     memory, file = trace
     monkeypatch.setattr(replay_module, "MIN_POSITIONS", 1)
+    monkeypatch.setattr(parts, "IN_MEMORY_POSITIONS", 1)
     monkeypatch.setattr(parts, "CHUNK_POSITIONS", chunk)
     whole = totals(MemorySource(memory), "sd:k=3", batch_size)
     streamed = totals(file, "sd:k=3", batch_size)
@@ -42,6 +43,7 @@ def test_every_request_walks_the_same_steps(monkeypatch, trace, batch_size, chun
 
 def test_selection_sees_the_same_beliefs(monkeypatch, trace):
     memory, file = trace
+    monkeypatch.setattr(parts, "IN_MEMORY_POSITIONS", 1)
     monkeypatch.setattr(parts, "CHUNK_POSITIONS", 1000)
     streamed, whole = totals(file, "sv:k=4", 16), totals(MemorySource(memory), "sv:k=4", 16)
     length = [r.sums.verified_tokens.sum() / r.sums.sequence_steps.sum() for r in (streamed, whole)]
@@ -51,6 +53,7 @@ def test_selection_sees_the_same_beliefs(monkeypatch, trace):
 
 
 def test_static_batches_form_within_stretches(monkeypatch, trace):
+    monkeypatch.setattr(parts, "IN_MEMORY_POSITIONS", 1)
     monkeypatch.setattr(parts, "CHUNK_POSITIONS", 2000)
     record = totals(trace[1], "sd:k=2", 8, refill="static")
     assert record.sums.emitted_tokens.sum() <= trace[0].num_positions

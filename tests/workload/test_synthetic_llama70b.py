@@ -1,4 +1,4 @@
-"""traces/make_llama70b.py: the same bytes twice, honest about what it is, and the committed file is its output."""
+"""traces/make_llama70b.py: the same bytes twice, honest figures, and the committed file is what it writes."""
 
 import importlib.util
 import json

@@ -1,0 +1,157 @@
+"""Speculation beside verification: what two streams of one GPU cost each other.
+
+While the target verifies one micro-batch, draft and companion run for the other. Both sides are timed
+alone and against the other one running without a pause, so the slowdowns are those of full overlap.
+Both streams share the GPU freely: no share of it is reserved for either.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from svsim.collect.extras import require_extra, torch_device
+from svsim.collect.settings import CalibrationSettings, require
+from svsim.errors import InputError
+from svsim.latency.shape import Role
+
+if TYPE_CHECKING:
+    from svsim.collect.decoder import RandomDecoder
+    from svsim.collect.device_timer import DeviceTimer
+
+Work = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class OverlapRow:
+    """Seconds of one verification and of one round of speculation (K draft passes and the companion's)."""
+
+    num_sequences: int
+    num_speculative_tokens: int
+    context: int
+    num_target_layers_timed: int
+    verify_alone_s: float
+    verify_beside_s: float
+    speculate_alone_s: float
+    speculate_beside_s: float
+
+
+def measure_overlap(
+    settings: CalibrationSettings, batches: Sequence[int], num_speculative_tokens: int, context: int
+) -> list[OverlapRow]:
+    """Time both sides alone and together for every batch size. Needs a CUDA device and three models.
+
+    A target that does not fit is timed with ``settings.num_layers`` layers: both of its times are then
+    those of the subset, and only their ratio carries over.
+    """
+    require_extra("torch")
+    import torch
+
+    from svsim.collect.calibrate import find_geometry
+    from svsim.collect.decoder import RandomDecoder, shard
+    from svsim.collect.device_timer import DeviceTimer
+    from svsim.collect.extras import torch_dtype
+
+    if settings.device != "cuda":
+        raise InputError("overlap is measured on two streams of a GPU; choose the device cuda")
+    require(all(settings.models.values()), "overlap needs a target, a draft and a companion; name all three")
+    device = torch_device(settings.device)
+    timer = DeviceTimer(device, flush_bytes=4)
+    cache_tokens = max(batches) * (context + num_speculative_tokens + 1)
+    decoders = {}
+    for role, name in settings.models.items():
+        geometry = find_geometry(str(name))
+        num_layers = geometry.num_layers
+        if role == "target" and settings.num_layers is not None:
+            num_layers = min(num_layers, settings.num_layers)
+        degree = settings.tensor_parallel if role == "target" else 1
+        decoders[role] = RandomDecoder(
+            shard(geometry, degree),
+            num_layers,
+            cache_tokens,
+            device=device,
+            dtype=torch_dtype(settings.dtype, settings.device),
+        )
+    with torch.no_grad():
+        return [
+            _measure(decoders, timer, batch, num_speculative_tokens, context, settings.num_repeats)
+            for batch in batches
+        ]
+
+
+def works(
+    decoders: "dict[str, RandomDecoder]", num_sequences: int, num_speculative_tokens: int, context: int
+) -> tuple[Work, Work]:
+    """One verification, and one round of speculation, as functions."""
+    from svsim.collect.calibrate import pass_stages
+    from svsim.collect.pass_layout import PassLayout
+
+    def stages(role: Role, each: int) -> Sequence[Work]:
+        layout = PassLayout.spread(num_sequences, num_sequences * each, context)
+        return pass_stages(decoders[role.value], layout, role)
+
+    verification = stages(Role.TARGET, num_speculative_tokens + 1)
+    drafting = stages(Role.DRAFT, 1)
+    scoring = stages(Role.COMPANION, num_speculative_tokens)
+
+    def verify() -> None:
+        for stage in verification:
+            stage()
+
+    def speculate() -> None:
+        for stage in (*(tuple(drafting) * num_speculative_tokens), *scoring):
+            stage()
+
+    return verify, speculate
+
+
+def _measure(
+    decoders: "dict[str, RandomDecoder]",
+    timer: "DeviceTimer",
+    batch: int,
+    num_speculative_tokens: int,
+    context: int,
+    num_repeats: int,
+) -> OverlapRow:
+    verify, speculate = (
+        timer.capture(work) for work in works(decoders, batch, num_speculative_tokens, context)
+    )
+    verify_alone_s = beside(timer, verify, None, 0, num_repeats)
+    speculate_alone_s = beside(timer, speculate, None, 0, num_repeats)
+    # enough of the other side to outlast the timed one, slowed down threefold
+    num_speculations = int(np.ceil(3 * verify_alone_s / speculate_alone_s)) + 1
+    num_verifications = int(np.ceil(3 * speculate_alone_s / verify_alone_s)) + 1
+    return OverlapRow(
+        batch,
+        num_speculative_tokens,
+        context,
+        len(decoders["target"].layers),
+        verify_alone_s,
+        beside(timer, verify, speculate, num_speculations, num_repeats),
+        speculate_alone_s,
+        beside(timer, speculate, verify, num_verifications, num_repeats),
+    )
+
+
+def beside(timer: "DeviceTimer", timed: Any, other: Any, num_others: int, num_repeats: int) -> float:
+    """Median seconds of the graph ``timed`` while ``other`` runs ``num_others`` times on a second stream."""
+    import torch
+
+    new_stream: Any = torch.cuda.Stream
+    new_event: Any = torch.cuda.Event
+    front, back = new_stream(timer.device), new_stream(timer.device)
+    seconds = []
+    for _ in range(num_repeats + 1):
+        torch.cuda.synchronize(timer.device)
+        begin, end = new_event(enable_timing=True), new_event(enable_timing=True)
+        with torch.cuda.stream(back):
+            for _ in range(num_others):
+                other.replay()
+        with torch.cuda.stream(front):
+            begin.record()
+            timed.replay()
+            end.record()
+        torch.cuda.synchronize(timer.device)
+        seconds.append(begin.elapsed_time(end) / 1e3)
+    return float(np.median(seconds[1:]))
