@@ -111,7 +111,7 @@ def test_csv_holds_the_same_rows(files, tmp_path):
 def test_terminal_shows_provenance_and_a_recommendation(files):
     text = svsim_run(*args(files), "--batch", "1,8").stdout
     assert "synthetic acceptance" in text and "linear step times" in text
-    assert "is fastest" in text and "not lossless" in text
+    assert "is fastest" in text and "Not lossless" in text
     assert "closed loop" in text
 
 

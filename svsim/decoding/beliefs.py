@@ -114,15 +114,17 @@ class BinnedBelief:
         return np.cumprod(self.predict(signals), axis=1, dtype=np.float32)
 
 
-HISTOGRAM = tuple(f"companion_accept_bin_{b}" for b in range(8))
+NUM_BINS = 8
+HISTOGRAM = tuple(f"companion_accept_bin_{b}" for b in range(NUM_BINS))
 
 
 class CausalBelief:
-    """What is believed of a token before it is looked at: from the tokens before it, and its own S.
+    """What is believed of a token before anyone looks at it: from the tokens before it, and its own S.
 
-    A belief P(S, A) judges the tokens before depth d; the token at d itself is averaged over the draft's
-    law, E_{x ~ q} P(S_d, A_d(x)): with ``histogram`` by the law of A under q that the capture recorded
-    (columns ``companion_accept_bin_*``, eight equal bins of A), else by the mean acceptance given S alone.
+    ``seen_``, a belief in (S, A), judges the tokens before depth d. The token at d is averaged over the
+    draft's law, E_{x ~ q} P(S_d, A_d(x)): with ``histogram`` by the law of A under q that the capture
+    recorded (shares of q whose A is in [b/8, (b+1)/8), columns ``companion_accept_bin_b``), else by the
+    mean acceptance at S alone.
     """
 
     def __init__(self, histogram: bool = False) -> None:
@@ -130,36 +132,34 @@ class CausalBelief:
         self.signals = ("similarity", "companion_accept", *(HISTOGRAM if histogram else ()))
 
     def fit(self, signals: tuple[Signal, ...], accept_prob: NDArray[np.float32]) -> "CausalBelief":
-        """Learn ``seen_``, the belief of tokens looked at, and ``unseen_``."""
+        """Learn ``seen_``, ``alone_`` (from S) and, with a histogram, ``binned_`` (from S and the bin of A)."""
         similarity, companion_accept = signals[:2]
         self.seen_ = BinnedBelief().fit((similarity, companion_accept), accept_prob)
+        self.alone_ = BinnedBelief(("similarity",), num_rows=64).fit((similarity,), accept_prob)
         if self.histogram:
-            self.unseen_ = BinnedBelief().fit((similarity, _bin_middle(companion_accept)), accept_prob)
-        else:
-            self.unseen_ = BinnedBelief(("similarity",), num_rows=64).fit((similarity,), accept_prob)
+            bins = np.minimum(np.floor(companion_accept * NUM_BINS), NUM_BINS - 1)
+            self.binned_ = BinnedBelief().fit((similarity, (bins + 0.5) / NUM_BINS), accept_prob)
         return self
 
     def predict(self, signals: tuple[Signal, ...]) -> NDArray[np.float32]:
-        """Believed acceptance probability of every token not looked at, float32, the shape of the signals."""
+        """Believed acceptance probability of tokens not looked at, float32, the shape of the signals."""
         similarity, shares = signals[0], signals[2:]
+        alone = self.alone_.predict((similarity,))
         if not self.histogram:
-            return self.unseen_.predict((similarity,))
-        expected = np.zeros(similarity.shape, np.float32)
+            return alone
+        total, expected = np.zeros_like(alone), np.zeros_like(alone)
         for b, share in enumerate(shares):
-            middle = np.full(similarity.shape, (b + 0.5) / len(shares), np.float32)
-            expected += share * self.unseen_.predict((similarity, middle))
-        total = np.add.reduce(shares)
-        # an empty histogram (all shares rounded to 0) says nothing about A
-        alone = self.unseen_.predict((similarity, ...))
-        return expected / total
+            middle = np.full(similarity.shape, (b + 0.5) / NUM_BINS, np.float32)
+            expected += share * self.binned_.predict((similarity, middle))
+            total += share
+        return np.divide(expected, total, out=alone, where=total > 0)
 
     def survival(self, signals: tuple[Signal, ...]) -> NDArray[np.float32]:
-        """Least probability on the way to each depth that the next token, unseen, is accepted, float32 [T, K].
+        """Probability to reach each depth, by tokens seen, times acceptance there, unseen; float32 [T, K].
 
-        Admission goes from depth to depth, so a token ranks no higher than the lowest before it.
+        A token is admitted only after all before it, so it ranks no higher than the lowest of them.
         """
-        seen = self.seen_.predict(signals[:2])
-        unseen = self.predict(signals)
+        unseen, seen = self.predict(signals), self.seen_.predict(signals[:2])
         unseen[:, 1:] *= np.cumprod(seen[:, :-1], axis=1, dtype=np.float32)
         return np.minimum.accumulate(unseen, axis=1)
 

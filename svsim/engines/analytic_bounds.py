@@ -16,7 +16,7 @@ from svsim.latency.shape import Role, StepShape
 
 
 @dataclass(frozen=True, slots=True)
-class LengthLaw:
+class PlannedLengths:
     """Planned lengths 0 .. K over the steps of walks.
 
     share: float64 [K + 1], of steps by length. context_ahead: float64 [K], mean context of the steps
@@ -29,7 +29,7 @@ class LengthLaw:
     owed: float
 
     @classmethod
-    def of(cls, method: DecodingMethod, lengths: Counts, catch_up: Counts, context: Counts) -> "LengthLaw":
+    def of(cls, method: DecodingMethod, lengths: Counts, catch_up: Counts, context: Counts) -> "PlannedLengths":
         """From the planned length, catch-up tokens and context of every step, int64 [V] each."""
         k = method.num_speculative_tokens
         longer = lengths[:, None] > np.arange(k)

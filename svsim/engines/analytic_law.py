@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from svsim.compiled import compiled
 from svsim.decoding.method import DecodingMethod, OraclePlan, SelectByRule
 from svsim.decoding.selection_rules import EMITTED, TOP_LEVEL, first_drop_goodput
-from svsim.engines.analytic_bounds import LengthLaw
+from svsim.engines.analytic_bounds import PlannedLengths
 from svsim.engines.analytic_prices import ContextKnots, Counts, Floats, StepTables, binomial_law
 from svsim.engines.analytic_walks import (
     BELIEVED,
@@ -51,7 +51,7 @@ class MethodLaw:
     catch_up: Floats
     context: Floats
     cuts: Counts
-    lengths: LengthLaw | None = None
+    lengths: PlannedLengths | None = None
 
     def between(self, values: Floats, verified: Floats) -> Floats:
         """``values`` [P] at mean verification lengths that may lie between the thresholds'."""
@@ -80,7 +80,7 @@ def method_law(
         if isinstance(method.selection, OraclePlan):
             planned = [p[v.starts].astype(np.int64) for p, v in zip(plans, visits, strict=True)]
             owed, context = [v.catch_up for v in visits], [contexts_at(paths, v) for v in visits]
-            lengths = LengthLaw.of(method, *(np.concatenate(x) for x in (planned, owed, context)))
+            lengths = PlannedLengths.of(method, *(np.concatenate(x) for x in (planned, owed, context)))
     steps = sums[:, STEPS].astype(np.float64)
     return MethodLaw(
         method,
