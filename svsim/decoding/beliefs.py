@@ -132,13 +132,14 @@ class CausalBelief:
         self.signals = ("similarity", "companion_accept", *(HISTOGRAM if histogram else ()))
 
     def fit(self, signals: tuple[Signal, ...], accept_prob: NDArray[np.float32]) -> "CausalBelief":
-        """Learn ``seen_``, ``alone_`` (from S) and, with a histogram, ``binned_`` (from S and the bin of A)."""
+        """Learn ``seen_``, ``alone_`` (from S) and, with a histogram, ``binned_`` (from S and A's bin)."""
         similarity, companion_accept = signals[:2]
         self.seen_ = BinnedBelief().fit((similarity, companion_accept), accept_prob)
         self.alone_ = BinnedBelief(("similarity",), num_rows=64).fit((similarity,), accept_prob)
         if self.histogram:
             bins = np.minimum(np.floor(companion_accept * NUM_BINS), NUM_BINS - 1)
-            self.binned_ = BinnedBelief().fit((similarity, (bins + 0.5) / NUM_BINS), accept_prob)
+            middle = np.asarray((bins + 0.5) / NUM_BINS, np.float32)
+            self.binned_ = BinnedBelief().fit((similarity, middle), accept_prob)
         return self
 
     def predict(self, signals: tuple[Signal, ...]) -> NDArray[np.float32]:

@@ -77,7 +77,7 @@ def _count_levels(n, candidates, forced, levels):  # type: ignore[no-untyped-def
 @compiled()
 def _forced_levels(n, candidates, forced):  # type: ignore[no-untyped-def]
     """Sum of the levels of the first ``forced`` candidates of every sequence."""
-    total = 0
+    total = np.int64(0)
     for i in range(n):
         for d in range(forced):
             total += np.int64(candidates[i, d])

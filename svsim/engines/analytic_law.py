@@ -30,7 +30,7 @@ from svsim.engines.analytic_walks import (
 from svsim.engines.binding import BoundColumns, Deployment, drafts_as_planned
 
 NUM_CUTS = 100
-NUM_SEARCHES = 3  # a search prices the catch-up tokens that follow from the last one's answer
+NUM_SEARCHES = 4  # a search starts from what the last one's answer implies
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,8 @@ class MethodLaw:
     """Means per sequence and step over the steps that a method's walks take, at P thresholds.
 
     verified: mean verification length, increasing; believed: mean believed survival kept (expected
-    accepted tokens); tokens_per_step: output tokens / steps; catch_up: mean tokens the drafter owes
+    accepted tokens); added: the same counted up from the first threshold by the survival of the tokens
+    that each next threshold adds, as a rule sees them; tokens_per_step: output tokens / steps; catch_up: mean tokens the drafter owes
     beyond the last; context: mean context tokens. float64 [P]; P = 1 unless lengths are selected.
     cuts: int64 [P], encoded survival from which on tokens are verified (selected lengths only).
     lengths: the law of planned lengths (planned lengths only).
@@ -47,6 +48,7 @@ class MethodLaw:
     method: DecodingMethod
     verified: Floats
     believed: Floats
+    added: Floats
     tokens_per_step: Floats
     catch_up: Floats
     context: Floats
@@ -62,7 +64,7 @@ def method_law(
     method: DecodingMethod, paths: Paths, replicates: Sequence[BoundColumns], num_tokens: int
 ) -> MethodLaw:
     """Walk a method over its columns, one set per replicate of the coins; a walk emits ``num_tokens``."""
-    cuts, lengths = np.zeros(0, np.int64), None
+    cuts, lengths, added = np.zeros(0, np.int64), None, np.zeros(1)
     if isinstance(method.selection, SelectByRule):
         fewest = fewest_verified(method)
         cuts = even_cuts(replicates[0].survival, fewest, NUM_CUTS)
@@ -70,6 +72,8 @@ def method_law(
         sums = np.sum(walks, axis=0)
         distinct = np.diff(sums[:, VERIFIED] / sums[:, STEPS], prepend=-1.0) > 1e-9
         sums, cuts = sums[distinct], cuts[distinct]
+        gained = survival_between(replicates[0].survival[:, fewest:], cuts)
+        added = np.cumsum(gained * np.diff(sums[:, VERIFIED] / sums[:, STEPS], prepend=0.0))
     else:
         plans = [planned_lengths(method, c) for c in replicates]
         drafted = None if drafts_as_planned(method) else method.num_speculative_tokens
@@ -86,6 +90,7 @@ def method_law(
         method,
         verified=sums[:, VERIFIED] / steps,
         believed=sums[:, BELIEVED] / steps / TOP_LEVEL,
+        added=added,
         tokens_per_step=num_tokens * len(replicates) / steps,
         catch_up=sums[:, CATCH_UP] / steps,
         context=sums[:, CONTEXT] / steps,
@@ -167,7 +172,8 @@ def best_budgets(law: MethodLaw, tables: StepTables, i: int, other_s: Floats) ->
         n * fewest_verified(method),
         method.selection.options[0] == EMITTED,
         method.selection.rule is first_drop_goodput,
-        n * law.between(law.believed, budgets / n),
+        n * law.between(law.added, budgets / n),
+        n * law.between(law.believed - law.added, budgets / n),
         below,
         share,
         at_context,
@@ -189,10 +195,13 @@ def _place(law: MethodLaw, verified: Floats) -> tuple[NDArray[np.intp], Floats]:
 
 @compiled()
 def _search_budgets(  # type: ignore[no-untyped-def]
-    num_sequences, fewest, counts_emitted, stops_at_drop, believed, below, share, at_context,
+    num_sequences, fewest, counts_emitted, stops_at_drop, added, offset, below, share, at_context,
     fixed_s, verify_s, weights, best,
 ):  # fmt: skip
-    """Per deployment: the budget e with the most believed tokens per second, as the rules define it."""
+    """Per deployment: the budget e with the most believed tokens per second, as the rules define it.
+
+    What a rule sees is believed at the budget it lives by, plus what more tokens would add there.
+    """
     last_point = at_context.shape[0] - 1
     for h in range(best.size):
         chosen = (fewest + below.size - 1) // 2
@@ -204,12 +213,13 @@ def _search_budgets(  # type: ignore[no-untyped-def]
             other_s, emitted = 0.0, 0.0
             if counts_emitted:
                 other_s, emitted = fixed_s[low, h] * (1.0 - up) + fixed_s[high, h] * up, num_sequences
+            emitted += offset[chosen]
             best_value, best_s = -1.0, 1.0
             for e in range(fewest, below.size):
                 seconds = other_s
                 for g in range(weights.size):
                     seconds += weights[g] * verify_s[h, g, e]
-                value = emitted + believed[e]
+                value = emitted + added[e]
                 if value <= 0.0:
                     continue
                 lead = value * best_s - best_value * seconds

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from svsim.compiled import compiled
-from svsim.decoding.selection_rules import NUM_LEVELS
+from svsim.decoding.selection_rules import NUM_LEVELS, TOP_LEVEL
 
 Counts = NDArray[np.int64]
 
@@ -157,3 +157,12 @@ def even_cuts(survival: NDArray[np.uint16], fewest: int, num_cuts: int) -> Count
     wanted = np.linspace(0.0, kept[-1], num_cuts)[1:-1]
     inner = NUM_LEVELS - 1 - np.searchsorted(kept, wanted)
     return np.unique(np.concatenate([[NUM_LEVELS], inner, [1]]))[::-1].astype(np.int64)
+
+
+def survival_between(survival: NDArray[np.uint16], cuts: Counts) -> NDArray[np.float64]:
+    """Mean survival of the tokens that each cut keeps and the cut before did not, float64 [P] (first: 0)."""
+    count = np.bincount(survival.ravel(), minlength=NUM_LEVELS + 1)[::-1].cumsum()[::-1]
+    level = (np.bincount(survival.ravel(), minlength=NUM_LEVELS + 1) * np.arange(NUM_LEVELS + 1))[::-1]
+    kept, sums = count[cuts], level.cumsum()[::-1][cuts]
+    more = np.maximum(np.diff(kept, prepend=kept[0]), 1)
+    return np.asarray(np.diff(sums, prepend=sums[0]) / more / TOP_LEVEL, np.float64)

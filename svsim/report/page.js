@@ -24,20 +24,28 @@
   const inScheme = (figure, isDark) =>
     JSON.parse(isDark ? figure.replace(/#[0-9a-f]{6}/g, (colour) => dark[colour] ?? colour) : figure);
 
-  const draw = (width) => {
+  // On phones and in narrow print columns the keys name the lines, and the width is left to them.
+  const narrowed = (layout) => ({
+    ...layout,
+    annotations: (layout.annotations ?? []).filter((a) => a.name !== "direct-label"),
+    margin: { ...layout.margin, r: 14 },
+  });
+  const printed = (layout, plot) => {
+    const isAlone = plot.closest(".panels").children.length === 1;
+    const height = Math.min(layout.height, 740);  // a page holds the longest figure
+    return { ...(isAlone ? layout : narrowed(layout)), width: isAlone ? 670 : 325, height, autosize: false };
+  };
+  const draw = (onPaper = false) => {
     plots.forEach((plot, i) => {
-      const { data, layout } = inScheme(figures[i], prefersDark.matches && !width);
-      if (isPhone.matches && !width) {  // the key above names the lines: leave the width to them
-        layout.annotations = (layout.annotations ?? []).filter((a) => a.name !== "direct-label");
-        layout.margin = { ...layout.margin, r: 14 };
-      }
-      window.Plotly.react(plot, data, { ...layout, width: width ?? undefined, autosize: !width }, config);
+      const { data, layout } = inScheme(figures[i], prefersDark.matches && !onPaper);
+      const onScreen = { ...(isPhone.matches ? narrowed(layout) : layout), autosize: true };
+      window.Plotly.react(plot, data, onPaper ? printed(layout, plot) : onScreen, config);
     });
   };
   draw();
   prefersDark.addEventListener("change", () => draw());
   isPhone.addEventListener("change", () => draw());
-  addEventListener("beforeprint", () => draw(660));
+  addEventListener("beforeprint", () => draw(true));
   addEventListener("afterprint", () => draw());
   document.body.dataset.charts = "drawn";
 })();

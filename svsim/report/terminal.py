@@ -10,14 +10,12 @@ from svsim.errors import printable
 from svsim.metrics.rows import ResultRow, ResultTable
 from svsim.report.recommendation import recommend
 
-Cell = tuple[str, str]  # column heading, text
-
 
 def print_table(table: ResultTable, console: Console) -> None:
     """Provenance, one table per hardware, notes, recommendation."""
     console.print(_provenance(table), highlight=False)
     for hardware in dict.fromkeys(r.deployment for r in table.rows):
-        console.print(_table_of(table, [r for r in table.rows if r.deployment == hardware]))
+        console.print(_table_of(table, [r for r in table.rows if r.deployment == hardware], console.width))
     for note in table.notes:
         console.print(f"[dim]note: {escape(note)}[/dim]", highlight=False)
     for sentence in recommend(table):
@@ -37,51 +35,79 @@ def _provenance(table: ResultTable) -> str:
     )
 
 
-def _table_of(table: ResultTable, rows: Sequence[ResultRow]) -> Table:
+# Columns a narrow terminal leaves out, first to go first.
+LEAST_NEEDED = (
+    "comp.",
+    "draft",
+    "verify",
+    "replay",
+    "rejected",
+    "95 % interval",
+    "step ms",
+    "verified",
+    "interval",
+)
+
+
+def _table_of(table: ResultTable, rows: Sequence[ResultRow], width: int) -> Table:
     first, config = rows[0], table.config
     title = (
         f"{escape(first.deployment)} ({escape(first.latency_source)} step times), closed loop, "
         f"{config['refill']} refill, {first.num_requests:,} requests replayed"
     )
-    view = Table(
-        title=title, title_justify="left", title_style="", header_style="bold", box=None, pad_edge=False
-    )
     best = {
         size: max(_speed(r) for r in rows if r.batch_size == size) for size in {r.batch_size for r in rows}
     }
-    for heading, _ in _cells(rows[0]):
+    lines = [_cells(row) for row in rows]
+    kept = _columns_that_fit(lines, width)
+    view = Table(
+        title=title, title_justify="left", title_style="", header_style="bold", box=None, pad_edge=False
+    )
+    for heading in kept:
         view.add_column(heading, justify="left" if heading == "method" else "right", no_wrap=True)
-    for previous, row in zip([None, *rows], rows, strict=False):
+    for previous, row, line in zip([None, *rows], rows, lines, strict=False):
         if previous is not None and previous.batch_size != row.batch_size:
-            view.add_section()
+            view.add_row()
         winner = _speed(row) == best[row.batch_size] and len(rows) > len(best)
-        view.add_row(*(text for _, text in _cells(row)), style="bold green" if winner else "")
+        view.add_row(*(line[heading] for heading in kept), style="bold green" if winner else "")
     return view
+
+
+def _columns_that_fit(lines: Sequence[dict[str, str]], width: int) -> list[str]:
+    """Headings in order, without the least needed ones that the terminal has no room for."""
+    kept = list(lines[0])
+    widths = {heading: max(len(heading), *(len(line[heading]) for line in lines)) for heading in kept}
+    for heading in LEAST_NEEDED:
+        if sum(widths[h] + 2 for h in kept) <= width:
+            break
+        kept.remove(heading)
+    return kept
 
 
 def _speed(row: ResultRow) -> float:
     return row.goodput_tok_s or 0.0
 
 
-def _cells(row: ResultRow) -> list[Cell]:
-    return [
-        ("batch", str(row.batch_size)),
-        ("method", row.label),
-        ("tok/s", _number(row.goodput_tok_s, ",.0f")),
-        ("95 % interval", _range(row.goodput_ci_low, row.goodput_ci_high, ",.0f")),
-        ("vs TD", _number(row.speedup_vs_td, ".2f", "x")),
-        ("vs SD", _number(row.speedup_vs_sd, ".2f", "x")),
-        ("interval", _range(row.speedup_vs_sd_ci_low, row.speedup_vs_sd_ci_high, ".2f")),
-        ("tok/step", _number(row.mean_acceptance_length, ".2f")),
-        ("verified", _number(row.mean_verification_length, ".2f")),
-        ("rejected", _number(row.rejected_share_of_verified, ".0%")),
-        ("step ms", _milliseconds(row.step_time_s)),
-        ("draft", _milliseconds(row.draft_time_s)),
-        ("comp.", _milliseconds(row.companion_time_s)),
-        ("verify", _milliseconds(row.verify_time_s)),
-        ("TPOT ms", _milliseconds(row.tpot_s)),
-        ("replay", row.replay_kind),
-    ]
+def _cells(row: ResultRow) -> dict[str, str]:
+    """What a row shows, by column heading."""
+    return {
+        "batch": str(row.batch_size),
+        "method": row.label,
+        "tok/s": _number(row.goodput_tok_s, ",.0f"),
+        "95 % interval": _range(row.goodput_ci_low, row.goodput_ci_high, ",.0f"),
+        "vs TD": _number(row.speedup_vs_td, ".2f", "x"),
+        "vs SD": _number(row.speedup_vs_sd, ".2f", "x"),
+        "interval": _range(row.speedup_vs_sd_ci_low, row.speedup_vs_sd_ci_high, ".2f"),
+        "tok/step": _number(row.mean_acceptance_length, ".2f"),
+        "verified": _number(row.mean_verification_length, ".2f"),
+        "rejected": _number(row.rejected_share_of_verified, ".0%"),
+        "step ms": _milliseconds(row.step_time_s),
+        "draft": _milliseconds(row.draft_time_s),
+        "comp.": _milliseconds(row.companion_time_s),
+        "verify": _milliseconds(row.verify_time_s),
+        "TPOT ms": _milliseconds(row.tpot_s),
+        "replay": "exact" if row.replay_kind == "exact" else "approx.",
+    }
 
 
 def _number(value: float | None, form: str, unit: str = "") -> str:
