@@ -1,8 +1,9 @@
 """The whole programme of measurements on one GPU: ``python calibration/gpu_programme.py [a] [b] [c]``.
 
 Parts run alone, each in at most 9 minutes on an H200-class GPU, in the order given (default: a b c).
-``--rehearse`` runs everything at tiny size on the CPU. Needs torch, transformers, tokenizers and pyarrow;
-nothing is downloaded.
+``--scale rehearsal`` runs everything at tiny size on the CPU; ``--scale cpu`` makes the CPU's traces in
+some ten minutes of one core (part b only). Needs torch, transformers, tokenizers and pyarrow; nothing is
+downloaded. Part b goes on with a triplet that lies in the output folder already.
 """
 
 import argparse
@@ -12,7 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from svsim.collect.programme import FULL, Programme, rehearsal
+from svsim.collect.programme import Programme
+from svsim.collect.programme_scale import CPU, FULL, rehearsal
 from svsim.errors import SvsimError
 
 
@@ -21,18 +23,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("parts", nargs="*", metavar="PART", help="a, b, c (default: all three)")
+    parser.add_argument("parts", nargs="*", metavar="PART", help="a, b, c (default: all three; cpu: b)")
     parser.add_argument("--out", type=Path, default=Path("calibration/out"), help="folder of the results")
-    parser.add_argument("--rehearse", action="store_true", help="everything at tiny size on the CPU")
+    parser.add_argument("--scale", choices=["full", "cpu", "rehearsal"], default="full")
     arguments = parser.parse_args()
-    parts = arguments.parts or ["a", "b", "c"]
+    parts = arguments.parts or (["b"] if arguments.scale == "cpu" else ["a", "b", "c"])
     unknown = sorted(set(parts) - {"a", "b", "c"})
     if unknown:
         parser.error(f"no part {unknown[0]}; the parts are a, b, c")
     with tempfile.TemporaryDirectory() as scratch:
-        scale = rehearsal(Path(scratch)) if arguments.rehearse else FULL
+        scales = {"full": FULL, "cpu": CPU, "rehearsal": rehearsal(Path(scratch))}
+        command = f"python calibration/gpu_programme.py --scale {arguments.scale} {' '.join(parts)}"
         try:
-            programme = Programme(scale, arguments.out, lambda line: print(line, flush=True))
+            programme = Programme(
+                scales[arguments.scale], arguments.out, command, lambda line: print(line, flush=True)
+            )
             for part in parts:
                 programme.run(part)
         except SvsimError as error:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 from svsim.deployments import latency_models
 from svsim.errors import InputError
@@ -25,6 +25,7 @@ DEFAULT_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 48, 64)
 MAX_BATCH_SIZE = 4096
 MAX_REDRAWS = 10_000
 Progress = Callable[[int, int], None]
+W = TypeVar("W", bound=str)
 
 
 class RunOptions(TypedDict, total=False):
@@ -85,7 +86,7 @@ def replay(
 def _understand(trace: TokenTrace | str | Path, options: RunOptions) -> _Run:
     from svsim.decoding.presets import parse_method, target_only
     from svsim.engines.binding import Deployment
-    from svsim.engines.settings import RunSettings, prepare
+    from svsim.engines.settings import BatchOf, Convention, Prefill, Refill, RunSettings, prepare
 
     source = open_source(trace)
     notes: list[str] = []
@@ -96,7 +97,12 @@ def _understand(trace: TokenTrace | str | Path, options: RunOptions) -> _Run:
     if "td" not in asked:
         methods = [target_only(), *methods]  # the baseline of every speedup
 
-    convention = _word("convention", options.get("convention") or "native", ("native", "specdecode-bench"))
+    # svsim's own way first, SpecDecode-Bench's second
+    conventions: tuple[Convention, ...] = ("native", "specdecode-bench")
+    refills: tuple[Refill, ...] = ("continuous", "static")
+    batches: tuple[BatchOf, ...] = ("requests", "copies")
+    prefills: tuple[Prefill, ...] = ("exclude", "include")
+    convention = _word("convention", options.get("convention") or "native", conventions)
     bench = convention == "specdecode-bench"
     seed, coins = _integer("seed", options.get("seed", 0), 0, 2**63 - 1), options.get("coins", "recorded")
     sizes = options.get("batch_sizes") or ()
@@ -105,12 +111,12 @@ def _understand(trace: TokenTrace | str | Path, options: RunOptions) -> _Run:
         batch_sizes=tuple(dict.fromkeys(_integer("batch", b, 1, MAX_BATCH_SIZE) for b in sizes))
         or DEFAULT_BATCH_SIZES,
         trim_batch_sizes=not sizes,
-        refill=_by_convention("refill", options.get("refill"), ("continuous", "static"), bench),  # type: ignore[arg-type]
-        batch_of=_by_convention("batch-of", options.get("batch_of"), ("requests", "copies"), bench),  # type: ignore[arg-type]
-        prefill=_by_convention("prefill", options.get("prefill"), ("exclude", "include"), bench),  # type: ignore[arg-type]
+        refill=_by_convention("refill", options.get("refill"), refills, refills[bench], bench),
+        batch_of=_by_convention("batch-of", options.get("batch_of"), batches, batches[bench], bench),
+        prefill=_by_convention("prefill", options.get("prefill"), prefills, prefills[bench], bench),
         profile_split=_share(options.get("profile_split"), bench),
         coins=_coins(coins, seed),
-        convention=convention,  # type: ignore[arg-type]
+        convention=convention,
         seed=seed,
         jobs=_integer("jobs", _or(options.get("jobs"), os.cpu_count() or 1), 1, 1024),
     )
@@ -171,16 +177,11 @@ def _default_methods(source: Source, notes: list[str]) -> list[str]:
     return methods
 
 
-_BENCH = {"refill": "static", "batch-of": "copies", "prefill": "include"}
-
-
-def _by_convention(name: str, given: str | None, words: tuple[str, ...], bench: bool) -> str:
-    """The given word, else the convention's, else the first; a contradiction is an error."""
-    if not bench:
-        return _word(name, given or words[0], words)
-    if given not in (None, _BENCH[name]):
-        raise InputError(f"--convention specdecode-bench fixes --{name} {_BENCH[name]}; leave --{name} out")
-    return _BENCH[name]
+def _by_convention(name: str, given: str | None, words: tuple[W, ...], default: W, fixed: bool) -> W:
+    """The given word, or the default; SpecDecode-Bench's convention fixes it, so others contradict it."""
+    if fixed and given not in (None, default):
+        raise InputError(f"--convention specdecode-bench fixes --{name} {default}; leave --{name} out")
+    return _word(name, given or default, words)
 
 
 def _share(given: float | None, bench: bool) -> float:
@@ -205,10 +206,11 @@ def _or(given: int | None, default: int) -> int:
     return default if given is None else given
 
 
-def _word(name: str, given: str, words: tuple[str, ...]) -> str:
-    if given not in words:
-        raise InputError(f"--{name} {given} is unknown; choose one of {', '.join(words)}")
-    return given
+def _word(name: str, given: str, words: tuple[W, ...]) -> W:
+    for word in words:
+        if word == given:
+            return word
+    raise InputError(f"--{name} {given} is unknown; choose one of {', '.join(words)}")
 
 
 def _integer(name: str, given: int, least: int, most: int) -> int:

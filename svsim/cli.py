@@ -5,6 +5,7 @@ Heavy imports happen inside commands, so that ``svsim --help`` is instant.
 
 import json
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Callable
@@ -122,6 +123,7 @@ def _run_options(function: F) -> F:
         _option("--jobs", type=int, metavar="N", help="Worker threads; results do not depend on it."
                 "  [default: all cores]"),
         _option("--csv", "csv_out", metavar="FILE|-", help="Write the rows as CSV."),
+        _option("--report", "report_out", metavar="FILE", help="Write one offline HTML page with figures."),
     ]  # fmt: skip
     for option in reversed(options):
         function = option(function)
@@ -138,11 +140,14 @@ def _command(examples: str, **attributes: Any) -> Callable[[Callable[..., Any]],
     svsim replay traces/llama70b.parquet --batch 8,64 --hardware h100_sxm:tp=4 --hardware h200_sxm:tp=4
     svsim replay T.parquet --method sd:k=3 --method sv:k=7,objective=accepted,stop=first-drop --json rows.json
     svsim replay gsm8k.parquet --latency linear.json --method sd:k=3 --batch 1,32
+    svsim replay traces/llama70b.parquet --report out.html
     """
 )
 @click.argument("trace")
 @_run_options
-def replay(trace: str, json_out: str | None, csv_out: str | None, **options: Any) -> None:
+def replay(
+    trace: str, json_out: str | None, csv_out: str | None, report_out: str | None, **options: Any
+) -> None:
     """Which method is fastest at which batch size? Replays TRACE in a closed loop.
 
     Target-only decoding (td), fixed-length speculation (sd) and Speculative Verification (sv) run on
@@ -150,10 +155,14 @@ def replay(trace: str, json_out: str | None, csv_out: str | None, **options: Any
     """
     from svsim import api
 
-    _check_outputs(json_out, csv_out)
+    _check_outputs(json_out, csv_out, report_out)
+    if report_out == "-":
+        raise InputError("--report - is no file; a page goes to a file, as --report out.html")
     with _progress("replaying", json_out, csv_out) as progress:
         table = api.replay(trace, progress=progress, **_understood(options))
     _show(table, json_out, csv_out)
+    if report_out:
+        _report(table, report_out)
 
 
 def _understood(options: dict[str, Any]) -> dict[str, Any]:
@@ -221,6 +230,13 @@ def _show(table: "ResultTable", json_out: str | None, csv_out: str | None) -> No
 
         width = None if sys.stdout.isatty() else 160
         print_table(table, Console(width=width))
+
+
+def _report(table: "ResultTable", report_out: str) -> None:
+    """Write the page; the only path to plotly."""
+    from svsim.report.page import write_report
+
+    write_report(table, report_out, command=shlex.join(["svsim", *sys.argv[1:]]))
 
 
 def write_json(document: Any, out: str) -> None:

@@ -57,6 +57,7 @@ class RunRecord:
     lossless: bool
     is_bound: bool
     asked: bool = True
+    fits_memory: bool | None = None
 
     @property
     def label(self) -> str:

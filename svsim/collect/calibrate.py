@@ -4,6 +4,7 @@ The time of a pass is forward (all layers) + logits + sampling of its role, each
 only some layers are timed, forward is scaled up in proportion to the layers.
 """
 
+import gc
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -204,6 +205,8 @@ class _RoleBench:
         per_layer = 2 * (shard.attention_weights_per_layer + shard.mlp_weights_per_layer + cache_values)
         most_rows = max(layout.total_tokens for layout in self.layouts if not layout.is_prompt)
         fixed = shard.vocabulary_size * (4 * shard.hidden_size + 24 * most_rows)
+        gc.collect()
+        torch.cuda.empty_cache()
         free, _ = torch.cuda.mem_get_info()
         fitting = int((MEMORY_SHARE * free - fixed) / per_layer)
         if fitting < 1:
@@ -267,8 +270,8 @@ class _RoleBench:
         from svsim.collect.pass_layout import PassLayout
 
         depth = sorted(self.settings.contexts)[len(self.settings.contexts) // 2]
-        most = max(self.settings.num_sequences)
-        layouts = [PassLayout.spread(b, b * q, depth) for b in sorted({1, most}) for q in (1, 5)]
+        most, longest = max(self.settings.num_sequences), self.settings.num_speculative_tokens + 1
+        layouts = [PassLayout.spread(b, b * q, depth) for b in sorted({1, most}) for q in (1, longest)]
         seconds = []
         for num in (num_layers, self.whole.num_layers):
             decoder = self._decoder(num)
@@ -290,8 +293,8 @@ def pass_stages(decoder: "RandomDecoder", layout: "PassLayout", role: Role) -> S
     wanted = ends if layout.is_prompt or role is Role.DRAFT else np.arange(layout.total_tokens)
     rows = torch.as_tensor(wanted, device=decoder.device)
     left: dict[str, Any] = {}
-    shape = torch.empty(len(rows), decoder.geometry.vocabulary_size, device=decoder.device)
-    sample = sampling_work(role, layout.num_sequences, shape)
+    vocabulary = decoder.geometry.vocabulary_size
+    sample = sampling_work(role, layout.num_sequences, len(rows), vocabulary, decoder.device)
 
     def forward() -> None:
         left["hidden"] = decoder.forward(layout, indices)

@@ -63,6 +63,7 @@ def fused_ops(device: torch.device, dtype: torch.dtype) -> FusedOps:
 
 def compiled_or_plain(device: torch.device, dtype: torch.dtype) -> FusedOps:
     """Compile, try out, compare; PLAIN after any failure."""
+    _allow_recompilation()
     try:
         compiled: list[Any] = [torch.compile(f, dynamic=True) for f in (add_norm, gated, rotate)]
         for num_rows in (1, 24):
@@ -79,3 +80,13 @@ def compiled_or_plain(device: torch.device, dtype: torch.dtype) -> FusedOps:
     except Exception:  # whatever a compiler can raise: the plain functions are always right
         return PLAIN
     return FusedOps(compiled[0], compiled[1], compiled[2], is_compiled=True)
+
+
+def _allow_recompilation() -> None:
+    """Every new combination of shapes may compile; past the default limit it would silently run unfused."""
+    import torch._dynamo
+
+    config: Any = torch._dynamo.config
+    for name in ("recompile_limit", "cache_size_limit"):
+        if hasattr(config, name):
+            setattr(config, name, max(getattr(config, name), 256))

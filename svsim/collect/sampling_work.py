@@ -14,14 +14,15 @@ from torch import Tensor
 from svsim.latency.shape import Role
 
 
-def sampling_work(role: Role, num_sequences: int, logits: Tensor) -> Callable[[Tensor], Tensor]:
-    """The work as a function of logits of the shape [R, V] of ``logits``; buffers are made now."""
-    num_rows, vocabulary = logits.shape
+def sampling_work(
+    role: Role, num_sequences: int, num_rows: int, vocabulary: int, device: torch.device
+) -> Callable[[Tensor], Tensor]:
+    """The work as a function of logits [num_rows, vocabulary]; its buffers are made now."""
     num_drafted = num_rows - num_sequences if role is Role.TARGET else num_rows
-    noise = torch.empty(num_drafted, vocabulary, device=logits.device).exponential_()
+    noise = torch.empty(num_drafted, vocabulary, device=device).exponential_()
     draft_probs = torch.softmax(torch.randn_like(noise), -1)
-    tokens = torch.randint(0, vocabulary, (num_drafted,), device=logits.device)
-    coins = torch.rand(num_drafted, device=logits.device)
+    tokens = torch.randint(0, vocabulary, (num_drafted,), device=device)
+    coins = torch.rand(num_drafted, device=device)
 
     def at(probs: Tensor) -> Tensor:
         return probs.gather(-1, tokens[:, None])[:, 0]

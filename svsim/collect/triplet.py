@@ -211,7 +211,11 @@ def _train_model(
     pace = _Pace(settings, role)
     windows = _Windows(tokens[False], size.context, streams.generator(f"batches of the {role}"), device)
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=shape.learning_rate, betas=(0.9, 0.95), weight_decay=0.05
+        model.parameters(),
+        lr=shape.learning_rate,
+        betas=(0.9, 0.95),
+        weight_decay=0.05,
+        fused=device.type == "cuda",
     )
     num_steps, last_loss = 0, float("nan")
     model.train()

@@ -43,14 +43,14 @@ RULE = types.int64(
 
 EMITTED, ACCEPTED = 0.0, 1.0  # objectives
 
-# best_goodput searches bands of levels; learned_threshold remembers a law over bins of levels
-_BAND_BITS, _BIN_BITS = 5, 4
-_NUM_BANDS, _NUM_BINS = NUM_LEVELS >> _BAND_BITS, NUM_LEVELS >> _BIN_BITS
+_BAND_BITS = 5
+_BAND = 1 << _BAND_BITS  # levels that are searched, or remembered, together
+_NUM_BANDS = NUM_LEVELS >> _BAND_BITS
 _COUNT = (1 << 32) - 1
 _MAX_CHAINS_LEARNT = 2048.0
 
 SCRATCH_SIZE = NUM_LEVELS + _NUM_BANDS
-MEMORY_SIZE = 1 + 2 * _NUM_BINS
+MEMORY_SIZE = 1 + 2 * _NUM_BANDS
 
 
 def encode_survival(survival: ArrayLike) -> NDArray[np.uint16]:
@@ -72,6 +72,16 @@ def _count_levels(n, candidates, forced, levels):  # type: ignore[no-untyped-def
             level = np.int64(candidates[i, d])
             levels[level] += level << 32 | 1
     levels[0] = 0
+
+
+@compiled()
+def _count_bands(levels, bands):  # type: ignore[no-untyped-def]
+    """The counts of levels, summed by band."""
+    for band in range(_NUM_BANDS):
+        inside = 0
+        for level in range(band << _BAND_BITS, (band + 1) << _BAND_BITS):
+            inside += levels[level]
+        bands[band] = inside
 
 
 @compiled()
@@ -123,18 +133,15 @@ def best_goodput(n, candidates, verify_s, fixed_s, options, memory, scratch, len
     base += _forced_levels(n, candidates, forced)
     levels, bands = scratch[:NUM_LEVELS], scratch[NUM_LEVELS:]
     _count_levels(n, candidates, forced, levels)
+    _count_bands(levels, bands)
 
     first = n * forced
     best_tokens, best_value, best_s = first, float(base), other_s + verify_s[first]
     cut, num_at_cut = NUM_LEVELS, 0
     tokens, value = first, base
     for band in range(_NUM_BANDS - 1, -1, -1):
-        inside = 0
-        for level in range(band << _BAND_BITS, (band + 1) << _BAND_BITS):
-            inside += levels[level]
-        bands[band] = inside
-        tokens += inside & _COUNT
-        value += inside >> 32
+        tokens += bands[band] & _COUNT
+        value += bands[band] >> 32
         seconds = other_s + verify_s[tokens]
         if value * best_s > best_value * seconds:
             best_tokens, best_value, best_s = tokens, float(value), seconds
@@ -143,7 +150,8 @@ def best_goodput(n, candidates, verify_s, fixed_s, options, memory, scratch, len
     tokens, value = first, base
     for band in range(_NUM_BANDS - 1, -1, -1):
         count, after = bands[band] & _COUNT, value + (bands[band] >> 32)
-        bottom, top = band << _BAND_BITS, ((band + 1) << _BAND_BITS) - 1
+        bottom = band << _BAND_BITS
+        top = bottom + _BAND - 1
         may_improve = False
         if (
             count > 1
@@ -213,68 +221,87 @@ def first_drop_goodput(n, candidates, verify_s, fixed_s, options, memory, scratc
 
 
 @compiled()
-def _learn(n, levels, memory):  # type: ignore[no-untyped-def]
+def _learn(n, bands, memory):  # type: ignore[no-untyped-def]
     """Move the remembered law of survival towards what n chains showed, by n of the chains it stands for."""
     memory[0] = min(memory[0] + n, _MAX_CHAINS_LEARNT)
     share = min(n / memory[0], 1.0)
-    num_tokens, sum_levels = memory[1 : 1 + _NUM_BINS], memory[1 + _NUM_BINS :]
-    for b in range(_NUM_BINS):
-        inside = 0
-        for level in range(b << _BIN_BITS, (b + 1) << _BIN_BITS):
-            inside += levels[level]
-        num_tokens[b] += share * ((inside & _COUNT) / n - num_tokens[b])
-        sum_levels[b] += share * ((inside >> 32) / n - sum_levels[b])
+    num_tokens, sum_levels = memory[1 : 1 + _NUM_BANDS], memory[1 + _NUM_BANDS :]
+    for band in range(_NUM_BANDS):
+        num_tokens[band] += share * ((bands[band] & _COUNT) / n - num_tokens[band])
+        sum_levels[band] += share * ((bands[band] >> 32) / n - sum_levels[band])
 
 
 @compiled()
-def _planned_threshold(n, max_tokens, verify_s, fixed_s, memory):  # type: ignore[no-untyped-def]
-    """The level above which tokens pay under the remembered law, and the goodput (levels/s) they bring."""
-    num_tokens, sum_levels = memory[1 : 1 + _NUM_BINS], memory[1 + _NUM_BINS :]
+def _planned_goodput(n, max_tokens, verify_s, fixed_s, memory):  # type: ignore[no-untyped-def]
+    """Levels per second that the best threshold brings under the remembered law, at this step's prices."""
+    num_tokens, sum_levels = memory[1 : 1 + _NUM_BANDS], memory[1 + _NUM_BANDS :]
     tokens, value = 0.0, float(n * TOP_LEVEL)
-    cut, best = TOP_LEVEL, value / (fixed_s + verify_s[0])
-    for b in range(_NUM_BINS - 1, -1, -1):
-        tokens += n * num_tokens[b]
-        value += n * sum_levels[b]
+    best = value / (fixed_s + verify_s[0])
+    for band in range(_NUM_BANDS - 1, -1, -1):
+        tokens += n * num_tokens[band]
+        value += n * sum_levels[band]
         e = min(int(tokens), max_tokens - 1)
         seconds = verify_s[e] + (tokens - e) * (verify_s[e + 1] - verify_s[e])
-        if value > best * (fixed_s + seconds):
-            cut, best = (b << _BIN_BITS) - 1, value / (fixed_s + seconds)
-    return cut, best
+        best = max(best, value / (fixed_s + seconds))
+    return best
+
+
+@compiled()
+def _worth_buying(n, tokens, level, max_tokens, verify_s, goodput, memory):  # type: ignore[no-untyped-def]
+    """The first number of tokens above ``tokens`` that is expected to pay for its seconds, or 0.
+
+    The next token has ``level``; those after it are expected as the remembered law spreads them below.
+    """
+    num_tokens, sum_levels = memory[1 : 1 + _NUM_BANDS], memory[1 + _NUM_BANDS :]
+    band = level >> _BAND_BITS
+    expected = n * num_tokens[band] * ((level & (_BAND - 1)) / _BAND)
+    gain = float(level)
+    for e in range(tokens + 1, max_tokens + 1):
+        if gain >= goodput * (verify_s[e] - verify_s[tokens]):
+            return e
+        while expected < 1.0 and band > 0:
+            band -= 1
+            expected += n * num_tokens[band]
+        if expected <= 0.0:
+            return 0
+        gain += min(expected, 1.0) * min(sum_levels[band] / num_tokens[band], float(level))
+        expected -= 1.0
+    return 0
 
 
 @compiled(RULE)
 def learned_threshold(n, candidates, verify_s, fixed_s, options, memory, scratch, lengths):  # type: ignore[no-untyped-def]
-    """Admission in greedy order, largest survival first, that never needs to be taken back.
-
-    Tokens above a threshold known before the step are admitted: the best one under the law of survival
-    that earlier steps showed, at this step's prices. Below it the next token is admitted while it pays
-    for the seconds it adds, at the goodput that law promises (what padding has paid for already is used
-    up); the first decline ends the step.
-
-    So where the survival of a token is decided by the tokens before it, its admission is too: nothing
-    that a sequence drafted at depth d or later moves {length >= d}. memory: chains learnt from (at most
-    _MAX_CHAINS_LEARNT), then per bin of levels the mean count per chain, and the mean sum of levels;
-    with nothing learnt everything is verified.
-    """
+    """doc"""
     k = candidates.shape[1]
-    levels = scratch[:NUM_LEVELS]
+    levels, bands = scratch[:NUM_LEVELS], scratch[NUM_LEVELS:]
     _count_levels(n, candidates, 0, levels)
-    cut, goodput = 0, 0.0
+    _count_bands(levels, bands)
+    goodput = 0.0
     if memory[0] > 0.0:
-        cut, goodput = _planned_threshold(n, n * k, verify_s, fixed_s, memory)
+        goodput = _planned_goodput(n, n * k, verify_s, fixed_s, memory)
 
-    tokens = 0
-    for level in range(cut + 1, NUM_LEVELS):
-        tokens += levels[level] & _COUNT
-    level, num_at_cut = cut, 0
-    declined = False
-    while level > 0 and not declined:
-        num_at_cut = 0
-        while num_at_cut < levels[level] & _COUNT and not declined:
-            declined = level < goodput * (verify_s[tokens + 1] - verify_s[tokens])
-            num_at_cut += not declined
-            tokens += not declined
-        level -= not declined
-    _learn(n, levels, memory)
-    _take_prefixes(n, candidates, 0, level, num_at_cut if declined else 0, lengths)
+    tokens, bought = 0, 0
+    cut, num_at_cut, declined = 0, 0, False
+    for band in range(_NUM_BANDS - 1, -1, -1):
+        count, bottom = bands[band] & _COUNT, band << _BAND_BITS
+        steep = False
+        for e in range(max(tokens, bought), tokens + count):
+            steep |= bottom < goodput * (verify_s[e + 1] - verify_s[e])
+        if not steep:
+            tokens += count
+            continue
+        for level in range(bottom + _BAND - 1, bottom - 1, -1):
+            for taken in range(levels[level] & _COUNT):
+                if tokens >= bought and level < goodput * (verify_s[tokens + 1] - verify_s[tokens]):
+                    bought = _worth_buying(n, tokens, level, n * k, verify_s, goodput, memory)
+                    if bought == 0:
+                        cut, num_at_cut, declined = level, taken, True
+                        break
+                tokens += 1
+            if declined:
+                break
+        if declined:
+            break
+    _learn(n, bands, memory)
+    _take_prefixes(n, candidates, 0, cut, num_at_cut, lengths)
     return tokens

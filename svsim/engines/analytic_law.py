@@ -24,6 +24,7 @@ from svsim.engines.analytic_walks import (
     Paths,
     contexts_at,
     even_cuts,
+    survival_between,
     walk_lengths,
     walk_thresholds,
 )

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from svsim.errors import LatencyError
-from svsim.latency.geometry import ModelGeometry
+from svsim.latency.geometry import BYTES_PER_VALUE, ModelGeometry
 from svsim.latency.shape import Role
 
 Floats = NDArray[np.float64]
@@ -55,6 +55,24 @@ class ModelOnGpus:
     def num_kv_heads(self) -> int:
         """KV heads per GPU."""
         return -(-self.geometry.num_kv_heads // self.tensor_parallel)
+
+    @property
+    def intermediate_size(self) -> int:
+        """Of the MLP (or of one expert), per GPU."""
+        return -(-self.geometry.intermediate_size // self.tensor_parallel)
+
+    @property
+    def weight_bytes(self) -> float:
+        """Weights on one GPU; replicated KV heads count on each."""
+        shape = self.geometry
+        replicated = self.num_kv_heads * self.tensor_parallel - shape.num_kv_heads
+        extra = 2 * shape.num_layers * shape.hidden_size * shape.head_size * replicated
+        return (shape.num_parameters + extra) * BYTES_PER_VALUE / self.tensor_parallel
+
+    @property
+    def kv_bytes_per_token(self) -> int:
+        """KV cache of one token over all layers, on one GPU."""
+        return 2 * self.geometry.num_layers * self.num_kv_heads * self.geometry.head_size * BYTES_PER_VALUE
 
 
 def graph_padded(tokens: ArrayLike) -> Floats:

@@ -23,7 +23,7 @@ from svsim.metrics.rows import ResultRow, ResultTable
 from svsim.report.bars import Stack, bar_figure
 from svsim.report.comparison import WARNING_SHARE, compare
 from svsim.report.lines import Quantity, line_figure
-from svsim.report.palette import TIME_PARTS, TOKEN_PARTS
+from svsim.report.palette import TIME_PARTS, TOKEN_PARTS, Part
 
 Baseline = Literal["td", "sd"]
 BASELINE_WORDS = {"td": "target-only", "sd": "best fixed length"}
@@ -77,19 +77,24 @@ def difference_figure(table: ResultTable, analytic: ResultTable, hardware: str |
 
 
 def time_figure(table: ResultTable, hardware: str | None = None) -> go.Figure:
-    """Where a step's time goes, in milliseconds: overhead, draft, companion, verification; prefill apart."""
+    """Where a step's time goes, in milliseconds; prefill too, where the run counts it."""
 
     def sizes(row: ResultRow) -> dict[str, float]:
         return {part.name: 1e3 * (getattr(row, part.name) or 0.0) for part in TIME_PARTS}
 
     stack = Stack(
-        TIME_PARTS,
+        time_parts(table),
         sizes,
         "time per step (ms)",
         lambda part, whole: f"{part:.2f} ms" + (f", {part / whole:.0%} of the step" if whole else ""),
-        lambda row: "" if row.step_time_s is None else f"{1e3 * row.step_time_s:.1f} ms",
+        lambda row: "" if row.step_time_s is None else f"{sum(sizes(row).values()):.1f} ms",
     )
     return bar_figure(table, stack, _names(table, hardware))
+
+
+def time_parts(table: ResultTable) -> list[Part]:
+    """The parts of a step that take any time in this table."""
+    return [part for part in TIME_PARTS if any(getattr(r, part.name) for r in table.rows)]
 
 
 def tokens_figure(table: ResultTable, hardware: str | None = None) -> go.Figure:

@@ -4,7 +4,7 @@ from html import escape
 
 from svsim.errors import printable
 
-MAX_TEXT_LENGTH = 2_000
+MAX_TEXT_LENGTH, MAX_NAME_LENGTH = 600, 80
 _VOID = ("meta", "br")
 
 
@@ -22,6 +22,11 @@ def text(value: object, max_length: int = MAX_TEXT_LENGTH) -> Html:
     return Html(escape(printable(value, max_length)))
 
 
+def short_name(value: object) -> Html:
+    """``text`` for names of files and hardware, which are headings and should stay short."""
+    return text(value, MAX_NAME_LENGTH)
+
+
 def element(tag: str, *children: Child, **attributes: str | None) -> Html:
     """``<tag ...>children</tag>``; plain strings are escaped, Html is not.
 
@@ -29,8 +34,8 @@ def element(tag: str, *children: Child, **attributes: str | None) -> Html:
     (``aria_label``); an attribute of None is left out.
     """
     written = "".join(
-        f' {name.rstrip("_").replace("_", "-")}="{text(value, 10 * MAX_TEXT_LENGTH)}"'
-        for name, value in attributes.items()
+        f' {key.rstrip("_").replace("_", "-")}="{text(value)}"'
+        for key, value in attributes.items()
         if value is not None
     )
     if tag in _VOID:

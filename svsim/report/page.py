@@ -25,10 +25,11 @@ from svsim.report.figures import (
     goodput_figure,
     speedup_figure,
     time_figure,
+    time_parts,
     tokens_figure,
 )
-from svsim.report.html import Html, element, join, text
-from svsim.report.palette import DARK, TIME_PARTS, TOKEN_PARTS, looks
+from svsim.report.html import Html, element, join, short_name, text
+from svsim.report.palette import DARK, TOKEN_PARTS, looks
 from svsim.report.sections import (
     analytic_section,
     answer,
@@ -125,7 +126,7 @@ class _Plots:
         self.figures.append(figure.to_json())
         return element(
             "figure",
-            element("figcaption", caption, element("small", f" {note}") if note else None),
+            element("figcaption", short_name(caption), element("small", f" {note}") if note else None),
             key,
             element(
                 "div",
@@ -176,7 +177,9 @@ def _speedup(table: ResultTable, plots: _Plots) -> Html:
 def _time_and_tokens(table: ResultTable, plots: _Plots) -> Html:
     panels = []
     for name in _hardware(table):
-        panels.append(plots.add(time_figure(table, name), name, "time of a step", part_key(TIME_PARTS)))
+        panels.append(
+            plots.add(time_figure(table, name), name, "time of a step", part_key(time_parts(table)))
+        )
         panels.append(plots.add(tokens_figure(table, name), name, "draft tokens", part_key(TOKEN_PARTS)))
     return section(
         "time",

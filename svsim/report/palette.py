@@ -33,6 +33,7 @@ DARK: Mapping[str, str] = {
     "#eab464": "#eab465",
     "#34435a": "#9fb0c9",
     "#e0825f": "#e88f6d",
+    "#7d9c8c": "#8fb3a1",
 }
 _TARGET_ONLY = "#5f6773"
 _BOUND = "#b0527f"
@@ -77,6 +78,7 @@ TIME_PARTS = (
     Part("draft_time_s", "draft", "#7fb6e0", "/"),
     Part("companion_time_s", "companion", "#eab464", "x"),
     Part("verify_time_s", "verify (target)", "#34435a", ""),
+    Part("prefill_time_s", "prefill", "#7d9c8c", "\\"),
 )
 TOKEN_PARTS = (
     Part("accepted", "accepted", "#34435a", ""),

@@ -20,7 +20,7 @@ def findings(table: ResultTable) -> list[str]:
         best = best_by_batch_size(table, hardware)
         if best:
             sentences += _bands(hardware, best)
-            sentences += _limit_of_speculation([row for row, _ in best])
+            sentences += _limit_of_speculation(hardware, [row for row, _ in best])
     return sentences
 
 
@@ -51,7 +51,7 @@ def _is_clear(best: ResultRow, others: Sequence[ResultRow]) -> bool:
     if best.method != "sd":
         lows += [best.speedup_vs_sd_ci_low] if best.sd_baseline else []
         return all(low is not None and low > 1 for low in lows)
-    rivals = [o for o in others if o.method not in ("td", "sd")]
+    rivals = [o for o in others if o.method != "td"]
     highs = [o.speedup_vs_sd_ci_high for o in rivals]
     return all(low is not None and low > 1 for low in lows) and all(h is not None and h < 1 for h in highs)
 
@@ -89,12 +89,12 @@ def span_text(values: Sequence[float | None]) -> str:
     return f"{low:.2f}x" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f}x to {high:.2f}x"
 
 
-def _limit_of_speculation(best: Sequence[ResultRow]) -> list[str]:
+def _limit_of_speculation(hardware: str, best: Sequence[ResultRow]) -> list[str]:
     """The batch size from which on target-only decoding wins, if it does at the largest."""
     losing = list(takewhile(lambda row: row.method == "td", reversed(best)))
     if not losing:
-        return [f"Speculation still pays at batch {best[-1].batch_size}, the largest asked."]
-    return [f"Speculation stops paying at batch {losing[-1].batch_size}."]
+        return [f"{hardware}: speculation still pays at batch {best[-1].batch_size}, the largest asked."]
+    return [f"{hardware}: speculation stops paying at batch {losing[-1].batch_size}."]
 
 
 def caveats(table: ResultTable) -> list[str]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from svsim.metrics.rows import ResultTable
 from svsim.report.comparison import WARNING_SHARE, compare
-from svsim.report.html import Html, element, join, text
+from svsim.report.html import Html, element, join, short_name, text
 from svsim.report.palette import MethodLook, Part, dashes
 from svsim.report.recommendation import caveats, findings
 from svsim.report.strip import band_strip, glyph, tone
@@ -20,7 +20,13 @@ KINDS = {
     "imported": "taken from another tool's recording",
 }
 _TRUSTED_KINDS = ("captured", "imported")
-_PATTERN_CLASSES = {"": "fill", "/": "fill slash", "x": "fill cross", ".": "fill dots"}
+_PATTERN_CLASSES = {
+    "": "fill",
+    "/": "fill slash",
+    "\\": "fill backslash",
+    "x": "fill cross",
+    ".": "fill dots",
+}
 _WORDS = (
     ("td", "target-only decoding: one token per sequence and step; the baseline"),
     ("sd:k", "speculative decoding that always verifies k draft tokens (a fixed length)"),
@@ -55,7 +61,12 @@ def header(table: ResultTable) -> Html:
     setting = f"{config.get('engine', 'replay')}, closed loop" + (f", {refill} refill" if refill else "")
     return element(
         "header",
-        element("p", f"svsim {table.version} · {setting} · {trace.get('file') or 'trace'}", class_="eyebrow"),
+        element(
+            "p",
+            f"svsim {table.version} · {setting} · ",
+            short_name(trace.get("file") or "trace"),
+            class_="eyebrow",
+        ),
         element("h1", "Which method is fastest at which batch size?"),
         _models(trace.get("models")),
         element("ul", *chips, class_="chips"),
@@ -73,7 +84,7 @@ def _models(models: Any) -> Html | None:
     for role in ("target", "draft", "companion"):
         model = models.get(role)
         if isinstance(model, Mapping) and model.get("name"):
-            parts.append(element("span", f"{role} ", element("b", text(model["name"], 200))))
+            parts.append(element("span", f"{role} ", element("b", short_name(model["name"]))))
     return element("p", *parts, class_="models") if parts else None
 
 
@@ -91,9 +102,11 @@ def answer(table: ResultTable, look_of: Mapping[str, MethodLook]) -> Html:
     )
 
 
-def section(name: str, heading: str, intro: str, *children: Html | None) -> Html:
+def section(anchor: str, heading: str, intro: str, *children: Html | None) -> Html:
     """A section with a heading and one line on how to read it."""
-    return element("section", element("h2", heading), element("p", intro, class_="intro"), *children, id=name)
+    return element(
+        "section", element("h2", heading), element("p", intro, class_="intro"), *children, id=anchor
+    )
 
 
 def method_key(look_of: Mapping[str, MethodLook]) -> Html:
@@ -153,17 +166,17 @@ def information_section(information: Mapping[str, Any]) -> Html:
 
 def _signals(signals: Mapping[str, Any], ceiling: float | None) -> Html | None:
     """A meter per signal; full means the ceiling."""
-    values = {name: signal["gain_bits"] for name, signal in signals.items()}
+    values = {signal: found["gain_bits"] for signal, found in signals.items()}
     full, whole = (ceiling, "ceiling") if ceiling else (max(values.values(), default=0.0), "best")
     if not values or full <= 0:
         return None
     rows: list[Html] = []
-    for name, value in sorted(values.items(), key=lambda item: -item[1]):
+    for signal, value in sorted(values.items(), key=lambda item: -item[1]):
         width = 100 * min(max(value / full, 0.0), 1.0)
         rows.append(
             element(
                 "div",
-                element("span", name, class_="name"),
+                element("span", short_name(signal), class_="name"),
                 element("span", f"{value:.3f} bits, {value / full:.0%} of the {whole}", class_="value"),
                 element("span", element("i", style=f"width:{width:.1f}%"), class_="track"),
                 class_="meter",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from svsim.metrics.rows import ResultRow, ResultTable
-from svsim.report.html import Html, element, join
+from svsim.report.html import Html, element, join, short_name
 from svsim.report.palette import DARK, MethodLook
 from svsim.report.recommendation import bands, best_by_batch_size, span_text
 
@@ -24,7 +24,9 @@ def band_strip(table: ResultTable, look_of: Mapping[str, MethodLook]) -> Html:
     for hardware in dict.fromkeys(r.deployment for r in table.rows):
         best = best_by_batch_size(table, hardware)
         if best:
-            strips.append(element("div", element("h3", hardware), _strip(best, look_of), class_="strip"))
+            strips.append(
+                element("div", element("h3", short_name(hardware)), _strip(best, look_of), class_="strip")
+            )
     if not strips:
         return Html("")
     return join(

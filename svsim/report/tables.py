@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from svsim.metrics.rows import ResultRow, ResultTable
-from svsim.report.html import Html, element, join, text
+from svsim.report.html import Html, element, join, short_name, text
 
 MAX_FACTS = 80
 _MAX_FACT_LENGTH = 300
@@ -74,23 +74,23 @@ def row_tables(table: ResultTable) -> Html:
             element("tbody", *(_row(r) for r in group), class_="group")
             for _, group in groupby(rows, key=lambda r: r.batch_size)
         ]
-        head = element("tr", *(_cell("th", name, name) for name, _ in _COLUMNS))
-        parts.append(element("h3", hardware))
+        head = element("tr", *(_cell("th", column, column) for column, _ in _COLUMNS))
+        parts.append(element("h3", short_name(hardware)))
         parts.append(scrolling(element("table", element("thead", head), *groups), f"Rows of {hardware}"))
     return join(*parts)
 
 
 def _row(row: ResultRow) -> Html:
-    return element("tr", *(_cell("td", name, shown(row)) for name, shown in _COLUMNS))
+    return element("tr", *(_cell("td", column, shown(row)) for column, shown in _COLUMNS))
 
 
-def _cell(tag: str, name: str, words: str) -> Html:
-    return element(tag, words, class_="words" if name in _WORDS else None)
+def _cell(tag: str, column: str, words: str) -> Html:
+    return element(tag, words, class_="words" if column in _WORDS else None)
 
 
-def scrolling(content: Html, name: str) -> Html:
+def scrolling(content: Html, label: str) -> Html:
     """A box that scrolls sideways by itself, so that the page never does."""
-    return element("div", content, class_="scroll", tabindex="0", role="region", aria_label=name)
+    return element("div", content, class_="scroll", tabindex="0", role="region", aria_label=label)
 
 
 def csv_link(table: ResultTable) -> Html:
@@ -105,7 +105,7 @@ def csv_link(table: ResultTable) -> Html:
 def facts(values: Mapping[str, Any]) -> Html:
     """A two-column table of names and values; nested objects by dotted names."""
     found = list(_flat(values, ""))
-    rows = [element("tr", _fact("td", name), _fact("td", value)) for name, value in found[:MAX_FACTS]]
+    rows = [element("tr", _fact(key), _fact(value)) for key, value in found[:MAX_FACTS]]
     if len(found) > MAX_FACTS:
         rows.append(
             element("tr", element("td", "..."), element("td", f"{len(found) - MAX_FACTS} more entries"))
@@ -113,25 +113,25 @@ def facts(values: Mapping[str, Any]) -> Html:
     return element("div", element("table", element("tbody", *rows), class_="facts"), class_="scroll")
 
 
-def _fact(tag: str, value: str) -> Html:
-    return element(tag, text(value, _MAX_FACT_LENGTH))
+def _fact(value: str) -> Html:
+    return element("td", text(value, _MAX_FACT_LENGTH))
 
 
-def _flat(value: Any, name: str, depth: int = 0) -> Iterator[tuple[str, str]]:
+def _flat(value: Any, prefix: str, depth: int = 0) -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping) and depth < 3:
         for key, inner in value.items():
-            yield from _flat(inner, f"{name}.{key}" if name else str(key), depth + 1)
+            yield from _flat(inner, f"{prefix}.{key}" if prefix else str(key), depth + 1)
     elif isinstance(value, str):
-        yield name, value
+        yield prefix, value
     elif value is not None:
-        yield name, _json(value)
+        yield prefix, _json(value)
 
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
-def simple_table(heads: Sequence[str], rows: Sequence[Sequence[str]], words: int, name: str) -> Html:
+def simple_table(heads: Sequence[str], rows: Sequence[Sequence[str]], words: int, label: str) -> Html:
     """A plain table; the first ``words`` columns are text, the others numbers."""
 
     def cells(tag: str, values: Sequence[str]) -> list[Html]:
@@ -139,4 +139,4 @@ def simple_table(heads: Sequence[str], rows: Sequence[Sequence[str]], words: int
 
     head = element("thead", element("tr", *cells("th", heads)))
     body = element("tbody", *(element("tr", *cells("td", row)) for row in rows))
-    return scrolling(element("table", head, body), name)
+    return scrolling(element("table", head, body), label)

@@ -33,14 +33,17 @@ class Needed:
 class EvaluationPart:
     """The requests that are replayed.
 
-    context_range: smallest and largest context of any position; ``chunks()`` starts a new pass over
-    traces of whole requests (one chunk if the part is in memory).
+    context_range: smallest and largest context of any position; context_mean and context_deviation:
+    over all positions. ``chunks()`` starts a new pass over traces of whole requests (one chunk if the
+    part is in memory).
     """
 
     metadata: TraceMetadata
     num_requests: int
     num_positions: int
     context_range: tuple[int, int]
+    context_mean: float
+    context_deviation: float
     chunks: Callable[[], Iterator[TokenTrace]]
     in_memory: bool
 
@@ -48,8 +51,16 @@ class EvaluationPart:
     def of(cls, trace: TokenTrace) -> "EvaluationPart":
         """A part that is one trace in memory."""
         low, high = _context_range(trace)
+        mean, deviation = _moments(trace.num_positions, _context_sums(trace))
         return cls(
-            trace.metadata, trace.num_requests, trace.num_positions, (low, high), lambda: iter((trace,)), True
+            trace.metadata,
+            trace.num_requests,
+            trace.num_positions,
+            (low, high),
+            mean,
+            deviation,
+            lambda: iter((trace,)),
+            True,
         )
 
 
@@ -123,11 +134,13 @@ class FileSource:
             return MemorySource(next(self._read(needed, self.reader.num_positions))).split(share, seed, needed)
         profile = self._profile(share, seed, needed) if share else None
         requests, positions, low, high = 0, 0, np.iinfo(np.int64).max, 0
+        sums = np.zeros(2)
         for chunk in self._evaluation_chunks(share, seed, Needed((), ())):
             first, last = _context_range(chunk)
             low, high = min(low, first), max(high, last)
             requests += chunk.num_requests
             positions += chunk.num_positions
+            sums += _context_sums(chunk)
         if requests == 0:
             raise _empty_part(share, requests)
         part = EvaluationPart(
@@ -135,6 +148,7 @@ class FileSource:
             requests,
             positions,
             (int(low), high),
+            *_moments(positions, sums),
             lambda: self._evaluation_chunks(share, seed, needed),
             False,
         )
@@ -208,6 +222,20 @@ def _context_range(trace: TokenTrace) -> tuple[int, int]:
         return np.iinfo(np.int64).max, 0
     last = trace.num_prompt_tokens + trace.num_output_tokens - 1
     return int(trace.num_prompt_tokens.min()), int(last.max())
+
+
+def _context_sums(trace: TokenTrace) -> NDArray[np.float64]:
+    """Sum and sum of squares of the context over all positions (prompt + 0, 1, ... of each request), [2]."""
+    prompt, n = trace.num_prompt_tokens.astype(np.float64), trace.num_output_tokens.astype(np.float64)
+    ranks, squares = n * (n - 1) / 2, (n - 1) * n * (2 * n - 1) / 6
+    total = n * prompt + ranks
+    return np.array([total.sum(), (n * prompt**2 + 2 * prompt * ranks + squares).sum()])
+
+
+def _moments(count: int, sums: NDArray[np.float64]) -> tuple[float, float]:
+    """Mean and standard deviation from the sums over ``count`` values."""
+    mean, mean_square = (sums / max(count, 1)).tolist()
+    return mean, max(mean_square - mean**2, 0.0) ** 0.5
 
 
 def _empty_part(share: float, num_requests: int) -> InputError:
