@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from svsim.decoding.acceptance_rules import AcceptanceRule
     from svsim.decoding.method import DecodingMethod
     from svsim.engines.settings import PreparedRun
+    from svsim.feasibility import MemoryFit
     from svsim.records import RunRecord
 
 DEFAULT_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 48, 64)
@@ -56,6 +57,7 @@ class _Run:
     """Options understood: what the engines need, and what the result says of it."""
 
     prepared: "PreparedRun"
+    memory: "MemoryFit"
     asked: frozenset[str]
     trace: Mapping[str, Any]
     config: Mapping[str, Any]
@@ -63,7 +65,8 @@ class _Run:
 
     def table(self, engine: str, records: Sequence["RunRecord"]) -> ResultTable:
         seed = self.prepared.settings.seed
-        marked = [replace(r, asked=r.label in self.asked) for r in records]
+        fits = self.memory.of_record
+        marked = [replace(r, asked=r.label in self.asked, fits_memory=fits(r)) for r in records]
         config = {"engine": engine, **self.config}
         return ResultTable(result_rows(marked, seed), __version__, self.trace, config, self.notes)
 
@@ -87,12 +90,13 @@ def _understand(trace: TokenTrace | str | Path, options: RunOptions) -> _Run:
     from svsim.decoding.presets import parse_method, target_only
     from svsim.engines.binding import Deployment
     from svsim.engines.settings import BatchOf, Convention, Prefill, Refill, RunSettings, prepare
+    from svsim.feasibility import MemoryFit
 
     source = open_source(trace)
     notes: list[str] = []
     texts = options.get("methods") or _default_methods(source, notes)
     limit = source.metadata.num_speculative_tokens
-    methods = _distinct(parse_method(m, limit) if isinstance(m, str) else m for m in texts)
+    methods = _distinct(parse_method(m, limit, source.signals) if isinstance(m, str) else m for m in texts)
     asked = frozenset(m.label for m in methods)
     if "td" not in asked:
         methods = [target_only(), *methods]  # the baseline of every speedup
@@ -127,6 +131,7 @@ def _understand(trace: TokenTrace | str | Path, options: RunOptions) -> _Run:
         else [latency]
     )
     prepared = prepare(source, settings, [Deployment(m, draft_of_one_sequence=bench) for m in models])
+    memory = MemoryFit.of(prepared)
     config = {
         "methods": sorted(asked),
         "batch_sizes": list(prepared.settings.batch_sizes),
@@ -146,7 +151,8 @@ def _understand(trace: TokenTrace | str | Path, options: RunOptions) -> _Run:
         "num_evaluation_positions": prepared.part.num_positions,
         **provenance(source.metadata),
     }
-    return _Run(prepared, asked, about, config, (*notes, *prepared.notes))
+    notes += [*prepared.notes, *memory.notes(prepared.settings.batch_sizes)]
+    return _Run(prepared, memory, asked, about, config, tuple(notes))
 
 
 def open_source(trace: TokenTrace | str | Path) -> Source:

@@ -1,6 +1,7 @@
 """From ``--latency`` and ``--hardware`` to latency models."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from svsim.latency.model import LatencyModel, OutOfRange
 from svsim.latency.roofline import RooflineLatency
 from svsim.latency.shape import Role
 from svsim.workload.parts import Source
+from svsim.workload.token_trace import TraceMetadata
 
 
 def latency_models(
@@ -70,16 +72,29 @@ def _modelled(
     return database_latency(spec.name, degree, *models, out_of_range=out_of_range)
 
 
+def known_geometries(metadata: TraceMetadata) -> dict[Role, ModelGeometry]:
+    """Model shapes that the trace's metadata tell, by role; models of unknown shape are left out."""
+    found: dict[Role, ModelGeometry] = {}
+    for role in Role:
+        with suppress(LatencyError):
+            found |= _geometry(metadata, role)
+    return found
+
+
+def _geometry(metadata: TraceMetadata, role: Role) -> dict[Role, ModelGeometry]:
+    model: Any = metadata.models.get(role.value)
+    if not isinstance(model, Mapping):
+        return {}
+    name = str(model.get("name", role.value))
+    geometry = model.get("geometry")
+    return {role: ModelGeometry.from_config(geometry, name) if geometry else model_geometry(name)}
+
+
 def _geometries(source: Source, latency: str) -> dict[Role, ModelGeometry]:
     """Model shapes named in the trace's metadata, by role."""
     found: dict[Role, ModelGeometry] = {}
     for role in Role:
-        model: Any = source.metadata.models.get(role.value)
-        if not isinstance(model, Mapping):
-            continue
-        name = str(model.get("name", role.value))
-        geometry = model.get("geometry")
-        found[role] = ModelGeometry.from_config(geometry, name) if geometry else model_geometry(name)
+        found |= _geometry(source.metadata, role)
     if Role.TARGET not in found:
         raise LatencyError(
             f"--latency {latency} needs model shapes, but this trace does not name its target model"

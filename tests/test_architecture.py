@@ -29,9 +29,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "collect": MATH | {"workload", "latency"},
     "validation": MATH | {"workload", "latency", "decoding", "engines", "records", "metrics", "planning", "collect"},
     "deployments": BASE | {"workload", "latency"},
+    "feasibility": MATH | {"workload", "latency", "decoding", "engines", "records", "deployments"},
     "version": set(),
     "api": MATH
-    | {"workload", "latency", "decoding", "engines", "records", "metrics", "deployments", "version"}
+    | {"workload", "latency", "decoding", "engines", "records", "metrics", "deployments", "feasibility", "version"}
     | {"collect", "validation"},
     "cli": MATH
     | {"api", "compiled", "workload", "latency", "decoding", "engines", "records", "metrics", "planning", "sweep", "report"}

@@ -79,6 +79,7 @@ def calibrate(settings: CalibrationSettings, on_progress: OnProgress | None = No
     import torch
 
     from svsim.collect.device_timer import ClockLog, DeviceTimer
+    from svsim.collect.fused_ops import fused_ops
     from svsim.collect.step_time_file import write_step_times
 
     device = torch_device(settings.device)
@@ -89,14 +90,14 @@ def calibrate(settings: CalibrationSettings, on_progress: OnProgress | None = No
     timer, clocks = DeviceTimer(device, FLUSH_BYTES[settings.device]), ClockLog(device)
     rows: list[dict[str, Any]] = []
     reports: dict[str, RoleReport] = {}
-    is_compiled = False
+    # compiled before the first model's clock starts
+    is_compiled = fused_ops(device, torch_dtype(settings.dtype, settings.device)).is_compiled
     with torch.no_grad():
         for role, geometry in geometries.items():
             bench = _RoleBench(settings, role, geometry, timer, clocks)
             report = bench.run(on_progress)
             rows += bench.rows
             reports[role.value] = report
-            is_compiled = is_compiled or bench.is_compiled
     notes = {
         "hardware": hardware,
         "device": torch.cuda.get_device_name() if settings.device == "cuda" else "cpu",
@@ -139,7 +140,6 @@ class _RoleBench:
             role, settings.num_sequences, settings.contexts, settings.num_speculative_tokens
         )
         self.rows: list[dict[str, Any]] = []
-        self.is_compiled = False
 
     def run(self, on_progress: OnProgress | None) -> RoleReport:
         """Time the layouts until they or the time are used up."""
@@ -220,7 +220,7 @@ class _RoleBench:
         from svsim.collect.decoder import RandomDecoder
 
         settings = self.settings
-        decoder = RandomDecoder(
+        return RandomDecoder(
             self.geometry,
             num_layers,
             self._max_cache_tokens(),
@@ -228,8 +228,6 @@ class _RoleBench:
             dtype=torch_dtype(settings.dtype, settings.device),
             seed=settings.seed,
         )
-        self.is_compiled = decoder.ops.is_compiled
-        return decoder
 
     def _row(self, decoder: "RandomDecoder", layout: "PassLayout") -> dict[str, Any]:
         """Time one layout: a row of the table."""

@@ -61,6 +61,7 @@ def torch_dtype(dtype: DataType, device: Device) -> Any:
 
 def hardware_name(device: Device) -> str:
     """Canonical name of the device: ``h200_sxm``, ``cpu``, or the vendor's name in lower case."""
+    torch_device(device)
     if device == "cpu":
         return "cpu"
     import torch

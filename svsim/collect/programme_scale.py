@@ -92,6 +92,7 @@ CPU = replace(
     num_requests=200,
     capture_batch=50,
     num_sequences=(1, 2, 4, 8, 16, 32, 64),
+    seconds_per_triplet_model=90.0,
     num_repeats=15,
 )
 REHEARSAL = replace(

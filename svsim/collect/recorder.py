@@ -92,7 +92,7 @@ class Recorder:
 
     def _signals(self, tokens: Tensor, num: int, probs: tuple[Any, Any, Any]) -> Columns:
         """Signals of the step's tokens, float32 [K], zeros behind the last one."""
-        q, c, p = (None if x is None else torch.as_tensor(x).float().reshape(num, -1) for x in probs)
+        q, c, p = (None if x is None else torch.as_tensor(x).float() for x in probs)
         if q is None:
             raise InputError("draft_probs is missing; expected probabilities [k, V] of the draft")
         if c is None:

@@ -7,7 +7,6 @@ complete on disk. A batch is always run from its start, so a resumed capture giv
 
 import io
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,23 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from svsim.collect.coherent_chains import ChainRecord
+from svsim.collect.files import write_atomically
 from svsim.errors import InputError
 
 Arrays = dict[str, NDArray[Any]]
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write ``data`` so that ``path`` is either complete or untouched, also after a power cut."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 class ShardFolder:

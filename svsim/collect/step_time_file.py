@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from svsim.collect.shards import write_atomically
+from svsim.collect.files import write_atomically
 from svsim.errors import InputError
 
 NOTES_KEY = "svsim.calibration"

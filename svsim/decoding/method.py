@@ -2,11 +2,12 @@
 
 Words
 -----
-td         target-only decoding: nothing is drafted (the baseline).
-sd(k)      speculative decoding with a fixed length: drafts k, verifies k (arXiv 2211.17192).
-sv(k)      Speculative Verification: drafts k, a companion scores them, a rule selects how many of
-           each chain to verify (arXiv 2509.24328).
-bound      uses what only the target knows; not a policy, and never called one.
+td              target-only decoding: nothing is drafted (the baseline).
+sd(k)           speculative decoding with a fixed length: drafts k, verifies k (arXiv 2211.17192).
+sv(k)           Speculative Verification: drafts k, a companion scores them, a rule selects how many of
+                each chain to verify (arXiv 2509.24328).
+sv-lossless(k)  the same, but a token's own score and admission do not look at the token.
+bound           uses what only the target knows; not a policy, and never called one.
 
 Losslessness: does the emitted text keep the target's law? ``lossy`` names a rule that decides about
 a token by looking at that token and redraws it when declined.

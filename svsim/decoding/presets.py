@@ -1,24 +1,32 @@
 """The methods by name, as the command line spells them: ``sv:k=7,objective=accepted``."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from svsim.decoding.beliefs import BinnedBelief
+from svsim.decoding.beliefs import HISTOGRAM, BinnedBelief, CausalBelief
 from svsim.decoding.method import DecodingMethod, Losslessness, OraclePlan, SelectByRule
-from svsim.decoding.selection_rules import ACCEPTED, EMITTED, best_goodput, first_drop_goodput
+from svsim.decoding.selection_rules import (
+    ACCEPTED,
+    EMITTED,
+    best_goodput,
+    causal_goodput,
+    first_drop_goodput,
+)
 from svsim.errors import MethodError
 
 Value = int | float | str
 MAX_SPECULATIVE_TOKENS = 255
 CHAIN = "K of the trace"
+RECORDED = "histogram where the trace has it"
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
     """One option of a preset: its default, and its allowed words or the smallest integer.
 
-    The default CHAIN stands for the trace's own number of draft tokens per position.
+    Two defaults depend on the trace: CHAIN is its number of draft tokens per position, RECORDED is
+    ``histogram`` if it has the columns ``HISTOGRAM``, else ``similarity``.
     """
 
     default: Value
@@ -88,6 +96,24 @@ def speculative_verification(
     )
 
 
+def lossless_verification(k: int, unseen: str = "similarity") -> DecodingMethod:
+    """Speculative Verification that keeps the target's law under sampling.
+
+    ``unseen``: what is believed of a token before it is looked at, by the draft's law of A at its place
+    (``histogram``) or by S alone (``similarity``).
+    """
+    return DecodingMethod(
+        "sv-lossless",
+        k,
+        SelectByRule(causal_goodput),
+        belief=CausalBelief(histogram=unseen == "histogram"),
+        uses_companion=True,
+        lossless=Losslessness.LOSSLESS,
+        why_lossless="whether a token is verified is decided without looking at it or at what follows it",
+        params={"k": k, "unseen": unseen},
+    )
+
+
 def oracle(k: int, draft: str = "all") -> DecodingMethod:
     """Bound: verifies exactly what will be accepted; with draft=exact drafts only that."""
     return DecodingMethod(
@@ -123,6 +149,12 @@ PRESETS: Mapping[str, Preset] = {
         "Speculative Verification: a companion's signals choose what to verify",
         "arXiv 2509.24328",
     ),
+    "sv-lossless": Preset(
+        lambda o: lossless_verification(int(o["k"]), str(o["unseen"])),
+        {"k": Option(7, at_least=1), "unseen": Option(RECORDED, ("histogram", "similarity"))},
+        "Speculative Verification that keeps the target's law when sampling",
+        "arXiv 2509.24328, made causal",
+    ),
     "oracle": Preset(
         lambda o: oracle(int(o["k"]), str(o["draft"])),
         {"k": Option(CHAIN, at_least=1), "draft": Option("all", ("all", "exact"))},
@@ -132,8 +164,12 @@ PRESETS: Mapping[str, Preset] = {
 }
 
 
-def parse_method(text: str, num_speculative_tokens: int = MAX_SPECULATIVE_TOKENS) -> DecodingMethod:
-    """The method of ``NAME[:key=value,...]`` on a trace of that many draft tokens per position.
+def parse_method(
+    text: str,
+    num_speculative_tokens: int = MAX_SPECULATIVE_TOKENS,
+    signals: Collection[str] = (),
+) -> DecodingMethod:
+    """The method of ``NAME[:key=value,...]`` on a trace of that K with those signals.
 
     Raises MethodError with the known names or options.
     """
@@ -143,7 +179,11 @@ def parse_method(text: str, num_speculative_tokens: int = MAX_SPECULATIVE_TOKENS
         hint = f"did you mean {close[0]}? " if close else ""
         raise MethodError(f"unknown method {name!r}; {hint}known: {', '.join(PRESETS)}")
     preset = PRESETS[name]
-    values = {key: option.default for key, option in preset.options.items()}
+    of_trace: Mapping[Value, Value] = {
+        CHAIN: num_speculative_tokens,
+        RECORDED: "histogram" if set(HISTOGRAM) <= set(signals) else "similarity",
+    }
+    values = {key: of_trace.get(o.default, o.default) for key, o in preset.options.items()}
     given: set[str] = set()
     for part in filter(None, rest.split(",")):
         key, equals, value = part.partition("=")
@@ -154,4 +194,4 @@ def parse_method(text: str, num_speculative_tokens: int = MAX_SPECULATIVE_TOKENS
             raise MethodError(f"{name}: {key} is given twice")
         given.add(key)
         values[key] = preset.options[key].parse(name, key, value)
-    return preset.build({k: num_speculative_tokens if v == CHAIN else v for k, v in values.items()})
+    return preset.build(values)

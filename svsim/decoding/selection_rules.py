@@ -47,10 +47,15 @@ _BAND_BITS = 5
 _BAND = 1 << _BAND_BITS  # levels that are searched, or remembered, together
 _NUM_BANDS = NUM_LEVELS >> _BAND_BITS
 _COUNT = (1 << 32) - 1
-_MAX_CHAINS_LEARNT = 2048.0
+_MAX_CHAINS_LEARNT = 2048.0  # of causal_goodput's law: then older ones fade
 
 SCRATCH_SIZE = NUM_LEVELS + _NUM_BANDS
-MEMORY_SIZE = 1 + 2 * _NUM_BANDS
+# memory of causal_goodput: four counters, then tokens and sums of levels by band, three times: the law
+# (means per chain), chains resting, chains noted (sums)
+_CHAINS_LEARNT, _CHAINS_RESTING, _CHAINS_NOTED, _STEPS_NOTED, _LAW = 0, 1, 2, 3, 4
+_RESTING, _NOTED = _LAW + 2 * _NUM_BANDS, _LAW + 4 * _NUM_BANDS
+
+MEMORY_SIZE = _LAW + 6 * _NUM_BANDS
 
 
 def encode_survival(survival: ArrayLike) -> NDArray[np.uint16]:
@@ -75,13 +80,12 @@ def _count_levels(n, candidates, forced, levels):  # type: ignore[no-untyped-def
 
 
 @compiled()
-def _count_bands(levels, bands):  # type: ignore[no-untyped-def]
-    """The counts of levels, summed by band."""
-    for band in range(_NUM_BANDS):
-        inside = 0
-        for level in range(band << _BAND_BITS, (band + 1) << _BAND_BITS):
-            inside += levels[level]
-        bands[band] = inside
+def _count_band(levels, band):  # type: ignore[no-untyped-def]
+    """The counts of one band's levels, added up."""
+    inside = 0
+    for level in range(band << _BAND_BITS, (band + 1) << _BAND_BITS):
+        inside += levels[level]
+    return inside
 
 
 @compiled()
@@ -133,15 +137,15 @@ def best_goodput(n, candidates, verify_s, fixed_s, options, memory, scratch, len
     base += _forced_levels(n, candidates, forced)
     levels, bands = scratch[:NUM_LEVELS], scratch[NUM_LEVELS:]
     _count_levels(n, candidates, forced, levels)
-    _count_bands(levels, bands)
 
     first = n * forced
     best_tokens, best_value, best_s = first, float(base), other_s + verify_s[first]
     cut, num_at_cut = NUM_LEVELS, 0
     tokens, value = first, base
     for band in range(_NUM_BANDS - 1, -1, -1):
-        tokens += bands[band] & _COUNT
-        value += bands[band] >> 32
+        bands[band] = inside = _count_band(levels, band)
+        tokens += inside & _COUNT
+        value += inside >> 32
         seconds = other_s + verify_s[tokens]
         if value * best_s > best_value * seconds:
             best_tokens, best_value, best_s = tokens, float(value), seconds
@@ -221,20 +225,36 @@ def first_drop_goodput(n, candidates, verify_s, fixed_s, options, memory, scratc
 
 
 @compiled()
-def _learn(n, bands, memory):  # type: ignore[no-untyped-def]
-    """Move the remembered law of survival towards what n chains showed, by n of the chains it stands for."""
-    memory[0] = min(memory[0] + n, _MAX_CHAINS_LEARNT)
-    share = min(n / memory[0], 1.0)
-    num_tokens, sum_levels = memory[1 : 1 + _NUM_BANDS], memory[1 + _NUM_BANDS :]
+def _learn(n, num_drafted, bands, memory):  # type: ignore[no-untyped-def]
+    """Note what n chains showed; the law learns it when every position they drafted for is decided.
+
+    ``num_drafted`` steps are collected, then rest for as many steps: each step decides at least one
+    position of a sequence, so by then whatever was drafted there is text or gone. A draft that a later
+    chain may carry on (coherent chains do) has no say before its own verification.
+    """
+    law, resting, noted = memory[_LAW:_RESTING], memory[_RESTING:_NOTED], memory[_NOTED:]
     for band in range(_NUM_BANDS):
-        num_tokens[band] += share * ((bands[band] & _COUNT) / n - num_tokens[band])
-        sum_levels[band] += share * ((bands[band] >> 32) / n - sum_levels[band])
+        noted[band] += bands[band] & _COUNT
+        noted[_NUM_BANDS + band] += bands[band] >> 32
+    memory[_CHAINS_NOTED] += n
+    memory[_STEPS_NOTED] += 1
+    if memory[_STEPS_NOTED] < num_drafted:
+        return
+    if memory[_CHAINS_RESTING] > 0.0:
+        memory[_CHAINS_LEARNT] += memory[_CHAINS_RESTING]
+        share = memory[_CHAINS_RESTING] / memory[_CHAINS_LEARNT]
+        memory[_CHAINS_LEARNT] = min(memory[_CHAINS_LEARNT], _MAX_CHAINS_LEARNT)
+        for b in range(2 * _NUM_BANDS):
+            law[b] += share * (resting[b] / memory[_CHAINS_RESTING] - law[b])
+    for b in range(2 * _NUM_BANDS):
+        resting[b], noted[b] = noted[b], 0.0
+    memory[_CHAINS_RESTING], memory[_CHAINS_NOTED], memory[_STEPS_NOTED] = memory[_CHAINS_NOTED], 0.0, 0.0
 
 
 @compiled()
 def _planned_goodput(n, max_tokens, verify_s, fixed_s, memory):  # type: ignore[no-untyped-def]
     """Levels per second that the best threshold brings under the remembered law, at this step's prices."""
-    num_tokens, sum_levels = memory[1 : 1 + _NUM_BANDS], memory[1 + _NUM_BANDS :]
+    num_tokens, sum_levels = memory[_LAW : _LAW + _NUM_BANDS], memory[_LAW + _NUM_BANDS : _RESTING]
     tokens, value = 0.0, float(n * TOP_LEVEL)
     best = value / (fixed_s + verify_s[0])
     for band in range(_NUM_BANDS - 1, -1, -1):
@@ -247,12 +267,12 @@ def _planned_goodput(n, max_tokens, verify_s, fixed_s, memory):  # type: ignore[
 
 
 @compiled()
-def _worth_buying(n, tokens, level, max_tokens, verify_s, goodput, memory):  # type: ignore[no-untyped-def]
-    """The first number of tokens above ``tokens`` that is expected to pay for its seconds, or 0.
+def _paid_up_to(n, max_tokens, tokens, level, verify_s, goodput, memory):  # type: ignore[no-untyped-def]
+    """The first count above ``tokens`` whose tokens are expected to pay for their seconds, or 0.
 
     The next token has ``level``; those after it are expected as the remembered law spreads them below.
     """
-    num_tokens, sum_levels = memory[1 : 1 + _NUM_BANDS], memory[1 + _NUM_BANDS :]
+    num_tokens, sum_levels = memory[_LAW : _LAW + _NUM_BANDS], memory[_LAW + _NUM_BANDS : _RESTING]
     band = level >> _BAND_BITS
     expected = n * num_tokens[band] * ((level & (_BAND - 1)) / _BAND)
     gain = float(level)
@@ -269,39 +289,50 @@ def _worth_buying(n, tokens, level, max_tokens, verify_s, goodput, memory):  # t
     return 0
 
 
-@compiled(RULE)
-def learned_threshold(n, candidates, verify_s, fixed_s, options, memory, scratch, lengths):  # type: ignore[no-untyped-def]
-    """doc"""
-    k = candidates.shape[1]
-    levels, bands = scratch[:NUM_LEVELS], scratch[NUM_LEVELS:]
-    _count_levels(n, candidates, 0, levels)
-    _count_bands(levels, bands)
-    goodput = 0.0
-    if memory[0] > 0.0:
-        goodput = _planned_goodput(n, n * k, verify_s, fixed_s, memory)
-
-    tokens, bought = 0, 0
-    cut, num_at_cut, declined = 0, 0, False
+@compiled()
+def _first_decline(n, max_tokens, levels, bands, verify_s, goodput, memory):  # type: ignore[no-untyped-def]
+    """Tokens admitted before one does not pay: their number, the level there, how many of that level."""
+    tokens, paid = 0, 0
     for band in range(_NUM_BANDS - 1, -1, -1):
         count, bottom = bands[band] & _COUNT, band << _BAND_BITS
-        steep = False
-        for e in range(max(tokens, bought), tokens + count):
-            steep |= bottom < goodput * (verify_s[e + 1] - verify_s[e])
-        if not steep:
+        all_pay = True
+        for e in range(max(tokens, paid), tokens + count):
+            all_pay &= bottom >= goodput * (verify_s[e + 1] - verify_s[e])
+        if all_pay:
             tokens += count
             continue
         for level in range(bottom + _BAND - 1, bottom - 1, -1):
             for taken in range(levels[level] & _COUNT):
-                if tokens >= bought and level < goodput * (verify_s[tokens + 1] - verify_s[tokens]):
-                    bought = _worth_buying(n, tokens, level, n * k, verify_s, goodput, memory)
-                    if bought == 0:
-                        cut, num_at_cut, declined = level, taken, True
-                        break
+                if tokens >= paid and level < goodput * (verify_s[tokens + 1] - verify_s[tokens]):
+                    paid = _paid_up_to(n, max_tokens, tokens, level, verify_s, goodput, memory)
+                    if paid == 0:
+                        return tokens, level, taken
                 tokens += 1
-            if declined:
-                break
-        if declined:
-            break
-    _learn(n, bands, memory)
+    return tokens, 0, 0
+
+
+@compiled(RULE)
+def causal_goodput(n, candidates, verify_s, fixed_s, options, memory, scratch, lengths):  # type: ignore[no-untyped-def]
+    """Admission in greedy order, largest survival first, that takes nothing back; the first decline ends it.
+
+    The next tokens are admitted when they are expected to pay for the seconds they add, at the goodput
+    that a step like this one brings: one token by its own survival; a stair of the price by the survival
+    of its first token and, for the rest, by the law of survival that earlier steps showed. What is paid
+    for is used up. Objective EMITTED; no options.
+
+    So {length >= d} of a sequence depends on its survival at depths up to d, on other sequences and on
+    text and drafts of the past. Where survival at d is decided by the tokens before d (``CausalBelief``),
+    nothing that the sequence drafted at d or later decides whether d is verified. While nothing is
+    learnt, all is verified.
+    """
+    levels, bands = scratch[:NUM_LEVELS], scratch[NUM_LEVELS:]
+    _count_levels(n, candidates, 0, levels)
+    for band in range(_NUM_BANDS):
+        bands[band] = _count_band(levels, band)
+    k, goodput = candidates.shape[1], 0.0
+    if memory[_CHAINS_LEARNT] > 0.0:
+        goodput = _planned_goodput(n, n * k, verify_s, fixed_s, memory)
+    tokens, cut, num_at_cut = _first_decline(n, n * k, levels, bands, verify_s, goodput, memory)
+    _learn(n, k, bands, memory)
     _take_prefixes(n, candidates, 0, cut, num_at_cut, lengths)
     return tokens

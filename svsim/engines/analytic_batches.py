@@ -1,12 +1,11 @@
-"""Batches of visited starts: what a selection rule does to a stationary batch, by drawing them.
+"""Batches of visited starts: what a selection rule does to a full batch, found by drawing batches.
 
-A rule sees a whole batch, so where the step time has stairs (or the batch is small) lengths depend on
-the company a sequence keeps. Steps of a continuously refilled batch are, to the order 1 / requests,
-independent draws of visited starts: they are shuffled, cut into batches and shown to the real rule, the
-requests are walked again at the lengths that result, and so on to a fixed point.
+A rule sees a whole batch, so where the step time has stairs, or the batch is small, a sequence's length
+depends on the company it keeps. A step of a continuously refilled batch is, nearly, an independent draw
+of visited starts: they are shuffled, cut into batches and shown to the real rule; the requests are walked
+again at the lengths that result; and so on to a fixed point.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,80 +14,154 @@ from numpy.typing import NDArray
 
 from svsim.compiled import compiled
 from svsim.decoding.method import DecodingMethod, SelectByRule
-from svsim.decoding.selection_rules import MEMORY_SIZE, RULE, SCRATCH_SIZE
+from svsim.decoding.selection_rules import MEMORY_SIZE, NUM_LEVELS, RULE, SCRATCH_SIZE
 from svsim.engines.analytic_prices import Counts, Floats
-from svsim.engines.analytic_walks import Paths, Visits, contexts_at, walk_lengths
+from svsim.engines.analytic_walks import STEPS, Paths, walk_lengths
 from svsim.engines.binding import BoundColumns
 
 NUM_ROUNDS = 3
-MIN_BATCHES = 2000  # starts are shuffled again until so many batches were priced
-
-_COUNTS, _FLOATS, _TABLE = types.int64[::1], types.float64[::1], types.float64[:, ::1]
+MIN_BATCHES = 2000  # fewer starts than these batches hold are shuffled several times
 
 
 @dataclass(frozen=True, slots=True)
 class BatchPrices:
-    """Seconds of the parts of a step of n sequences by mean context, all [G, ...] on uniform knots.
+    """What the rule is told a step of n sequences costs, by mean context on G uniform knots.
 
-    draft_s, companion_s: [G, n + 1] by catch-up tokens; verify_s: [G, n K + 1] by draft tokens verified;
-    overhead_s: the rest.
+    other_s: [G, n + 1], everything but verification, by catch-up tokens; verify_s: [G, n K + 1], by
+    draft tokens verified.
     """
 
     context_low: float
     knots_per_token: float
-    overhead_s: float
-    draft_s: Floats
-    companion_s: Floats
+    other_s: Floats
     verify_s: Floats
 
 
 @dataclass(frozen=True, slots=True)
-class StationaryBatch:
-    """The fixed point: lengths at every position, the walk at them, and mean seconds of a step's parts."""
+class BatchSample:
+    """Steps of full batches once selection has settled: tokens verified and catch-up tokens, int64 [M].
+
+    lengths: uint8 [T], the verification length that each position met in a batch.
+    """
 
     lengths: NDArray[np.uint8]
-    visits: Visits
-    draft_s: float
-    companion_s: float
-    verify_s: float
+    num_verified: Counts
+    num_catch_up: Counts
+
+
+def sample_batches(
+    method: DecodingMethod,
+    columns: BoundColumns,
+    paths: Paths,
+    prices: BatchPrices,
+    num_sequences: int,
+    rng: np.random.Generator,
+    of_copies: bool = False,
+) -> BatchSample:
+    """The fixed point of selection and walks for batches of ``num_sequences``.
+
+    ``of_copies``: a batch holds steps of one request only. The first round shows every position; later
+    ones those where steps start, and any other position is given the threshold of some batch.
+    """
+    assert isinstance(method.selection, SelectByRule)
+    k, num_rows = method.num_speculative_tokens, paths.end - paths.first
+    lengths = np.zeros(len(columns.accepted), np.uint8)
+    request = np.repeat(np.arange(len(num_rows)), num_rows)
+    starts = np.arange(num_rows.sum()) + np.repeat(paths.first - np.cumsum(num_rows) + num_rows, num_rows)
+    catch_up = np.zeros(len(starts), np.int64)
+    memory = np.zeros(MEMORY_SIZE)
+    for round_number in range(NUM_ROUNDS + 1):
+        if round_number > 0:
+            visits = walk_lengths(paths, columns.accepted, lengths[None, :], k)
+            starts, catch_up = visits.starts, visits.catch_up
+            request = np.repeat(np.arange(len(num_rows)), visits.sums[:, STEPS])
+        order = _shuffled(request if of_copies else np.zeros_like(request), num_sequences, rng)
+        num_verified, num_catch_up, cuts = np.empty((3, len(order) // num_sequences), np.int64)
+        _select_batches(
+            method.selection.rule,
+            starts[order],
+            catch_up[order],
+            (starts + paths.context_base[request])[order],
+            columns.survival,
+            np.array([prices.context_low, prices.knots_per_token]),
+            prices.other_s,
+            prices.verify_s,
+            np.asarray(method.selection.options, np.float64),
+            np.zeros((num_sequences, k), np.uint16),
+            np.empty(prices.verify_s.shape[1]),
+            memory,
+            np.zeros(SCRATCH_SIZE, np.int64),
+            np.zeros(num_sequences, np.int64),
+            rng.random(len(cuts)),
+            lengths,
+            num_verified,
+            num_catch_up,
+            cuts,
+        )
+        elsewhere = np.ones(len(lengths), np.bool_)
+        elsewhere[starts] = False
+        any_batch = cuts[rng.integers(len(cuts), size=len(lengths))]
+        _apply_cuts(columns.survival, any_batch, elsewhere, min(int(method.selection.options[1]), k), lengths)
+    return BatchSample(lengths, num_verified, num_catch_up)
+
+
+def _shuffled(group: Counts, num_sequences: int, rng: np.random.Generator) -> Counts:
+    """Whole batches of places 0 .. V - 1, each place about equally often, shuffled within equal groups."""
+    rounds = max(1, -(-MIN_BATCHES * num_sequences // len(group)))
+    order = np.concatenate([np.lexsort((rng.random(len(group)), group)) for _ in range(rounds)])
+    return np.resize(order, -(-len(order) // num_sequences) * num_sequences)
+
+
+_COUNTS, _FLOATS, _TABLE = types.int64[::1], types.float64[::1], types.float64[:, ::1]
+_LEVELS = types.Array(types.uint16, 2, "C")
 
 
 @compiled(
     types.void(
-        types.FunctionType(RULE), _COUNTS, _COUNTS, _COUNTS, types.Array(types.uint16, 2, "C"),
-        _FLOATS, _TABLE, _TABLE, _TABLE, _FLOATS,
-        types.Array(types.uint16, 2, "C"), _FLOATS, _FLOATS, _COUNTS, _COUNTS,
-        types.Array(types.uint8, 1, "C"), _FLOATS,
-    )  # fmt: skip
-)
+        types.FunctionType(RULE), _COUNTS, _COUNTS, _COUNTS, _LEVELS, _FLOATS, _TABLE, _TABLE, _FLOATS,
+        _LEVELS, _FLOATS, _FLOATS, _COUNTS, _COUNTS, _FLOATS, types.uint8[::1], _COUNTS, _COUNTS, _COUNTS,
+    )
+)  # fmt: skip
 def _select_batches(  # type: ignore[no-untyped-def]
-    select, starts, catch_up, context, survival,
-    axis, draft_s, companion_s, verify_s, options,
-    candidates, row, memory, scratch, slot_lengths,
-    lengths, seconds,
+    select, starts, catch_up, context, survival, axis, other_s, verify_s, options,
+    candidates, row_s, memory, scratch, slot_lengths, uniform, lengths, num_verified, num_catch_up, cuts,
 ):  # fmt: skip
-    """Show every n consecutive starts to the rule; write their lengths, add up seconds of the parts."""
+    """Show every n consecutive starts to the rule and keep what it chose."""
     n, k = candidates.shape
-    last_knot = draft_s.shape[0] - 2
-    for b in range(starts.size // n):
-        owed, tokens_read = 0, 0
+    fewest = min(int(options[1]), k)
+    for b in range(num_verified.size):
+        owed, num_context = 0, 0
         for i in range(n):
-            here = b * n + i
-            owed += catch_up[here]
-            tokens_read += context[here]
+            owed += catch_up[b * n + i]
+            num_context += context[b * n + i]
             for d in range(k):
-                candidates[i, d] = survival[starts[here], d]
-        place = (tokens_read / n - axis[0]) * axis[1]
-        g = min(max(int(place), 0), last_knot)
-        up = min(max(place - g, 0.0), 1.0)
-        drafting = draft_s[g, owed] * (1.0 - up) + draft_s[g + 1, owed] * up
-        scoring = companion_s[g, owed] * (1.0 - up) + companion_s[g + 1, owed] * up
-        for e in range(row.size):
-            row[e] = verify_s[g, e] * (1.0 - up) + verify_s[g + 1, e] * up
-        fixed_s = axis[2] + drafting + scoring
-        chosen = select(n, candidates, row, fixed_s, options, memory, scratch, slot_lengths)
-        seconds[0] += drafting
-        seconds[1] += scoring
-        seconds[2] += row[chosen]
+                candidates[i, d] = survival[starts[b * n + i], d]
+        place = max((num_context / n - axis[0]) * axis[1], 0.0)
+        knot = min(int(place), other_s.shape[0] - 2)
+        up = place - knot
+        for e in range(row_s.size):
+            row_s[e] = verify_s[knot, e] * (1.0 - up) + verify_s[knot + 1, e] * up
+        fixed_s = other_s[knot, owed] * (1.0 - up) + other_s[knot + 1, owed] * up
+        num_verified[b] = select(n, candidates, row_s, fixed_s, options, memory, scratch, slot_lengths)
+        num_catch_up[b] = owed
+        kept, dropped = NUM_LEVELS, 0
         for i in range(n):
-            lengths[starts[b * n + i]] = slot_lengths[i]
+            length = slot_lengths[i]
+            lengths[starts[b * n + i]] = length
+            if length > fewest:
+                kept = min(kept, np.int64(candidates[i, length - 1]))
+            if length < k:
+                dropped = max(dropped, np.int64(candidates[i, length]))
+        # the threshold lies anywhere above what was dropped, up to what was kept
+        cuts[b] = kept - int(uniform[b] * (kept - dropped)) if kept > dropped else kept + (uniform[b] < 0.5)
+
+
+@compiled()
+def _apply_cuts(survival, cuts, chosen, fewest, lengths):  # type: ignore[no-untyped-def]
+    """Lengths under a threshold per position, where ``chosen``."""
+    for p in range(lengths.size):
+        if chosen[p]:
+            length = fewest
+            while length < survival.shape[1] and survival[p, length] >= cuts[p]:
+                length += 1
+            lengths[p] = length

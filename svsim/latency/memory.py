@@ -89,7 +89,9 @@ class MemoryPlan:
             * BYTES_PER_VALUE
             * (
                 HIDDEN_VECTORS * model.geometry.hidden_size
-                + INTERMEDIATE_VECTORS * model.intermediate_size * max(model.geometry.num_experts_per_token, 1)
+                + INTERMEDIATE_VECTORS
+                * model.intermediate_size
+                * max(model.geometry.num_experts_per_token, 1)
             )
             for model in self.models.values()
         )

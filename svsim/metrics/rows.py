@@ -8,7 +8,7 @@ undefined is None.
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -107,6 +107,15 @@ class ResultTable:
         return out.getvalue()
 
 
+# Fields of a row that does not fit in memory: what no deployment would see. What is a property of the
+# trace and the method (acceptance, lengths) stays.
+_NOT_REACHED: Mapping[str, Any] = dict.fromkeys(
+    f.name
+    for f in fields(ResultRow)
+    if f.name.startswith(("goodput_", "speedup_", "sd_baseline")) or f.name.endswith("_s")
+)
+
+
 def result_rows(records: Sequence[RunRecord], seed: int) -> tuple[ResultRow, ...]:
     """Rows of the records that were asked for; every (hardware, batch size) needs a ``td`` record."""
     resamples = {id(r): resampled_goodput(r, seed) for r in records}
@@ -116,9 +125,10 @@ def result_rows(records: Sequence[RunRecord], seed: int) -> tuple[ResultRow, ...
             continue
         peers = [r for r in records if _cell(r) == _cell(record)]
         baseline = next(r for r in peers if r.method == "td")
-        fixed = [r for r in peers if r.method == "sd"]
+        fixed = [r for r in peers if r.method == "sd" and r.fits_memory is not False]
         best_fixed = max(fixed, key=goodput_tok_s) if fixed else None
-        rows.append(_row(record, baseline, best_fixed, resamples))
+        row = _row(record, baseline, best_fixed, resamples)
+        rows.append(replace(row, **_NOT_REACHED) if record.fits_memory is False else row)
     return tuple(rows)
 
 
@@ -180,7 +190,7 @@ def _row(
         tpot_s=step_time_s * total["sequence_steps"] / total["emitted_tokens"],
         num_steps=round(total["steps"]),
         num_emitted_tokens=round(total["emitted_tokens"]),
-        fits_memory=None,
+        fits_memory=record.fits_memory,
         replay_kind=record.replay_kind,
         lossless=record.lossless,
     )

@@ -80,10 +80,12 @@ def _add_band(
         if (low := quantity.low(r)) is not None and (high := quantity.high(r)) is not None
     ]
     if bounds:
+        width_px = 0 if len(bounds) > 1 else 5  # a single batch size has a bar in place of a band
         figure.add_scatter(
             x=[x for x, _, _ in bounds] + [x for x, _, _ in reversed(bounds)],
             y=[high for _, _, high in bounds] + [low for _, low, _ in reversed(bounds)],
-            mode="lines", line={"width": 0 if len(bounds) > 1 else 5, "color": look.colour}, fill="toself", fillcolor=look.colour, opacity=0.22,
+            mode="lines", line={"width": width_px, "color": look.colour}, fill="toself",
+            fillcolor=look.colour, opacity=0.22,
             hoverinfo="skip", row=number, col=1,
         )  # fmt: skip
 

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -36,12 +37,12 @@ from svsim.report.sections import (
     closing_section,
     data_section,
     header,
-    information_section,
     method_key,
     part_key,
     provenance_section,
     section,
 )
+from svsim.report.signals import information_section
 
 MAX_ROWS = 1_000  # of one page, which keeps it under 5 MB
 
@@ -56,10 +57,8 @@ def write_report(
 ) -> None:
     """Write the page to ``path``, by way of a temporary file; InputError where that fails.
 
-    ``analytic`` is the same question answered by the analytic model. ``information`` holds what the
-    signals are worth, every key optional: ``gain_bits``, ``gain_ci_low``, ``gain_ci_high``,
-    ``ceiling_bits``, ``share`` (of the ceiling), ``r2``, ``brier_skill``, ``calibration_error``, and
-    ``signals``: {name: {"gain_bits": ...}}. ``command`` is the command line that made the result.
+    ``analytic`` is the same question answered by the analytic model; ``information`` is the object of
+    that name in ``svsim info --json``; ``command`` is the command line that made the result.
     """
     document = render(table, analytic=analytic, information=information, command=command)
     target = Path(path)
@@ -254,6 +253,7 @@ def _resource(name: str) -> str:
     return (files("svsim.report") / name).read_text(encoding="utf-8")
 
 
+@cache
 def _packed_plotly() -> str:
     """plotly.js, gzip and base64: 2 MB in place of 4.8."""
     return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()

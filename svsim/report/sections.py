@@ -9,7 +9,7 @@ from svsim.report.html import Html, element, join, short_name, text
 from svsim.report.palette import MethodLook, Part, dashes
 from svsim.report.recommendation import caveats, findings
 from svsim.report.strip import band_strip, glyph, tone
-from svsim.report.tables import csv_link, facts, number, row_tables, simple_table
+from svsim.report.tables import csv_link, facts, row_tables, simple_table
 
 MAX_COMMAND_LENGTH = 10_000
 
@@ -19,6 +19,7 @@ KINDS = {
     "synthetic": "made by a generator, not recorded from any model",
     "imported": "taken from another tool's recording",
 }
+_LENGTHY = ("models", "software", "extra")  # of the trace's metadata; the models are in the header
 _TRUSTED_KINDS = ("captured", "imported")
 _PATTERN_CLASSES = {
     "": "fill",
@@ -135,56 +136,6 @@ def part_key(parts: Sequence[Part]) -> Html:
     return element("ul", *items, class_="key")
 
 
-def information_section(information: Mapping[str, Any]) -> Html:
-    """What the signals are worth; the keys are those of ``svsim.report.page.write_report``."""
-
-    def bits(key: str) -> str:
-        return number(information.get(key), ".3f", " bits")
-
-    low, high = information.get("gain_ci_low"), information.get("gain_ci_high")
-    gain = "held-out information gain about acceptance"
-    if low is not None and high is not None:
-        gain += f", 95 % interval {low:.3f} to {high:.3f}"
-    tiles = [
-        (bits("gain_bits"), gain),
-        (bits("ceiling_bits"), "ceiling: knowing the acceptance probability itself"),
-        (number(information.get("share"), ".0%"), "share of the ceiling reached"),
-        (number(information.get("r2"), ".2f"), "R² of the acceptance probability"),
-        (number(information.get("brier_skill"), ".2f"), "Brier skill score"),
-        (number(information.get("calibration_error"), ".3f"), "calibration error"),
-    ]
-    shown = [element("div", element("b", v), element("span", words)) for v, words in tiles if v != "-"]
-    return section(
-        "signals",
-        "What the signals are worth",
-        "How much the belief knows about whether a draft token will be accepted, on requests it was not "
-        "fitted on, one token per output position.",
-        element("div", *shown, class_="numbers"),
-        _signals(information.get("signals") or {}, information.get("ceiling_bits")),
-    )
-
-
-def _signals(signals: Mapping[str, Any], ceiling: float | None) -> Html | None:
-    """A meter per signal; full means the ceiling."""
-    values = {signal: found["gain_bits"] for signal, found in signals.items()}
-    full, whole = (ceiling, "ceiling") if ceiling else (max(values.values(), default=0.0), "best")
-    if not values or full <= 0:
-        return None
-    rows: list[Html] = []
-    for signal, value in sorted(values.items(), key=lambda item: -item[1]):
-        width = 100 * min(max(value / full, 0.0), 1.0)
-        rows.append(
-            element(
-                "div",
-                element("span", short_name(signal), class_="name"),
-                element("span", f"{value:.3f} bits, {value / full:.0%} of the {whole}", class_="value"),
-                element("span", element("i", style=f"width:{width:.1f}%"), class_="track"),
-                class_="meter",
-            )
-        )
-    return join(element("h3", "Each signal alone"), element("div", *rows, class_="meters"))
-
-
 def analytic_section(table: ResultTable, analytic: ResultTable, *figures: Html) -> Html:
     """The two ways to the same number: differences, and a warning for each above 2 %."""
     differences = compare(table, analytic)
@@ -244,11 +195,16 @@ def provenance_section(table: ResultTable) -> Html:
         "What was recorded, by whom it was priced, and under which settings it was replayed.",
         notice,
         element("h3", "Trace"),
-        facts(trace),
+        facts({key: value for key, value in trace.items() if key not in _LENGTHY}),
         element("h3", "Step times, by hardware"),
         facts(times),
         element("h3", "Settings of the run"),
         facts(table.config),
+        element(
+            "details",
+            element("summary", "Everything else the trace records"),
+            facts({key: trace[key] for key in _LENGTHY if trace.get(key)}),
+        ),
     )
 
 

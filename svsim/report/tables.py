@@ -10,7 +10,7 @@ from svsim.metrics.rows import ResultRow, ResultTable
 from svsim.report.html import Html, element, join, short_name, text
 
 MAX_FACTS = 80
-_MAX_FACT_LENGTH = 300
+_MAX_FACT_LENGTH = 1_000
 
 _COLUMNS: tuple[tuple[str, Callable[[ResultRow], str]], ...] = (
     ("batch", lambda r: str(r.batch_size)),

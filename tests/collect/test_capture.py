@@ -88,6 +88,59 @@ def test_cached_passes_are_plain_passes(triplet: Path, tmp_path: Path) -> None:
     assert 0 < record.num_accepted.mean() < 4
 
 
+@torch.inference_mode()
+def live_steps(
+    models: dict[str, CachedModel], prompt: tuple[int, ...], k: int, length: int, rng: np.random.Generator
+) -> list[int]:
+    """Plain speculative decoding without caches: emitted tokens of every step."""
+
+    def probs(role: str, text: list[int], last: int) -> np.ndarray:
+        logits = models[role].model(input_ids=torch.tensor([text]), use_cache=False).logits[0, -last:]
+        return np.asarray(torch.softmax(logits.double() / 0.8, -1).numpy())
+
+    text, steps = list(prompt), []
+    while sum(steps) < length:
+        drafted: list[int] = []
+        laws = []
+        for _ in range(k):
+            laws.append(probs("draft", text + drafted, 1)[0])
+            drafted.append(int(rng.choice(len(laws[-1]), p=laws[-1])))
+        targets = probs("target", text + drafted, k + 1)
+        accepted = 0
+        while (
+            accepted < k
+            and rng.random() * laws[accepted][drafted[accepted]] < targets[accepted][drafted[accepted]]
+        ):
+            accepted += 1
+        law = targets[accepted] if accepted == k else np.maximum(targets[accepted] - laws[accepted], 0)
+        text += [*drafted[:accepted], int(rng.choice(len(law), p=law / law.sum()))]
+        steps.append(accepted + 1)
+    return steps
+
+
+def test_stored_trace_replays_to_the_live_loop(triplet: Path, tmp_path: Path) -> None:
+    k, length, num = 4, 24, 90
+    ids = read_prompts(triplet / "prompts_code.jsonl", 10)
+    rows = [{"id": str(i), "prompt_token_ids": ids[i % 10].token_ids} for i in range(num)]
+    prompts, out = tmp_path / "prompts.jsonl", tmp_path / "x.parquet"
+    prompts.write_text("\n".join(map(json.dumps, rows)))
+    settings = settings_for(triplet, out, prompts=prompts, num_output_tokens=length + k, batch_size=num)
+    capture(settings)
+    trace = load_trace(out)
+    walked = []
+    for first, last in zip(trace.first_position[:-1], trace.first_position[1:], strict=True):
+        counts, position, steps = trace.target.num_accepted[first:last], 0, []
+        while position < length:
+            steps.append(int(counts[position]) + 1)
+            position += steps[-1]
+        walked.append(np.mean(steps))
+    models, rng = load_models(settings).models, np.random.default_rng(1)
+    live = [np.mean(live_steps(models, ids[i % 10].token_ids or (), k, length, rng)) for i in range(num)]
+    error = np.hypot(np.std(walked), np.std(live)) / np.sqrt(num)
+    assert error < 0.15
+    assert abs(np.mean(walked) - np.mean(live)) < 3 * error
+
+
 @pytest.mark.parametrize(
     "sampling",
     [

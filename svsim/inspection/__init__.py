@@ -1,0 +1,1 @@
+"""Looking into a trace: sizes, acceptance, what its signals are worth, whether it is sound."""

@@ -1,0 +1,72 @@
+"""Rows that do not fit in memory say so; exit 3 only if none fits."""
+
+from dataclasses import replace
+
+import pytest
+from command_line import svsim_json, svsim_refuses
+from small_traces import independent_trace
+
+from svsim.workload.trace_file import save_trace
+
+MODELS = {
+    "target": {"name": "meta-llama/Llama-3.1-70B-Instruct"},
+    "draft": {"name": "meta-llama/Llama-3.2-1B-Instruct"},
+    "companion": {"name": "meta-llama/Llama-3.2-3B-Instruct"},
+}
+
+
+@pytest.fixture(scope="module")
+def trace(tmp_path_factory):
+    """Prompts of 1000 to 3000 tokens."""
+    path = tmp_path_factory.mktemp("memory") / "long.parquet"
+    made = independent_trace(140, 7, seed=3, prompt_tokens=(1000, 3000))
+    save_trace(replace(made, metadata=replace(made.metadata, models=MODELS)), path)
+    return path
+
+
+def run(trace, *hardware: str, batch: str = "1,16,64"):
+    asked = [word for name in hardware for word in ("--hardware", name)]
+    return ["replay", trace, "--latency", "roofline", "--batch", batch, *asked]
+
+
+def test_rows_that_do_not_fit_have_no_goodput_and_are_no_baseline(trace):
+    result = svsim_json(*run(trace, "h100_sxm:tp=2", "h100_sxm:tp=4"))
+    by = {(r["tensor_parallel"], r["method"], r["batch_size"]): r for r in result["rows"]}
+    assert all(r["fits_memory"] for key, r in by.items() if key[0] == 4 and key[2] <= 16)
+    # per GPU: 77.3 usable - 70.6 (target) - 1.4 (activations), a sequence takes about 0.34 GB of KV
+    assert by[2, "td", 1]["fits_memory"] and by[2, "td", 1]["goodput_tok_s"] > 0
+    assert not by[2, "td", 64]["fits_memory"]
+    assert not by[2, "sv", 1]["fits_memory"]  # draft and companion: 8.9 GB more
+    for row in by.values():
+        if not row["fits_memory"]:
+            names = [n for n in row if n.startswith(("goodput", "speedup")) or n.endswith("_s")]
+            assert all(row[n] is None for n in (*names, "sd_baseline"))
+            assert row["mean_acceptance_length"] >= 1
+        assert (
+            row["sd_baseline"] is None or by[row["tensor_parallel"], "sd", row["batch_size"]]["fits_memory"]
+        )
+    assert "h100_sxm:tp=2, sv:k=7: no batch fits in memory" in result["notes"]
+
+
+def test_nothing_fits_is_exit_3_and_names_the_largest_batch(trace):
+    message = svsim_refuses(*run(trace, "h100_sxm:tp=1"), code=3)
+    assert "weights take 141.1 GB of the 77.3 GB usable" in message and "no batch fits" in message
+    message = svsim_refuses(*run(trace, "h100_sxm:tp=2", batch="64"), code=3)
+    assert "the largest batch that fits is" in message
+
+
+def test_one_that_fits_is_enough(trace):
+    rows = svsim_json(*run(trace, "h100_sxm:tp=1", "h200_sxm:tp=4"))["rows"]
+    assert {r["fits_memory"] for r in rows if r["tensor_parallel"] == 1} == {False}
+    assert {r["fits_memory"] for r in rows if r["tensor_parallel"] == 4} == {True}
+
+
+def test_unknown_models_or_hardware_are_null(trace, tmp_path):
+    save_trace(independent_trace(40, 7, seed=3), tmp_path / "t.parquet")
+    linear = tmp_path / "line.json"
+    linear.write_text(
+        '{"kind": "linear", "draft_is_one_pass": false, "target": {"fixed_s": 1, "per_new_token_s": 0,'
+        ' "per_kv_token_s": 0}, "draft": {"fixed_s": 1, "per_new_token_s": 0, "per_kv_token_s": 0}, "overhead_per_step_s": 0}'
+    )
+    rows = svsim_json("replay", tmp_path / "t.parquet", "--latency", linear, "--method", "sd:k=3")["rows"]
+    assert {r["fits_memory"] for r in rows} == {None}
