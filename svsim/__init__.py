@@ -11,18 +11,19 @@ Reading guide, four files for the whole flow:
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from svsim.api import replay
+    from svsim.api import info, replay
     from svsim.version import __version__
     from svsim.workload.trace_file import load_trace, save_trace
 
 _WHERE = {
+    "info": "svsim.api",
     "replay": "svsim.api",
     "load_trace": "svsim.workload.trace_file",
     "save_trace": "svsim.workload.trace_file",
     "__version__": "svsim.version",
 }
 
-__all__ = ["__version__", "load_trace", "replay", "save_trace"]
+__all__ = ["__version__", "info", "load_trace", "replay", "save_trace"]
 
 
 def __getattr__(name: str) -> Any:

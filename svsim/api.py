@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from svsim.decoding.method import DecodingMethod
     from svsim.engines.settings import PreparedRun
     from svsim.feasibility import MemoryFit
+    from svsim.metrics.trace_information import TraceInformation
     from svsim.records import RunRecord
 
 DEFAULT_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 48, 64)
@@ -84,6 +85,37 @@ def replay(
 
     run = _understand(trace, options)
     return run.table("replay", ClosedLoopReplay(run.prepared).run(progress))
+
+
+def info(
+    trace: TokenTrace | str | Path,
+    *,
+    profile_split: float = 0.5,
+    latency: str | LatencyModel = "trace",
+    hardware: Sequence[str] = (),
+    seed: int = 0,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+) -> "TraceInformation":
+    """What a trace holds: sizes, acceptance by depth and fixed length, what its signals tell, checks.
+
+    Beliefs are learnt on a ``profile_split`` of the requests and judged on the others; ``latency`` and
+    ``hardware``, as in ``replay``, price the steps that are slower than target-only decoding. Raises the
+    errors of ``svsim.errors``.
+    """
+    from svsim.inspection.inspect import InspectionSettings, inspect_trace
+
+    if not 0.0 < profile_split < 1.0:
+        raise InputError(f"--profile-split {profile_split:g} is out of range; expected 0 < split < 1")
+    settings = InspectionSettings(
+        file=Path(trace).name if isinstance(trace, str | Path) else None,
+        profile_split=profile_split,
+        seed=_integer("seed", seed, 0, 2**63 - 1),
+        latency=latency,
+        hardware=tuple(hardware),
+        jobs=_integer("jobs", _or(jobs, os.cpu_count() or 1), 1, 1024),
+    )
+    return inspect_trace(open_source(trace), settings, progress)
 
 
 def _understand(trace: TokenTrace | str | Path, options: RunOptions) -> _Run:

@@ -297,6 +297,53 @@ def methods(json_out: str | None) -> None:
             click.echo(f"{'':10} options: {options or 'none'}; {entry['lossless']}: {entry['why']}")
 
 
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 160)
+
+
+@_command(
+    """
+    svsim hardware
+    svsim hardware h100_sxm my_gpu.json --prices my_prices.json --json -
+    """
+)
+@click.argument("names", nargs=-1)
+@_option("--prices", metavar="FILE", help="Your own prices per GPU-hour (JSON).  [default: dated examples]")
+@_common
+def hardware(names: tuple[str, ...], prices: str | None, json_out: str | None) -> None:
+    """List GPUs by data sheet, with sources. NAMES: some of them, or a .json file that describes one."""
+    from svsim.catalogue import hardware_entries
+    from svsim.report.catalogue_tables import print_hardware
+
+    entries = hardware_entries(names, prices)
+    if json_out:
+        write_json({"hardware": entries}, json_out)
+    if json_out != "-":
+        print_hardware(entries, _console())
+
+
+@_command(
+    """
+    svsim models
+    svsim models --config my-model/config.json --json -
+    """
+)
+@_option("--config", metavar="FILE", help="Read one model's Hugging Face config.json instead.")
+@_common
+def models(config: str | None, json_out: str | None) -> None:
+    """List known model shapes, or read one from a config.json."""
+    from svsim.catalogue import model_entries
+    from svsim.report.catalogue_tables import print_models
+
+    entries = model_entries(config)
+    if json_out:
+        write_json({"models": entries}, json_out)
+    if json_out != "-":
+        print_models(entries, _console())
+
+
 @_command(
     """
     svsim import specdecode-bench gsm8k.jsonl --drafter eagle --out gsm8k.parquet
@@ -326,3 +373,32 @@ def import_(format_name: str, file: str, drafter: str, out: str, json_out: str |
     if json_out != "-":
         click.echo(f"{out}: {trace.num_requests:,} requests, {trace.num_positions:,} positions, "
                    f"K = {trace.num_speculative_tokens}")  # fmt: skip
+
+
+@_command(
+    """
+    svsim info traces/llama70b.parquet
+    svsim info gsm8k.parquet --latency linear.json --json -
+    """
+)
+@click.argument("trace")
+@_option("--profile-split", type=float, default=0.5, show_default=True, metavar="SHARE",
+         help="Share of requests that beliefs learn from; they are judged on the others.")  # fmt: skip
+@_option("--latency", default="trace", show_default=True, metavar="trace|database|roofline|FILE",
+         help="Step times for the share of slow steps.")  # fmt: skip
+@_option("--hardware", multiple=True, metavar="NAME[:tp=4]", help="Hardware of these step times.")
+@_option("--seed", type=int, default=0, show_default=True, help="Seed of split, shuffles and intervals.")
+@_common
+def info(trace: str, json_out: str | None, **options: Any) -> None:
+    """What is in TRACE: provenance, acceptance, what its signals tell about it, and whether it is sound."""
+    from svsim import api
+
+    _check_outputs(json_out)
+    with _progress("reading", json_out) as progress:
+        found = api.info(trace, progress=progress, **options)
+    if json_out:
+        write_json(found.to_dict(), json_out)
+    if json_out != "-":
+        from svsim.report.information import print_information
+
+        print_information(found, _console())

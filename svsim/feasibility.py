@@ -12,6 +12,7 @@ from svsim.latency.hardware import data_sheets
 from svsim.latency.memory import KvDemand, MemoryPlan
 from svsim.latency.model import LatencyModel
 from svsim.latency.pass_work import models_on_gpus
+from svsim.latency.roofline import RooflineLatency
 from svsim.latency.shape import Role
 from svsim.records import RunRecord
 
@@ -70,7 +71,7 @@ def _plan(
         roles.add(Role.DRAFT)
     if method.uses_companion:
         roles.add(Role.COMPANION)
-    sheet = data_sheets().get(latency.hardware)
+    sheet = latency.gpu if isinstance(latency, RooflineLatency) else data_sheets().get(latency.hardware)
     if sheet is None or latency.tensor_parallel is None or roles - known.keys():
         return None
     shapes = {role: known[role] for role in roles}

@@ -29,13 +29,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "collect": MATH | {"workload", "latency"},
     "validation": MATH | {"workload", "latency", "decoding", "engines", "records", "metrics", "planning", "collect"},
     "deployments": BASE | {"workload", "latency"},
+    "catalogue": BASE | {"latency"},
+    "inspection": MATH
+    | {"workload", "latency", "decoding", "engines", "records", "metrics", "deployments", "version"},
     "feasibility": MATH | {"workload", "latency", "decoding", "engines", "records", "deployments"},
     "version": set(),
     "api": MATH
-    | {"workload", "latency", "decoding", "engines", "records", "metrics", "deployments", "feasibility", "version"}
+    | {"workload", "latency", "decoding", "engines", "records", "metrics", "deployments", "feasibility", "inspection", "version"}
     | {"collect", "validation"},
     "cli": MATH
     | {"api", "compiled", "workload", "latency", "decoding", "engines", "records", "metrics", "planning", "sweep", "report"}
+    | {"catalogue"}
     | {"collect", "validation"},
 }
 # heavy packages -> rooms that may import them

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from svsim.collect.extras import hardware_name, require_extra, software_versions, torch_device, torch_dtype
 from svsim.collect.held_out import HeldOutReport, held_out_layouts, judge
+from svsim.collect.pass_memory import MemoryPlan, cache_tokens, plan_memory
 from svsim.collect.settings import CalibrationSettings, Progress
 from svsim.errors import InfeasibleError, InputError
 from svsim.latency.geometry import ModelGeometry, model_geometry
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 OnProgress = Callable[[Progress], None]
 FLUSH_BYTES = {"cuda": 256 << 20, "cpu": 16 << 20}
-# share of the free memory that weights, caches and logits may take
-MEMORY_SHARE = 0.85
 PERCENTILES = (10, 50, 90)
 
 
@@ -146,12 +145,13 @@ class _RoleBench:
         from svsim.collect.batch_memory import is_out_of_memory
 
         started = time.perf_counter()
+        plan = self._plan()
+        num_large, self.layouts = len(self.layouts) - len(plan.layouts), plan.layouts
         error = None
         if self.role is Role.TARGET and self.settings.checked_layers is not None:
             error = self._layer_scaling_error(self.settings.checked_layers)
-        num_layers = self._num_layers()
-        decoder = self._decoder(num_layers)
-        num_late = num_large = 0
+        decoder = self._decoder(plan.num_layers)
+        num_late = 0
         for index, layout in enumerate(self.layouts):
             if time.perf_counter() - started > self.settings.seconds_per_model:
                 num_late = len(self.layouts) - index
@@ -174,7 +174,7 @@ class _RoleBench:
         return RoleReport(
             self.whole.name,
             self.whole.num_layers,
-            num_layers,
+            plan.num_layers,
             len(self.rows),
             num_late,
             num_large,
@@ -188,33 +188,20 @@ class _RoleBench:
         layouts = held_out_layouts(self.layouts, self.settings.num_held_out, self.settings.seed)
         return judge(self.rows, [self._row(decoder, layout) for layout in layouts])
 
-    def _max_cache_tokens(self) -> int:
-        return max(layout.num_sequences * (layout.context + layout.longest) for layout in self.layouts)
-
-    def _num_layers(self) -> int:
-        """Layers to time: as asked, else all that fit into the memory left on the device."""
+    def _plan(self) -> MemoryPlan:
+        """Layers to hold and passes to time: everything on a CPU, what fits on a GPU."""
         import torch
 
-        whole = self.whole.num_layers
+        num_layers = self.whole.num_layers
         if self.settings.num_layers is not None and self.role is Role.TARGET:
-            return min(self.settings.num_layers, whole)
+            num_layers = min(self.settings.num_layers, num_layers)
         if self.settings.device == "cpu":
-            return whole
-        shard = self.geometry
-        cache_values = 2 * shard.num_kv_heads * shard.head_size * self._max_cache_tokens()
-        per_layer = 2 * (shard.attention_weights_per_layer + shard.mlp_weights_per_layer + cache_values)
-        most_rows = max(layout.total_tokens for layout in self.layouts if not layout.is_prompt)
-        fixed = shard.vocabulary_size * (4 * shard.hidden_size + 24 * most_rows)
+            return MemoryPlan(num_layers, self.layouts)
         gc.collect()
         torch.cuda.empty_cache()
         free, _ = torch.cuda.mem_get_info()
-        fitting = int((MEMORY_SHARE * free - fixed) / per_layer)
-        if fitting < 1:
-            raise InfeasibleError(
-                f"{self.whole.name}: not even one layer fits into {free / 2**30:.1f} GiB of free memory; "
-                "use fewer sequences, shorter contexts or a shard (tensor_parallel)"
-            )
-        return min(whole, fitting)
+        dtype = torch_dtype(self.settings.dtype, self.settings.device)
+        return plan_memory(self.geometry, num_layers, self.layouts, free, dtype.itemsize)
 
     def _decoder(self, num_layers: int) -> "RandomDecoder":
         from svsim.collect.decoder import RandomDecoder
@@ -223,7 +210,7 @@ class _RoleBench:
         return RandomDecoder(
             self.geometry,
             num_layers,
-            self._max_cache_tokens(),
+            max(map(cache_tokens, self.layouts)),
             device=self.timer.device,
             dtype=torch_dtype(settings.dtype, settings.device),
             seed=settings.seed,

@@ -149,7 +149,7 @@ def best_goodput(n, candidates, verify_s, fixed_s, options, memory, scratch, len
         seconds = other_s + verify_s[tokens]
         if value * best_s > best_value * seconds:
             best_tokens, best_value, best_s = tokens, float(value), seconds
-            cut = (band << _BAND_BITS) - 1
+            cut = max((band << _BAND_BITS) - 1, 0)
 
     tokens, value = first, base
     for band in range(_NUM_BANDS - 1, -1, -1):

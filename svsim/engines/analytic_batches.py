@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 from svsim.compiled import compiled
 from svsim.decoding.method import DecodingMethod, SelectByRule
 from svsim.decoding.selection_rules import MEMORY_SIZE, NUM_LEVELS, RULE, SCRATCH_SIZE
+from svsim.engines.analytic_law import MethodLaw, fewest_verified
 from svsim.engines.analytic_prices import Counts, Floats
 from svsim.engines.analytic_walks import STEPS, Paths, walk_lengths
 from svsim.engines.binding import BoundColumns
+
+Lengths = NDArray[np.uint8]
 
 NUM_ROUNDS = 3
 MIN_BATCHES = 2000  # fewer starts than these batches hold are shuffled several times
@@ -44,7 +47,7 @@ class BatchSample:
     lengths: uint8 [T], the verification length that each position met in a batch.
     """
 
-    lengths: NDArray[np.uint8]
+    lengths: Lengths
     num_verified: Counts
     num_catch_up: Counts
 
@@ -75,7 +78,7 @@ def sample_batches(
             visits = walk_lengths(paths, columns.accepted, lengths[None, :], k)
             starts, catch_up = visits.starts, visits.catch_up
             request = np.repeat(np.arange(len(num_rows)), visits.sums[:, STEPS])
-        order = _shuffled(request if of_copies else np.zeros_like(request), num_sequences, rng)
+        order = _shuffled(request if of_copies else None, len(starts), num_sequences, rng)
         num_verified, num_catch_up, cuts = np.empty((3, len(order) // num_sequences), np.int64)
         _select_batches(
             method.selection.rule,
@@ -101,14 +104,33 @@ def sample_batches(
         elsewhere = np.ones(len(lengths), np.bool_)
         elsewhere[starts] = False
         any_batch = cuts[rng.integers(len(cuts), size=len(lengths))]
-        _apply_cuts(columns.survival, any_batch, elsewhere, min(int(method.selection.options[1]), k), lengths)
+        _apply_cuts(columns.survival, any_batch, elsewhere, fewest_verified(method), lengths)
     return BatchSample(lengths, num_verified, num_catch_up)
 
 
-def _shuffled(group: Counts, num_sequences: int, rng: np.random.Generator) -> Counts:
-    """Whole batches of places 0 .. V - 1, each place about equally often, shuffled within equal groups."""
-    rounds = max(1, -(-MIN_BATCHES * num_sequences // len(group)))
-    order = np.concatenate([np.lexsort((rng.random(len(group)), group)) for _ in range(rounds)])
+def threshold_lengths(
+    law: MethodLaw, columns: BoundColumns, verified: float, rng: np.random.Generator
+) -> Lengths:
+    """Lengths under the law's thresholds that verify ``verified`` tokens in the mean, uint8 [T].
+
+    Between two thresholds every position takes either, by chance.
+    """
+    below, share = law.place(np.array([verified]))
+    above = min(int(below[0]) + 1, len(law.cuts) - 1)
+    num_rows = len(columns.accepted)
+    cuts = np.where(rng.random(num_rows) < share[0], law.cuts[above], law.cuts[below[0]])
+    lengths = np.empty(num_rows, np.uint8)
+    _apply_cuts(columns.survival, cuts, np.ones(num_rows, np.bool_), fewest_verified(law.method), lengths)
+    return lengths
+
+
+def _shuffled(group: Counts | None, num: int, num_sequences: int, rng: np.random.Generator) -> Counts:
+    """Places 0 .. num - 1 shuffled (within groups, if given) as whole batches, all about equally often."""
+    rounds = max(1, -(-MIN_BATCHES * num_sequences // num))
+    orders = [
+        rng.permutation(num) if group is None else np.lexsort((rng.random(num), group)) for _ in range(rounds)
+    ]
+    order = np.concatenate(orders)
     return np.resize(order, -(-len(order) // num_sequences) * num_sequences)
 
 

@@ -29,7 +29,9 @@ class PlannedLengths:
     owed: float
 
     @classmethod
-    def of(cls, method: DecodingMethod, lengths: Counts, catch_up: Counts, context: Counts) -> "PlannedLengths":
+    def of(
+        cls, method: DecodingMethod, lengths: Counts, catch_up: Counts, context: Counts
+    ) -> "PlannedLengths":
         """From the planned length, catch-up tokens and context of every step, int64 [V] each."""
         k = method.num_speculative_tokens
         longer = lengths[:, None] > np.arange(k)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from svsim.compiled import compiled
 from svsim.decoding.method import DecodingMethod, OraclePlan, SelectByRule
-from svsim.decoding.selection_rules import EMITTED, TOP_LEVEL, first_drop_goodput
+from svsim.decoding.selection_rules import EMITTED, TOP_LEVEL, best_goodput, first_drop_goodput
 from svsim.engines.analytic_bounds import PlannedLengths
 from svsim.engines.analytic_prices import ContextKnots, Counts, Floats, StepTables, binomial_law
 from svsim.engines.analytic_walks import (
@@ -38,10 +38,12 @@ NUM_SEARCHES = 4  # a search starts from what the last one's answer implies
 class MethodLaw:
     """Means per sequence and step over the steps that a method's walks take, at P thresholds.
 
-    verified: mean verification length, increasing; believed: mean believed survival kept (expected
-    accepted tokens); added: the same counted up from the first threshold by the survival of the tokens
-    that each next threshold adds, as a rule sees them; tokens_per_step: output tokens / steps; catch_up: mean tokens the drafter owes
-    beyond the last; context: mean context tokens. float64 [P]; P = 1 unless lengths are selected.
+    float64 [P] each; P = 1 unless lengths are selected:
+    verified: mean verification length, increasing. believed: mean believed survival kept (expected
+    accepted tokens). added: the believed survival of the tokens that the thresholds up to here add to
+    the first one's, each where it is met. tokens_per_step: output tokens / steps. catch_up: mean tokens
+    that the drafter owes beyond the last. context: mean context tokens.
+
     cuts: int64 [P], encoded survival from which on tokens are verified (selected lengths only).
     lengths: the law of planned lengths (planned lengths only).
     """
@@ -60,6 +62,13 @@ class MethodLaw:
         """``values`` [P] at mean verification lengths that may lie between the thresholds'."""
         return np.interp(verified, self.verified, values)
 
+    def place(self, verified: Floats) -> tuple[NDArray[np.intp], Floats]:
+        """The threshold below each mean verification length, and the weight of the next one."""
+        last = len(self.verified) - 1
+        below = np.clip(np.searchsorted(self.verified, verified, "right") - 1, 0, max(last - 1, 0))
+        low, high = self.verified[below], self.verified[np.minimum(below + 1, last)]
+        return below, np.clip((verified - low) / np.maximum(high - low, 1e-12), 0.0, 1.0)
+
 
 def method_law(
     method: DecodingMethod, paths: Paths, replicates: Sequence[BoundColumns], num_tokens: int
@@ -77,7 +86,7 @@ def method_law(
         added = np.cumsum(gained * np.diff(sums[:, VERIFIED] / sums[:, STEPS], prepend=0.0))
     else:
         plans = [planned_lengths(method, c) for c in replicates]
-        drafted = None if drafts_as_planned(method) else method.num_speculative_tokens
+        drafted = num_drafted(method)
         pairs = list(zip(replicates, plans, strict=True))
         visits = [walk_lengths(paths, columns.accepted, plan[None, :], drafted) for columns, plan in pairs]
         sums = np.sum([v.sums.sum(axis=0, keepdims=True) for v in visits], axis=0)
@@ -100,13 +109,24 @@ def method_law(
     )
 
 
+def follows_thresholds(method: DecodingMethod) -> bool:
+    """Whether its selection rule is one whose batches the threshold law describes."""
+    selection = method.selection
+    return isinstance(selection, SelectByRule) and selection.rule in (best_goodput, first_drop_goodput)
+
+
+def num_drafted(method: DecodingMethod) -> int | None:
+    """Tokens drafted in every step; None where the draft stops at the planned length."""
+    return None if drafts_as_planned(method) else method.num_speculative_tokens
+
+
 def fewest_verified(method: DecodingMethod) -> int:
     """Tokens that a selecting method verifies in any case (``min_verify``)."""
     assert isinstance(method.selection, SelectByRule)
     return min(int(method.selection.options[1]), method.num_speculative_tokens)
 
 
-def planned_lengths(method: DecodingMethod, columns: BoundColumns) -> np.ndarray:
+def planned_lengths(method: DecodingMethod, columns: BoundColumns) -> NDArray[np.uint8]:
     """Verification length at every position, uint8 [T], of a method that does not select."""
     if isinstance(method.selection, OraclePlan):
         return columns.planned
@@ -143,16 +163,14 @@ def expected_step(law: MethodLaw, tables: StepTables, i: int) -> ExpectedStep:
         return ExpectedStep(verified, draft_s[0], companion_s[0], verify_s[:, :, all_tokens])
     budgets = best_budgets(law, tables, i, draft_s + companion_s)
     verified = budgets / n
-    below, share = _place(law, verified)
+    below, share = law.place(verified)
     hardware, above = np.arange(len(budgets)), np.minimum(below + 1, len(law.verified) - 1)
 
     def at_budget(seconds: Floats) -> Floats:
         low, high = seconds[below, hardware], seconds[above, hardware]
         return np.asarray(low + (high - low) * share[:, None])
 
-    return ExpectedStep(
-        verified, at_budget(draft_s), at_budget(companion_s), verify_s[hardware, :, budgets]
-    )
+    return ExpectedStep(verified, at_budget(draft_s), at_budget(companion_s), verify_s[hardware, :, budgets])
 
 
 def best_budgets(law: MethodLaw, tables: StepTables, i: int, other_s: Floats) -> Counts:
@@ -164,7 +182,7 @@ def best_budgets(law: MethodLaw, tables: StepTables, i: int, other_s: Floats) ->
     method, n = law.method, int(tables.batch_sizes[i])
     assert isinstance(method.selection, SelectByRule)
     budgets = np.arange(n * method.num_speculative_tokens + 1)
-    below, share = _place(law, budgets / n)
+    below, share = law.place(budgets / n)
     at_context = tables.knots.weights(law.context)
     fixed_s = tables.overhead_s + np.einsum("phg,pg->ph", other_s, at_context)
     best = np.empty(len(tables.deployments), np.int64)
@@ -184,14 +202,6 @@ def best_budgets(law: MethodLaw, tables: StepTables, i: int, other_s: Floats) ->
         best,
     )
     return best
-
-
-def _place(law: MethodLaw, verified: Floats) -> tuple[NDArray[np.intp], Floats]:
-    """Threshold below each mean verification length, and the weight of the one above."""
-    below = np.clip(np.searchsorted(law.verified, verified, "right") - 1, 0, max(len(law.verified) - 2, 0))
-    above = np.minimum(below + 1, len(law.verified) - 1)
-    width = np.maximum(law.verified[above] - law.verified[below], 1e-12)
-    return below, np.clip((verified - law.verified[below]) / width, 0.0, 1.0)
 
 
 @compiled()

@@ -35,10 +35,14 @@ class ContextKnots:
         """float64 [G]."""
         return np.linspace(self.low, self.high, self.num)
 
+    @property
+    def spacing(self) -> float:
+        """Tokens between knots."""
+        return max((self.high - self.low) / (self.num - 1), 1e-9)
+
     def locate(self, context: ArrayLike) -> tuple[NDArray[np.intp], Floats]:
         """The knot below each context and the weight of the knot above it."""
-        spacing = max((self.high - self.low) / (self.num - 1), 1e-9)
-        place = np.clip((np.asarray(context, np.float64) - self.low) / spacing, 0, self.num - 1)
+        place = np.clip((np.asarray(context, np.float64) - self.low) / self.spacing, 0, self.num - 1)
         below = np.minimum(place.astype(np.intp), self.num - 2)
         return below, place - below
 
@@ -46,9 +50,9 @@ class ContextKnots:
         """Interpolation weights [..., G] of contexts [...]."""
         below, share = self.locate(context)
         knots = np.arange(self.num)
-        return (knots == below[..., None]) * (1 - share[..., None]) + (
-            knots == below[..., None] + 1
-        ) * share[..., None]
+        return (knots == below[..., None]) * (1 - share[..., None]) + (knots == below[..., None] + 1) * share[
+            ..., None
+        ]
 
 
 class _Places:
@@ -142,7 +146,9 @@ class StepTables:
             later = [self._pass_s(d, Role.DRAFT, n, n * self.copies, j) for j in range(1, max(self._depths))]
             total = np.cumsum([np.zeros((self.knots.num, len(n))), *later], axis=0)
             return total[np.array(self._depths) - 1].transpose(1, 0, 2)
-        tokens = [(k + 1) * (n * self.copies if kind == Draft.ONE_PASS else np.ones_like(n)) for k in self._depths]
+        tokens = [
+            (k + 1) * (n * self.copies if kind == Draft.ONE_PASS else np.ones_like(n)) for k in self._depths
+        ]
         return np.stack([self._pass_s(d, Role.DRAFT, n, t) for t in tokens], axis=1)
 
 

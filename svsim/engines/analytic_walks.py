@@ -56,18 +56,18 @@ def _walk_thresholds(paths, accepted, survival, cuts, fewest, sums):  # type: ig
             while here < end:
                 length, levels = 0, 0
                 for d in range(k):
-                    level = np.int64(survival[here, d])
+                    level = int(survival[here, d])
                     if level < cut and d >= fewest:
                         break
                     levels += level
                     length += 1
-                kept = min(np.int64(accepted[here]), length)
+                kept = min(int(accepted[here]), length)
                 steps += 1
                 verified += length
                 believed += levels
                 catch_up += owed
                 context += here + base
-                owed = kept == k
+                owed = int(kept == k)
                 here += kept + 1
             sums[c, STEPS] += steps
             sums[c, VERIFIED] += verified
@@ -83,9 +83,9 @@ def _walk_lengths(paths, accepted, lengths, row_of_step, drafted, sums, by_step,
         here, end, base = paths.first[r], paths.end[r], paths.context_base[r]
         step, owed = 0, 0
         while here < end:
-            length = np.int64(lengths[row_of_step[step], here])
+            length = int(lengths[row_of_step[step], here])
             draft = length if drafted < 0 else drafted
-            kept = min(np.int64(accepted[here]), length)
+            kept = min(int(accepted[here]), length)
             starts[visits] = here
             owed_at[visits] = owed
             visits += 1
@@ -96,7 +96,7 @@ def _walk_lengths(paths, accepted, lengths, row_of_step, drafted, sums, by_step,
             sums[r, ACCEPTED] += kept
             sums[r, CATCH_UP] += owed
             sums[r, CONTEXT] += here + base
-            owed = owed + 1 if draft == 0 else np.int64(kept == draft)
+            owed = owed + 1 if draft == 0 else int(kept == draft)
             here += kept + 1
             step += 1
         sums[r, STEPS] += step

@@ -6,16 +6,19 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from svsim.errors import LatencyError, printable
+from svsim.latency.json_file import read_json_object
 from svsim.latency.names import closest_names
 
-BYTES_PER_VALUE = 2  # bfloat16 or float16, weights and KV cache
-MAX_CONFIG_BYTES = 1 << 20
+Dtype = Literal["bf16", "fp8"]  # bf16 stands for float16 too
+BYTES_OF: Mapping[Dtype, int] = {"bf16": 2, "fp8": 1}
+BYTES_PER_VALUE = BYTES_OF["bf16"]
+MODELS_SOURCE = "config.json of each repository on huggingface.co, read 2025"
 # config.json keys of layers this module does not describe
 UNSUPPORTED_KEYS = {
     "kv_lora_rank": "multi-head latent attention",
@@ -29,9 +32,11 @@ UNSUPPORTED_KEYS = {
 
 @dataclass(frozen=True, slots=True)
 class ModelGeometry:
-    """A decoder-only transformer with (grouped-query) attention and gated MLPs, 16-bit weights and KV.
+    """A decoder-only transformer with (grouped-query) attention and gated MLPs.
 
     intermediate_size: of the MLP, or of one expert; num_experts 0 means a dense model.
+    weight_dtype: of the layers' matrices, and then of their inputs (w8a8); embeddings, logits and all
+    other activations stay 16-bit. kv_dtype: of the KV cache.
     """
 
     name: str
@@ -45,20 +50,15 @@ class ModelGeometry:
     has_tied_embeddings: bool = False
     num_experts: int = 0
     num_experts_per_token: int = 0
+    weight_dtype: Dtype = "bf16"
+    kv_dtype: Dtype = "bf16"
 
     @classmethod
     def from_config_file(cls, path: str | Path) -> "ModelGeometry":
         """Read a Hugging Face ``config.json`` (data only); the name is ``_name_or_path`` or the folder."""
         path = Path(path)
         path = path / "config.json" if path.is_dir() else path
-        try:
-            if path.stat().st_size > MAX_CONFIG_BYTES:
-                raise LatencyError(f"{path}: larger than {MAX_CONFIG_BYTES} bytes; expected a config.json")
-            config = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise LatencyError(f"{path}: cannot be read ({error.strerror}); expected a config.json") from None
-        except (ValueError, RecursionError) as error:
-            raise LatencyError(f"{path}: not valid JSON ({str(error).splitlines()[0]})") from None
+        config = read_json_object(path, "a Hugging Face config.json")
         return cls.from_config(config, path.resolve().parent.name, where=str(path))
 
     @classmethod
@@ -96,6 +96,8 @@ class ModelGeometry:
             ),
             num_experts=num_experts,
             num_experts_per_token=_count(text, where, "num_experts_per_tok") if is_mixture else 0,
+            weight_dtype=_weight_dtype(config, where),
+            kv_dtype=_kv_dtype(config),
         )
 
     @property
@@ -112,19 +114,24 @@ class ModelGeometry:
     @property
     def num_parameters(self) -> int:
         """Weights without norms and biases (below 0.1 % of a model)."""
-        per_layer = self.attention_weights_per_layer + self.mlp_weights_per_layer
         embeddings = self.vocabulary_size * self.hidden_size * (1 if self.has_tied_embeddings else 2)
-        return self.num_layers * per_layer + embeddings
+        return self.num_layer_parameters + embeddings
+
+    @property
+    def num_layer_parameters(self) -> int:
+        """Weights of all layers: what ``weight_dtype`` is about."""
+        return self.num_layers * (self.attention_weights_per_layer + self.mlp_weights_per_layer)
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of all weights, 16-bit."""
-        return self.num_parameters * BYTES_PER_VALUE
+        """Bytes of all weights."""
+        outside = self.num_parameters - self.num_layer_parameters
+        return self.num_layer_parameters * BYTES_OF[self.weight_dtype] + outside * BYTES_PER_VALUE
 
     @property
     def kv_bytes_per_token(self) -> int:
-        """KV-cache bytes of one token over all layers, 16-bit, on all GPUs together."""
-        return 2 * self.num_layers * self.num_kv_heads * self.head_size * BYTES_PER_VALUE
+        """KV-cache bytes of one token over all layers, on all GPUs together."""
+        return 2 * self.num_layers * self.num_kv_heads * self.head_size * BYTES_OF[self.kv_dtype]
 
     def expected_active_experts(self, num_tokens: ArrayLike) -> NDArray[np.float64]:
         """Distinct experts that ``num_tokens`` tokens choose in a layer, if all are equally likely."""
@@ -153,6 +160,35 @@ def model_geometry(name: str) -> ModelGeometry:
     raise LatencyError(
         f"no preset for model {printable(name, 80)}; {closest_names(wanted, presets)} Or give its config.json"
     )
+
+
+def _weight_dtype(config: Mapping[str, Any], where: str) -> Dtype:
+    """From ``quantization_config``: FP8 weights (of fp8, fbgemm_fp8, compressed-tensors), or none."""
+    quantization = config.get("quantization_config")
+    if not isinstance(quantization, Mapping):
+        return "bf16"
+    method = quantization.get("quant_method")
+    groups = quantization.get("config_groups")
+    first = next(iter(groups.values()), None) if isinstance(groups, Mapping) else None
+    weights = first.get("weights") if isinstance(first, Mapping) else None
+    is_fp8_group = isinstance(weights, Mapping) and (weights.get("type"), weights.get("num_bits")) == (
+        "float",
+        8,
+    )
+    if method in ("fp8", "fbgemm_fp8") or (method == "compressed-tensors" and is_fp8_group):
+        return "fp8"
+    raise LatencyError(
+        f"{where}: quantization {printable(method, 40)} is not modelled (fp8 weights are); "
+        "measure its step times, or leave quantization_config out for 16-bit weights"
+    )
+
+
+def _kv_dtype(config: Mapping[str, Any]) -> Dtype:
+    """From ``quantization_config.kv_cache_scheme`` (compressed-tensors): FP8, or 16-bit."""
+    quantization = config.get("quantization_config")
+    scheme = quantization.get("kv_cache_scheme") if isinstance(quantization, Mapping) else None
+    is_fp8 = isinstance(scheme, Mapping) and (scheme.get("type"), scheme.get("num_bits")) == ("float", 8)
+    return "fp8" if is_fp8 else "bf16"
 
 
 def _plain(name: str) -> str:

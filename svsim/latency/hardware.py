@@ -2,33 +2,42 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from svsim.errors import LatencyError, printable
+from svsim.latency.json_file import read_json_object
 from svsim.latency.names import closest_names
 
 MAX_TENSOR_PARALLEL = 1024
+_OPTIONAL = frozenset({"fp8_flop_per_s", "int8_op_per_s", "fp4_flop_per_s", "power_w"})
 
 
 @dataclass(frozen=True, slots=True)
 class GpuDataSheet:
-    """Dense peaks of one GPU; ``sources`` says per number which document it comes from.
+    """Dense peaks of one GPU (or TPU); ``sources`` says per number which document it comes from.
 
     interconnect_bytes_per_s: one direction, from one GPU to its peers in the server.
-    fp8_flop_per_s: None if the GPU has no FP8 matrix units.
+    fp8_flop_per_s, int8_op_per_s, fp4_flop_per_s: None without such matrix units.
+    power_w: of the whole card or module; None if it is not published.
     """
 
     name: str
     bf16_flop_per_s: float
     fp8_flop_per_s: float | None
+    int8_op_per_s: float | None
+    fp4_flop_per_s: float | None
     memory_bytes: float
     memory_bytes_per_s: float
     interconnect_bytes_per_s: float
-    power_w: float
+    power_w: float | None
     sources: Mapping[str, str]
+
+
+_NUMBERS = tuple(field.name for field in fields(GpuDataSheet) if field.name not in ("name", "sources"))
 
 
 @cache
@@ -47,11 +56,34 @@ def data_sheets() -> Mapping[str, GpuDataSheet]:
 
 
 def data_sheet(name: str) -> GpuDataSheet:
-    """The GPU of that canonical name; LatencyError with the closest names if there is none."""
+    """The GPU of that canonical name, or described in a ``.json`` file (its stem is the name).
+
+    LatencyError with the closest names if there is none.
+    """
+    if name.endswith(".json"):
+        return _described(Path(name))
     sheets = data_sheets()
     if name not in sheets:
         raise LatencyError(f"no data sheet of hardware {printable(name, 80)}; {closest_names(name, sheets)}")
     return sheets[name]
+
+
+def _described(path: Path) -> GpuDataSheet:
+    """A GPU from a file that holds its numbers by field name; optional ones may be left out."""
+    numbers = read_json_object(path, f"a data sheet: {', '.join(_NUMBERS)}")
+    unknown = sorted(set(numbers) - {*_NUMBERS, "note"})
+    missing = [key for key in _NUMBERS if key not in _OPTIONAL and numbers.get(key) is None]
+    if unknown or missing:
+        wrong = f"unknown key {printable(unknown[0], 40)}" if unknown else f"key {missing[0]} is missing"
+        raise LatencyError(f"{path}: {wrong}; a data sheet has {', '.join(_NUMBERS)}")
+    for key in _NUMBERS:
+        value = numbers.get(key)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (is_number and 0 < value < 1e20):
+            raise LatencyError(f"{path}: {key} = {printable(value, 40)}; expected a number > 0, in SI units")
+    values: dict[str, Any] = {key: numbers.get(key) for key in _NUMBERS}
+    known = [key for key, value in values.items() if value is not None]
+    return GpuDataSheet(path.stem, **values, sources=dict.fromkeys(known, str(path)))
 
 
 @dataclass(frozen=True, slots=True)

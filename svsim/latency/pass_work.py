@@ -14,13 +14,15 @@
   vLLM on an H100 by "Speculative Decoding: Performance or Illusion?" (arXiv 2601.11580).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from svsim.errors import LatencyError
-from svsim.latency.geometry import BYTES_PER_VALUE, ModelGeometry
+from svsim.latency.geometry import BYTES_OF, ModelGeometry
+from svsim.latency.hardware import GpuDataSheet, data_sheets
 from svsim.latency.shape import Role
 
 Floats = NDArray[np.float64]
@@ -45,6 +47,12 @@ class ModelOnGpus:
                 f"{self.geometry.name} has {self.geometry.num_heads} attention heads, which tp="
                 f"{self.tensor_parallel} does not divide; choose a tensor_parallel that does"
             )
+        kv_heads = self.geometry.num_kv_heads
+        if kv_heads % self.tensor_parallel and self.tensor_parallel % kv_heads:
+            raise LatencyError(
+                f"{self.geometry.name} has {kv_heads} KV heads, which can be neither split over nor copied "
+                f"to tp={self.tensor_parallel} GPUs alike; choose a divisor or a multiple of {kv_heads}"
+            )
 
     @property
     def num_heads(self) -> int:
@@ -67,12 +75,13 @@ class ModelOnGpus:
         shape = self.geometry
         replicated = self.num_kv_heads * self.tensor_parallel - shape.num_kv_heads
         extra = 2 * shape.num_layers * shape.hidden_size * shape.head_size * replicated
-        return (shape.num_parameters + extra) * BYTES_PER_VALUE / self.tensor_parallel
+        return (shape.weight_bytes + extra * BYTES_OF[shape.weight_dtype]) / self.tensor_parallel
 
     @property
     def kv_bytes_per_token(self) -> int:
         """KV cache of one token over all layers, on one GPU."""
-        return 2 * self.geometry.num_layers * self.num_kv_heads * self.geometry.head_size * BYTES_PER_VALUE
+        shape = self.geometry
+        return 2 * shape.num_layers * self.num_kv_heads * shape.head_size * BYTES_OF[shape.kv_dtype]
 
 
 def graph_padded(tokens: ArrayLike) -> Floats:
@@ -88,6 +97,17 @@ def logit_rows(role: Role, sequences: Floats, tokens: Floats) -> Floats:
     if role is Role.DRAFT:
         return sequences
     return np.minimum(tokens, MAX_LOGIT_ROWS_PER_SEQUENCE * sequences)
+
+
+def check_precision(gpu: GpuDataSheet, models: Mapping[Role, ModelOnGpus]) -> None:
+    """LatencyError if a model multiplies in FP8 and the GPU has no such matrix units."""
+    for model in models.values():
+        if model.geometry.weight_dtype == "fp8" and gpu.fp8_flop_per_s is None:
+            able = ", ".join(name for name, sheet in data_sheets().items() if sheet.fp8_flop_per_s)
+            raise LatencyError(
+                f"{model.geometry.name} has fp8 weights, but {gpu.name} has no fp8 matrix units; "
+                f"take the 16-bit model, or one of {able}"
+            )
 
 
 def models_on_gpus(

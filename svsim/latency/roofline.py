@@ -7,7 +7,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from svsim.latency.geometry import BYTES_PER_VALUE, ModelGeometry
+from svsim.latency.geometry import BYTES_OF, BYTES_PER_VALUE, Dtype, ModelGeometry
 from svsim.latency.hardware import GpuDataSheet, data_sheet
 from svsim.latency.model import OutOfRange
 from svsim.latency.pass_work import (
@@ -15,6 +15,7 @@ from svsim.latency.pass_work import (
     VOCABULARY_PASSES,
     VOCABULARY_VALUE_BYTES,
     ModelOnGpus,
+    check_precision,
     graph_padded,
     logit_rows,
     models_on_gpus,
@@ -83,8 +84,9 @@ class RooflineLatency:
         companion: ModelGeometry | None = None,
     ) -> "RooflineLatency":
         """The target on ``tensor_parallel`` GPUs of that canonical name, draft and companion on one."""
-        models = models_on_gpus(target, draft, companion, tensor_parallel)
-        return cls(data_sheet(hardware), MappingProxyType(models))
+        gpu, models = data_sheet(hardware), models_on_gpus(target, draft, companion, tensor_parallel)
+        check_precision(gpu, models)
+        return cls(gpu, MappingProxyType(models))
 
     @property
     def hardware(self) -> str:
@@ -125,9 +127,10 @@ class RooflineLatency:
         )
         return np.asarray(model.geometry.num_layers * layer_s + self._vocabulary_s(model, rows))
 
-    def _bound_s(self, flop: Floats, num_bytes: Floats) -> Floats:
+    def _bound_s(self, flop: Floats, num_bytes: Floats, dtype: Dtype = "bf16") -> Floats:
         """One kernel, without its launch."""
-        arithmetic_s = flop / (self.gpu.bf16_flop_per_s * self.efficiencies.arithmetic)
+        fp8 = self.gpu.fp8_flop_per_s if dtype == "fp8" else None
+        arithmetic_s = flop / ((fp8 or self.gpu.bf16_flop_per_s) * self.efficiencies.arithmetic)
         return np.maximum(arithmetic_s, self._memory_s(num_bytes))
 
     def _memory_s(self, num_bytes: Floats) -> Floats:
@@ -140,14 +143,16 @@ class RooflineLatency:
         one_mlp = 3.0 * shape.hidden_size * shape.intermediate_size / num_gpus
         active = shape.expected_active_experts(tokens) if shape.num_experts else np.ones_like(tokens)
         chosen = max(shape.num_experts_per_token, 1)
-        return self._bound_s(2.0 * projections * tokens, projections * BYTES_PER_VALUE + 0.0 * tokens) + (
-            self._bound_s(2.0 * one_mlp * chosen * tokens, one_mlp * BYTES_PER_VALUE * active)
+        dtype = shape.weight_dtype
+        size = BYTES_OF[dtype]
+        return self._bound_s(2.0 * projections * tokens, projections * size + 0.0 * tokens, dtype) + (
+            self._bound_s(2.0 * one_mlp * chosen * tokens, one_mlp * size * active, dtype)
         )
 
     def _attention_s(self, model: ModelOnGpus, sequences: Floats, tokens: Floats, kv: Floats) -> Floats:
         """Each sequence's KV is read once, however many queries; each query-key pair is computed."""
         head_size = model.geometry.head_size
-        read_bytes = 2.0 * model.num_kv_heads * head_size * BYTES_PER_VALUE * (kv + tokens)
+        read_bytes = 2.0 * model.num_kv_heads * head_size * BYTES_OF[model.geometry.kv_dtype] * (kv + tokens)
         pairs = tokens * (kv + 0.5 * tokens) / sequences
         flop = 4.0 * model.num_heads * head_size * pairs
         return self._bound_s(flop, read_bytes) + self.efficiencies.attention_s

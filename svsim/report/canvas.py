@@ -30,7 +30,7 @@ def panels(names: Sequence[str], heights_px: Sequence[float], left_px: int) -> g
         template="none",
         height=inner + TOP_PX + BOTTOM_PX,
         margin={"l": left_px, "r": 16, "t": TOP_PX, "b": BOTTOM_PX, "pad": 0},
-        paper_bgcolor=CLEAR,
+        paper_bgcolor=PAPER,
         plot_bgcolor=CLEAR,
         showlegend=False,
         font={"family": FONT, "size": 12, "color": MUTED},

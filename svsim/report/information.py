@@ -1,83 +1,94 @@
-"""``svsim info`` on the terminal: what a trace holds, how acceptance lies in it, what its signals are worth."""
+"""``svsim info`` on the terminal: what a trace holds, how acceptance lies in it, what signals are worth."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from svsim.errors import printable
-from svsim.metrics.information import Information, PaperGain
+from svsim.metrics.information import Information
 from svsim.metrics.request_sums import Estimate
 from svsim.metrics.trace_checks import Check
-from svsim.metrics.trace_information import Sizes, TokenCounts, TraceInformation
+from svsim.metrics.trace_information import Course, Sizes, TokenCounts, TraceInformation
 
 MAX_DEPTHS = 16  # rows of the acceptance table; deeper ones are in the JSON
-BAR_CELLS = 12
+BAR_CELLS = 10
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _MARKS = {True: "[green]✓[/green]", False: "[bold red]✗[/bold red]", None: "[dim]–[/dim]"}
 
 
 def print_information(information: TraceInformation, console: Console) -> None:
-    """Provenance, sizes, acceptance, information, checks, notes; one table each."""
+    """Provenance, sizes, acceptance, slow steps, information, checks, notes."""
     _print_provenance(information, console)
     _print_sizes(information.sizes, console)
-    console.print(_acceptance_table(information))
-    _print_course(information, console)
+    _print_acceptance(information, console)
+    _print_slow_steps(information, console)
+    _print_course(information.course, console)
     if information.information is not None:
-        console.print(_belief_table(information.information))
-        _print_overlaps(information.information, console)
-        if information.information.paper:
-            console.print(_paper_table(information.information.paper))
-    console.print(_check_table(information.checks))
+        _print_beliefs(information.information, console)
+        _print_paper(information.information, console)
+    _print_checks(information.checks, console)
     for note in information.notes:
         console.print(f"[dim]note: {escape(printable(note, 400))}[/dim]", highlight=False)
 
 
-def _table(title: str, left: int, headings: Sequence[str]) -> Table:
-    """A plain table; its first ``left`` columns are words, the others numbers."""
-    view = Table(title=f"\n{title}", title_justify="left", title_style="", header_style="bold", box=None,
-                 pad_edge=False)  # fmt: skip
-    for place, heading in enumerate(headings):
-        view.add_column(heading, justify="left" if place < left else "right")
+def _print_title(title: str, about: str, console: Console) -> None:
+    console.print(f"\n[bold]{escape(title)}[/bold]  {escape(about)}".rstrip(), highlight=False)
+
+
+def _table(headings: Sequence[str], words: Sequence[str] = ()) -> Table:
+    """A plain table; the columns ``words`` are text, the others numbers."""
+    view = Table(header_style="bold", box=None, pad_edge=False)
+    for heading in headings:
+        is_number = heading not in words
+        view.add_column(heading, justify="right" if is_number and heading else "left", no_wrap=is_number)
     return view
+
+
+def _print_facts(facts: Mapping[str, object], console: Console, width: int) -> None:
+    """Lines of name and value; what is empty is left out."""
+    view = Table.grid(padding=(0, 2))
+    view.add_column(min_width=width)
+    for name, value in facts.items():
+        if value:
+            view.add_row(f"  {escape(name)}", escape(printable(value, 300)))
+    console.print(view, highlight=False)
 
 
 def _print_provenance(information: TraceInformation, console: Console) -> None:
     trace = information.trace
-    models = trace["models"]
+    models, sampling = trace["models"], dict(trace["sampling"])
     names = [str(m.get("name")) for m in (models.get(r) for r in ("target", "draft", "companion")) if m]
+    words = ["greedy" if sampling.pop("greedy", False) else "sampled"]
     head = escape(printable(trace["file"] or "trace", 100))
-    console.print(f"[bold]{head}[/bold]  {trace['acceptance_kind']} acceptance, {trace['chains']} chains",
-                  highlight=False)  # fmt: skip
-    sampling = ", ".join(f"{key} {value}" for key, value in trace["sampling"].items())
+    kind = f"{trace['acceptance_kind']} acceptance, {trace['chains']} chains"
+    console.print(f"[bold]{head}[/bold]  {kind}", highlight=False)
     facts = {
         "models": " / ".join(names),
-        "sampling": sampling,
+        "decoding": ", ".join([*words, *(f"{key} {value}" for key, value in sampling.items())]),
         "data": trace["dataset"],
         "hardware": trace["hardware"],
         "made": " by ".join(str(part) for part in (trace["date"], trace["command"]) if part),
         "notice": trace["extra"].get("notice"),
     }
-    for name, value in facts.items():
-        if value:
-            console.print(f"  {name:9} {escape(printable(value, 300))}", highlight=False)
+    _print_facts(facts, console, 12)
 
 
 def _print_sizes(sizes: Sizes, console: Console) -> None:
-    lines = {
+    facts = {
         "size": f"{sizes.num_requests:,} requests, {sizes.num_positions:,} output positions, "
         f"K = {sizes.num_speculative_tokens} draft tokens each",
-        "tokens": f"prompt {_counts(sizes.prompt_tokens)}; output {_counts(sizes.output_tokens)}",
+        "prompts": _counts(sizes.prompt_tokens),
+        "outputs": _counts(sizes.output_tokens),
         "signals": ", ".join(sizes.signals) or "none",
         "target": ", ".join(sizes.target_columns),
-        "steps": ", ".join(sizes.step_times) or "no step times",
+        "step times": ", ".join(sizes.step_times) or "none",
     }
-    for name, value in lines.items():
-        console.print(f"  {name:9} {escape(printable(value, 300))}", highlight=False)
+    _print_facts(facts, console, 12)
     if not sizes.tasks:
         return
-    view = _table("Tasks", 1, ("task", "requests", "positions", "first token accepted", "tok/step of SD(K)"))
+    view = _table(("task", "requests", "positions", "first token accepted", "tok/step"), words=("task",))
     for task in sizes.tasks:
         view.add_row(
             escape(printable(task.task, 40)),
@@ -86,27 +97,20 @@ def _print_sizes(sizes: Sizes, console: Console) -> None:
             _percent(task.first_token_acceptance),
             _number(task.mean_acceptance_length),
         )
+    _print_title("Tasks", f"tok/step: of SD({sizes.num_speculative_tokens})", console)
     console.print(view)
 
 
 def _counts(counts: TokenCounts) -> str:
-    return f"{counts.mean:,.0f} on average ({counts.least:,} to {counts.most:,}, median {counts.median:,.0f})"
+    return (
+        f"{counts.mean:,.0f} tokens on average ({counts.least:,} to {counts.most:,}, "
+        f"median {counts.median:,.0f})"
+    )
 
 
-def _acceptance_table(information: TraceInformation) -> Table:
+def _print_acceptance(information: TraceInformation, console: Console) -> None:
     """Depth d and fixed length k share a row: what depth d adds, and what verifying up to it brings."""
-    slow = {(s.k, s.batch_size): s.slow_share for s in information.slow_steps}
-    batches = sorted({batch for _, batch in slow})
-    title = "Acceptance by depth (all positions), and fixed lengths k (positions that SD(k) visits)"
-    if slow:
-        title += f"; steps slower than target-only: {escape(information.deployment or '')}, at batch"
-    view = _table(
-        title,
-        0,
-        ("depth, k", "accepted if reached", "by accept_prob", "survival", "", "tok/step", "95 % interval",
-         "rejected", *(f"slow, {batch}" for batch in batches)),
-    )  # fmt: skip
-    view.columns[4].justify = "left"
+    view = _table(("d, k", "accepted", "by its a", "survival", "", "tok/step", "95 % interval", "rejected"))
     for depth, length in list(zip(information.by_depth, information.fixed_lengths, strict=True))[:MAX_DEPTHS]:
         view.add_row(
             str(depth.depth),
@@ -117,40 +121,44 @@ def _acceptance_table(information: TraceInformation) -> Table:
             _number(length.mean_acceptance_length.value),
             _range(length.mean_acceptance_length),
             _percent(length.rejected_share.value),
-            *(_percent(slow.get((length.k, batch))) for batch in batches),
         )
-    return view
+    about = (
+        "at depth d if reached, all positions; tok/step and rejected tokens of SD(k) where its steps start"
+    )
+    _print_title("Acceptance", about, console)
+    console.print(view)
 
 
-def _print_course(information: TraceInformation, console: Console) -> None:
-    course = information.course
+def _print_slow_steps(information: TraceInformation, console: Console) -> None:
+    slow = {(s.k, s.batch_size): s for s in information.slow_steps}
+    if not slow:
+        return
+    batches = sorted({batch for _, batch in slow})
+    view = _table(("k", *(f"batch {batch}" for batch in batches)))
+    for k in sorted({k for k, _ in slow}):
+        view.add_row(str(k), *(_percent(slow[k, batch].slow_share) for batch in batches))
+    about = f"share of SD(k)'s steps with fewer tokens per second than TD, {information.deployment}"
+    _print_title("Steps slower than target-only", about, console)
+    console.print(view)
+
+
+def _print_course(course: Course, console: Console) -> None:
     lags = course.autocorrelation
-    console.print("\nAcceptance along the output (first draft token)", highlight=False)
-    lines = {
-        "between requests": f"deviation {_number(course.request_spread, 3)}",
-        "first to last token": f"change {_number(course.drift, 3, sign=True)}",
-        "autocorrelation": "around the trace's mean "
-        + " ".join(_number(lag.total) for lag in lags)
-        + f"  (lags 1 to {len(lags)})",
-        "": "around each request's " + " ".join(_number(lag.within) for lag in lags),
+    decay = course.wrong_prefix_decay
+    facts = {
+        "deviation between requests": _number(course.request_spread, 3),
+        "change from first to last token": "-" if course.drift is None else f"{course.drift:+.3f}",
+        "loss on a wrong prefix": "-" if decay is None else f"{decay:.1%}",
+        f"autocorrelation, lags 1 to {len(lags)}": "  ".join(_number(lag.total) for lag in lags),
+        "around each request's mean": "  ".join(_number(lag.within) for lag in lags),
     }
-    if course.wrong_prefix_decay is not None:
-        lines["on a wrong prefix"] = f"acceptance falls by {course.wrong_prefix_decay:.0%}"
-    for name, value in lines.items():
-        console.print(f"  {name:20} {value}", highlight=False)
+    _print_title("Acceptance along the output", "of the first draft token", console)
+    _print_facts(facts, console, 30)
 
 
-def _belief_table(found: Information) -> Table:
-    of = "" if found.acceptance == "probability" else " (of the recorded coins)"
-    view = _table(
-        f"What signals tell about acceptance{of}, held out: uncertainty {_number(found.entropy_bits.value, 3)} "
-        f"bits, at most {_number(found.ceiling_bits.value, 3)} of them can be known; learnt on "
-        f"{found.num_profile_requests:,} requests, judged on {found.num_judged_requests:,}",
-        1,
-        ("belief from", "gain, bits", "95 % interval", "of the ceiling", "", "R2", "Brier skill",
-         "calibration error", "by chance"),
-    )  # fmt: skip
-    view.columns[4].justify = "left"
+def _print_beliefs(found: Information, console: Console) -> None:
+    headings = ("belief from", "bits", "95 % interval", "share", "", "R2", "Brier", "error", "noise")
+    view = _table(headings, words=("belief from",))
     best = max(b.gain_bits.value or 0.0 for b in found.beliefs)
     for belief in found.beliefs:
         share = belief.share_of_ceiling.value
@@ -166,48 +174,43 @@ def _belief_table(found: Information) -> Table:
             f"{belief.calibration.noise:.4f}",
             style="bold green" if belief.gain_bits.value == best and len(found.beliefs) > 1 else "",
         )
-    return view
-
-
-def _print_overlaps(found: Information, console: Console) -> None:
-    if found.overlap_correlation is not None:
-        value = found.overlap_correlation
-        console.print(
-            f"  correlation of S with the target overlap {_number(value.value, 3)} ({_range(value, 3)})",
-            highlight=False,
-        )
-
-
-def _paper_table(gains: Sequence[PaperGain]) -> Table:
-    x_bins = sorted({g.num_x_bins for g in gains})
-    headings = [f"{x} bins of a: {kind}" for x in x_bins for kind in ("raw", "shuffled", "corrected")]
-    view = _table(
-        "I(X; S, A) in bits, the way of arXiv 2509.24328; it moves with the bins, so compare equal bins only",
-        1,
-        ("cells of (S, A)", *headings),
+    judged = "acceptance" if found.acceptance == "probability" else "the recorded coins"
+    about = (
+        f"about {judged}: of {_number(found.entropy_bits.value, 3)} bits at most "
+        f"{_number(found.ceiling_bits.value, 3)} can be known; learnt on {found.num_profile_requests:,} "
+        f"requests, judged on {found.num_judged_requests:,}"
     )
-    for cells in dict.fromkeys(g.cells for g in gains):
-        row = {g.num_x_bins: g for g in gains if g.cells == cells}
-        values = (
-            f"{value:.3f}"
-            for x in x_bins
-            for value in (row[x].raw_bits, row[x].shuffled_bits, row[x].corrected_bits)
-        )
-        view.add_row(cells, *values)
-    entropies = " and ".join(
-        f"{next(g for g in gains if g.num_x_bins == x).entropy_bits:.3f}" for x in x_bins
-    )
-    view.caption = f"H(X) is {entropies} bits"
-    view.caption_justify = "left"
-    return view
+    _print_title("Information", about, console)
+    console.print(view)
+    legend = "share: of the ceiling; Brier: skill; error: of calibration, of which noise explains so much"
+    console.print(f"[dim]{legend}[/dim]", highlight=False)
+    if (overlap := found.overlap_correlation) is not None:
+        words = f"{_number(overlap.value, 3)} ({_range(overlap, 3)})"
+        console.print(f"correlation of S with the target overlap: {words}", highlight=False)
 
 
-def _check_table(checks: Sequence[Check]) -> Table:
-    view = _table("Checks", 4, ("", "check", "found", "what it means"))
+def _print_paper(found: Information, console: Console) -> None:
+    if not found.paper:
+        return
+    x_bins = sorted({g.num_x_bins for g in found.paper})
+    headings = [f"{kind}, {x}" for x in x_bins for kind in ("raw", "shuffled", "corrected")]
+    view = _table(("cells", *headings), words=("cells",))
+    for cells in dict.fromkeys(g.cells for g in found.paper):
+        rows = (g for x in x_bins for g in found.paper if (g.cells, g.num_x_bins) == (cells, x))
+        values = (v for g in rows for v in (g.raw_bits, g.shuffled_bits, g.corrected_bits))
+        view.add_row(cells, *(_number(value, 3) for value in values))
+    bins = " and ".join(f"{x} bins of a" for x in x_bins)
+    _print_title("I(X; S, A)", f"bits as in arXiv 2509.24328, {bins}; compare equal bins only", console)
+    console.print(view)
+
+
+def _print_checks(checks: Sequence[Check], console: Console) -> None:
+    view = _table(("", "check", "found", "what it means"), words=("check", "found", "what it means"))
     for check in checks:
         style = "dim" if check.passed is None else ""
-        view.add_row(_MARKS[check.passed], check.name, check.found, check.meaning, style=style)
-    return view
+        view.add_row(_MARKS[check.passed], escape(check.name), check.found, check.meaning, style=style)
+    _print_title("Checks", "", console)
+    console.print(view)
 
 
 def _bar(share: float) -> str:
@@ -216,8 +219,8 @@ def _bar(share: float) -> str:
     return "█" * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")
 
 
-def _number(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
-    return "-" if value is None else f"{value:{'+' if sign else ''}.{digits}f}"
+def _number(value: float | None, digits: int = 2) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def _percent(value: float | None) -> str:

@@ -62,7 +62,7 @@ def _meters(beliefs: list[JsonObject], ceiling: float | None) -> Html | None:
         element(
             "div",
             element("span", short_name(belief), class_="name"),
-            element("span", f"{gain:.3f} bits, {gain / ceiling:.0%} of the ceiling", class_="value"),
+            element("span", f"{gain:.3f} bits, {gain / ceiling:z.0%} of the ceiling", class_="value"),
             element("span", element("i", style=f"width:{100 * min(max(gain / ceiling, 0), 1):.1f}%"),
                     class_="track"),
             class_="meter",

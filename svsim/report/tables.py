@@ -76,7 +76,9 @@ def row_tables(table: ResultTable) -> Html:
         ]
         head = element("tr", *(_cell("th", column, column) for column, _ in _COLUMNS))
         parts.append(element("h3", short_name(hardware)))
-        parts.append(scrolling(element("table", element("thead", head), *groups), f"Rows of {hardware}"))
+        parts.append(
+            scrolling(element("table", element("thead", head), *groups, class_="rows"), f"Rows of {hardware}")
+        )
     return join(*parts)
 
 

@@ -12,17 +12,18 @@ import torch
 from fake_cuda import FakeGraph, fake_gpu_timer
 
 from svsim.collect.calibrate import calibrate, pass_stages
-from svsim.collect.decoder import RandomDecoder
+from svsim.collect.decoder import RandomDecoder, shard
 from svsim.collect.device_timer import ClockLog, DeviceTimer
 from svsim.collect.held_out import held_out_layouts, judge
 from svsim.collect.overlap import beside, measure_overlap, works
 from svsim.collect.pass_grid import calibration_layouts
 from svsim.collect.pass_layout import PassLayout
+from svsim.collect.pass_memory import cache_tokens, plan_memory
 from svsim.collect.sampling_work import sampling_work
 from svsim.collect.settings import CalibrationSettings, Progress
 from svsim.collect.step_time_file import combine_tables, read_notes, write_step_times
 from svsim.errors import InfeasibleError, InputError, LatencyError
-from svsim.latency.geometry import ModelGeometry
+from svsim.latency.geometry import ModelGeometry, model_geometry
 from svsim.latency.measured import MeasuredLatency, read_step_times
 from svsim.latency.shape import Role, StepShape
 
@@ -144,6 +145,27 @@ def test_grid_holds_both_sides_of_every_stair() -> None:
         }
         assert set(range(1, 10)) <= each
     assert {1, 2} == {x.longest for x in calibration_layouts(Role.DRAFT, (1, 8), (64,), 8) if not x.is_prompt}
+
+
+def test_memory_plans_of_large_models() -> None:
+    def plan(model: str, degree: int, gib: float) -> tuple[int, int, int]:
+        part = shard(model_geometry(model), degree)
+        grid = calibration_layouts(Role.TARGET, (1, 2, 4, 8, 16, 32, 64, 128), (128, 1024, 4096), 8)
+        found = plan_memory(part, part.num_layers, grid, int(gib * 2**30))
+        layer = 2 * (part.attention_weights_per_layer + part.mlp_weights_per_layer)
+        cache = 4 * part.num_kv_heads * part.head_size * max(map(cache_tokens, found.layouts))
+        assert found.num_layers * (layer + cache) < 0.85 * gib * 2**30
+        return found.num_layers, len(found.layouts), len(grid)
+
+    num_layers, kept, asked = plan("llama-3.1-8b", 1, 139)
+    assert (num_layers, kept) == (32, asked), "everything fits"
+    assert plan("llama-3.1-70b", 4, 139)[0] == 80
+    num_layers, kept, _ = plan("llama-3.1-70b", 1, 139)
+    assert 20 <= num_layers < 80 and kept > 200
+    num_layers, kept, asked = plan("llama-2-13b", 1, 139)
+    assert num_layers == 40 and 200 < kept < asked, "the largest caches of a multi-head model are dropped"
+    with pytest.raises(InfeasibleError, match=r"not even one layer and its cache fit into 2\.0 GiB"):
+        plan("llama-3.1-70b", 1, 2)
 
 
 def test_held_out_shapes_are_new_and_inside() -> None:

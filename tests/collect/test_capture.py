@@ -379,6 +379,16 @@ def test_bad_input_is_refused_in_one_line(triplet: Path, tmp_path: Path, how: st
     assert not (tmp_path / "x.parquet").exists()
 
 
+def test_text_prompts(triplet: Path, tmp_path: Path) -> None:
+    prompts, out = tmp_path / "prompts.txt", tmp_path / "x.parquet"
+    prompts.write_text("def main():\\n    return 1\n\nThe second prompt\n")
+    assert [p.text for p in read_prompts(prompts)] == ["def main():\n    return 1", "The second prompt"]
+    capture(settings_for(triplet, out, prompts=prompts))
+    trace = load_trace(out)
+    assert trace.request_ids == ("line-1", "line-3")
+    assert trace.tasks is None
+
+
 def test_long_prompts_can_be_skipped(triplet: Path, tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.jsonl"
     rows = [{"prompt_token_ids": [1] * n} for n in (5, 600, 7)]

@@ -1,0 +1,46 @@
+"""What ``svsim hardware`` and ``svsim models`` list, as plain JSON values."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from svsim.latency.geometry import MODELS_SOURCE, ModelGeometry, model_presets
+from svsim.latency.hardware import GpuDataSheet, data_sheet, data_sheets
+from svsim.latency.prices import hourly_prices
+
+
+def hardware_entries(names: Sequence[str] = (), prices: str | Path | None = None) -> list[dict[str, Any]]:
+    """Data sheets (of all GPUs, or those named) with sources, and the price of an hour where one is known."""
+    known = hourly_prices(prices)
+    sheets: list[GpuDataSheet] = [data_sheet(name) for name in names] or list(data_sheets().values())
+    entries = []
+    for sheet in sheets:
+        entry = asdict(sheet)
+        price = known.get(sheet.name)
+        entry["usd_per_gpu_hour"] = price.usd_per_gpu_hour if price else None
+        entry["sources"] = dict(sheet.sources) | ({"usd_per_gpu_hour": price.source} if price else {})
+        entries.append(entry)
+    return entries
+
+
+def model_entries(config: str | Path | None = None) -> list[dict[str, Any]]:
+    """Geometries of the presets, or of one ``config.json``, with derived sizes."""
+    if config is not None:
+        geometry = ModelGeometry.from_config_file(config)
+        return [_model_entry(geometry.name, geometry, str(config))]
+    return [_model_entry(name, geometry, MODELS_SOURCE) for name, geometry in model_presets().items()]
+
+
+def _model_entry(name: str, geometry: ModelGeometry, source: str) -> dict[str, Any]:
+    shape = asdict(geometry)
+    repository = shape.pop("name")
+    return {
+        "model": name,
+        "repository": repository,
+        **shape,
+        "num_parameters": geometry.num_parameters,
+        "weight_bytes": geometry.weight_bytes,
+        "kv_bytes_per_token": geometry.kv_bytes_per_token,
+        "source": source,
+    }

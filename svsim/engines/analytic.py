@@ -1,0 +1,235 @@
+"""The analytic model: the same question as the replay, the same rows, without replaying.
+
+Flow: walk every method over the trace once (``analytic_law``) -> per deployment and batch size the mean
+step of a full batch (``analytic_steps``): in closed form or, where a selection rule meets a small batch
+or a stair of the step time, from drawn batches (``analytic_batches``) -> every request's steps and share
+of the time -> one ``RunRecord`` each. With static refill the number alive follows its law
+(``analytic_static``); copies that do everything alike are priced step by step (``analytic_copies``).
+Derivation: docs/analytic.md.
+
+It shares input, prices and selection rules with the replay, and nothing of the loop.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from svsim.decoding.method import DecodingMethod
+from svsim.engines.analytic_batches import Lengths
+from svsim.engines.analytic_copies import lockstep_seconds
+from svsim.engines.analytic_law import num_drafted, planned_lengths
+from svsim.engines.analytic_prices import ContextKnots, Counts, Floats, StepTables
+from svsim.engines.analytic_static import drain
+from svsim.engines.analytic_steps import LARGEST_SMALL_BATCH, MeanSteps, WalkedMethod
+from svsim.engines.analytic_walks import (
+    ACCEPTED,
+    CONTEXT,
+    DRAFTED,
+    STEPS,
+    VERIFIED,
+    Paths,
+    Visits,
+    contexts_at,
+    walk_lengths,
+)
+from svsim.engines.binding import BoundColumns, bind_columns, selects
+from svsim.engines.settings import PreparedRun
+from svsim.latency.shape import Role, StepShape
+from svsim.random_streams import RandomStreams
+from svsim.records import GroupSums, RunRecord
+
+MAX_GROUPS = 4096  # more requests than this share bootstrap groups, as in the replay
+NUM_KNOTS = 17
+NUM_LOCKSTEP_KNOTS = 65
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Account:
+    """Walks over all requests, and each one's share of its batch: steps [R], seconds [R, 3]."""
+
+    visits: Visits
+    steps: Floats
+    seconds: Floats
+
+
+class AnalyticModel:
+    """Answers a prepared run; ``run`` returns a record per (deployment, batch size, method)."""
+
+    def __init__(self, prepared: PreparedRun) -> None:
+        trace, settings = prepared.trace, prepared.settings
+        self.trace, self.settings, self.deployments = trace, settings, prepared.deployments
+        self.bench = settings.convention == "specdecode-bench"
+        self.of_copies = settings.batch_of == "copies"
+        self.drains = settings.refill == "static" and not self.of_copies  # copies end together
+        prompts, first = trace.num_prompt_tokens.astype(np.int64), trace.first_position[:-1].copy()
+        # in the bench convention the prefill emits the first token
+        self.paths = Paths(first, trace.first_position[1:] - self.bench, prompts + self.bench - first)
+        context = trace.num_context_tokens
+        self.knots = ContextKnots(float(context.min()), float(context.max()), NUM_KNOTS)
+        self.walked = [
+            WalkedMethod.of(index, method, self.paths, self._replicates(method), trace.num_positions)
+            for index, method in enumerate(prepared.methods)
+        ]
+
+    def run(self, progress: Progress | None = None) -> list[RunRecord]:
+        """Every (deployment, batch size, method) in that order; ``progress(done, total)`` counts them."""
+        sizes = self.settings.batch_sizes
+        hardware = range(len(self.deployments))
+        if self.of_copies:
+            models = {size: self._steps([size]) for size in sizes}
+        else:
+            model = self._steps(range(1, max(sizes) + 1) if self.drains else sizes)
+            models = dict.fromkeys(sizes, model)
+        cells = [(models[b], h, b, walked) for h in hardware for b in sizes for walked in self.walked]
+        records: list[RunRecord] = []
+        with ThreadPoolExecutor(self.settings.jobs) as pool:
+            for record in pool.map(lambda cell: self._record(*cell), cells):
+                records.append(record)
+                if progress:
+                    progress(len(records), len(cells))
+        return records
+
+    def _replicates(self, method: DecodingMethod) -> list[BoundColumns]:
+        """Columns per replicate of the coins; a belief does not depend on them."""
+        coins = self.settings.coins
+        if not selects(method):
+            return [bind_columns(method, self.trace, coins, r) for r in range(coins.num_replicates)]
+        first = bind_columns(method, self.trace, coins, 0)
+        more = range(1, coins.num_replicates)
+        return [first, *(replace(first, accepted=coins.resolve(self.trace.target, r)) for r in more)]
+
+    def _steps(self, batch_sizes: Sequence[int]) -> MeanSteps:
+        methods = [walked.method for walked in self.walked]
+        tables = StepTables(self.deployments, batch_sizes, methods, self.knots)
+        return MeanSteps(tables, RandomStreams(self.settings.seed), self.of_copies)
+
+    # -- one pass over the requests --------------------------------------------------------------------
+
+    def _account(self, steps: MeanSteps, h: int, size: int, walked: WalkedMethod, replicate: int) -> _Account:
+        if self.drains:
+            return self._drained(steps, h, size, walked, replicate)
+        if self.of_copies and not selects(walked.method):
+            return self._in_lockstep(h, size, walked, replicate)
+        return self._refilled(steps, h, size, walked, replicate)
+
+    def _refilled(
+        self, steps: MeanSteps, h: int, size: int, walked: WalkedMethod, replicate: int
+    ) -> _Account:
+        """Full batches: a request pays for its steps, and for its context beyond the mean."""
+        tables = steps.tables
+        mean = steps.at(walked, h, int(np.flatnonzero(tables.batch_sizes == size)[0]), replicate)
+        visits = self._walk(walked, mean.lengths, replicate)
+        num_steps, num_context = visits.sums[:, STEPS], visits.sums[:, CONTEXT]
+        mean_context = num_context.sum() / num_steps.sum()
+        below, up = self.knots.locate(mean_context)
+        rise = mean.seconds[below + 1] - mean.seconds[below]
+        at_mean, per_token = mean.seconds[below] + rise * up, rise / self.knots.spacing / size
+        seconds = np.outer(num_steps, at_mean) + np.outer(num_context - num_steps * mean_context, per_token)
+        share = 1.0 if self.of_copies else 1.0 / size
+        return _Account(visits, num_steps * share, seconds * share)
+
+    def _drained(self, steps: MeanSteps, h: int, size: int, walked: WalkedMethod, replicate: int) -> _Account:
+        """Batches that drain: lengths and prices by the number alive, which follows its law."""
+        counts = _few_counts(size) if selects(walked.method) else np.arange(1, size + 1)
+        means = [steps.at(walked, h, n - 1, replicate) for n in counts.tolist()]
+        seconds = np.stack([mean.seconds for mean in means]).reshape(len(counts), -1)
+        alive = np.arange(1, size + 1)
+        by_count = np.stack([np.interp(alive, counts, column) for column in seconds.T], axis=1)
+        rows = means if selects(walked.method) else means[:1]
+        nearest = np.abs(alive[:, None] - counts[: len(rows)]).argmin(axis=1)
+        visits, shares = drain(
+            self.paths,
+            walked.replicates[replicate].accepted,
+            np.stack([mean.lengths for mean in rows]),
+            nearest,
+            num_drafted(walked.method),
+            by_count.reshape(size, self.knots.num, 3),
+            self.knots,
+        )
+        return _Account(visits, shares[:, 0], shares[:, 1:])
+
+    def _in_lockstep(self, h: int, size: int, walked: WalkedMethod, replicate: int) -> _Account:
+        """Copies that do everything alike: every step is priced as it is."""
+        lengths = planned_lengths(walked.method, walked.replicates[replicate])
+        visits = self._walk(walked, lengths, replicate)
+        knots = replace(self.knots, num=NUM_LOCKSTEP_KNOTS)
+        tables = StepTables([self.deployments[h]], [1], [walked.method], knots, copies=size)
+        context = contexts_at(self.paths, visits)
+        per_step = lockstep_seconds(walked.method, tables, lengths[visits.starts], visits.catch_up, context)
+        request = np.repeat(np.arange(self.trace.num_requests), visits.sums[:, STEPS])
+        seconds = [np.bincount(request, part, self.trace.num_requests) for part in per_step.T]
+        return _Account(visits, visits.sums[:, STEPS].astype(np.float64), np.stack(seconds, axis=1))
+
+    def _walk(self, walked: WalkedMethod, lengths: Lengths, replicate: int) -> Visits:
+        accepted = walked.replicates[replicate].accepted
+        return walk_lengths(self.paths, accepted, lengths[None, :], num_drafted(walked.method))
+
+    # -- records ---------------------------------------------------------------------------------------
+
+    def _record(self, steps: MeanSteps, h: int, size: int, walked: WalkedMethod) -> RunRecord:
+        settings, method, latency = self.settings, walked.method, self.deployments[h].latency
+        per_request = sum(
+            self._sums(h, size, method, self._account(steps, h, size, walked, replicate))
+            for replicate in range(len(walked.replicates))
+        )
+        num_requests = self.trace.num_requests
+        group = np.arange(num_requests) % (num_requests if self.bench else MAX_GROUPS)
+        return RunRecord(
+            method=method.name,
+            params=method.params,
+            num_speculative_tokens=method.num_speculative_tokens,
+            batch_size=size,
+            hardware=latency.hardware,
+            tensor_parallel=latency.tensor_parallel,
+            latency_source=latency.source,
+            num_requests=num_requests,
+            sums=GroupSums(*(np.bincount(group, column) for column in per_request)),
+            estimator="mean-of-ratios" if self.bench else "ratio-of-sums",
+            replay_kind="approximate",  # whatever the trace: nothing was replayed
+            lossless=method.lossless.holds_on(self.trace.metadata),
+            is_bound=method.is_bound,
+        )
+
+    def _sums(self, h: int, size: int, method: DecodingMethod, account: _Account) -> Floats:
+        """The fields of ``GroupSums`` per request, [11, R]."""
+        copies = size if self.of_copies else 1
+        sums = account.visits.sums.T * copies
+        overhead_s = account.steps * self.deployments[h].latency.overhead_per_step_s
+        prefill_s = self._prefill_s(h, size, method)
+        tokens = self.trace.num_output_tokens * copies
+        counts = tokens, sums[STEPS], account.steps, sums[ACCEPTED], sums[VERIFIED], sums[DRAFTED]
+        return np.stack([*counts, overhead_s, *account.seconds.T, prefill_s]).astype(np.float64)
+
+    def _prefill_s(self, h: int, size: int, method: DecodingMethod) -> Floats:
+        """Seconds that each request's prefill holds up its batch, [R]."""
+        prompts = self.trace.num_prompt_tokens.astype(np.float64)
+        if self.settings.prefill == "exclude":
+            return np.zeros(len(prompts))
+        if self.settings.refill == "continuous":  # each by itself, copies one after another
+            alone = self._prefill_pass_s(h, method, 1, prompts)
+            return alone * (size if self.of_copies else 1)
+        if self.of_copies:
+            return self._prefill_pass_s(h, method, size, prompts * size)
+        together = self._prefill_pass_s(h, method, size, prompts.mean(keepdims=True) * size)
+        return np.full(len(prompts), together[0] / size)
+
+    def _prefill_pass_s(self, h: int, method: DecodingMethod, num_sequences: int, tokens: Floats) -> Floats:
+        """One prefill step from empty caches: every model that the method runs."""
+        latency, roles = self.deployments[h].latency, [Role.TARGET]
+        if not self.bench:
+            roles += [Role.DRAFT] * (method.num_speculative_tokens > 0)
+            roles += [Role.COMPANION] * method.uses_companion
+        passes = [latency.predict_s(StepShape(role, num_sequences, tokens, 0)) for role in roles]
+        return np.asarray(np.sum(passes, axis=0) + latency.overhead_per_step_s)
+
+
+def _few_counts(batch_size: int) -> Counts:
+    """Numbers alive at which lengths are worked out: all small ones, then about a quarter more each."""
+    counts = [*range(1, LARGEST_SMALL_BATCH + 1)]
+    while counts[-1] < batch_size:
+        counts.append(counts[-1] * 5 // 4)
+    return np.unique(np.minimum(counts, batch_size))

@@ -1,0 +1,125 @@
+"""The mean step of a full batch: in closed form, or from drawn batches where selection needs them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from svsim.decoding.method import DecodingMethod
+from svsim.engines.analytic_batches import BatchPrices, Lengths, sample_batches, threshold_lengths
+from svsim.engines.analytic_law import (
+    ExpectedStep,
+    MethodLaw,
+    expected_step,
+    follows_thresholds,
+    method_law,
+    planned_lengths,
+)
+from svsim.engines.analytic_prices import Floats, StepTables
+from svsim.engines.analytic_walks import Paths
+from svsim.engines.binding import BoundColumns, selects
+from svsim.latency.monotone_fit import isotonic_fit
+from svsim.random_streams import RandomStreams
+
+LARGEST_SMALL_BATCH = 8
+STAIR_SHARE = 0.002  # of a verification's seconds: how far they may lie above a convex curve
+
+
+@dataclass(frozen=True, slots=True)
+class WalkedMethod:
+    """A method on a trace: its columns per replicate of the coins, and the law of its walks.
+
+    index: its number among the methods; law: None for a selection rule that keeps to no threshold.
+    """
+
+    index: int
+    method: DecodingMethod
+    paths: Paths
+    replicates: Sequence[BoundColumns]
+    law: MethodLaw | None
+
+    @classmethod
+    def of(
+        cls,
+        index: int,
+        method: DecodingMethod,
+        paths: Paths,
+        replicates: Sequence[BoundColumns],
+        num_tokens: int,
+    ) -> "WalkedMethod":
+        """Walk the method; ``num_tokens`` are emitted by a walk over all requests."""
+        closed = not selects(method) or follows_thresholds(method)
+        law = method_law(method, paths, replicates, num_tokens) if closed else None
+        return cls(index, method, paths, replicates, law)
+
+
+@dataclass(frozen=True, slots=True)
+class MeanStep:
+    """lengths: uint8 [T], at every position; seconds: [G, 3], drafting, companion and verification of the
+    whole batch at the context knots."""
+
+    lengths: Lengths
+    seconds: Floats
+
+
+class MeanSteps:
+    """Mean steps at the batch sizes and deployments of ``tables``, each worked out once when asked for.
+
+    ``of_copies``: a batch holds copies of one request.
+    """
+
+    def __init__(self, tables: StepTables, streams: RandomStreams, of_copies: bool = False) -> None:
+        self.tables, self.streams, self.of_copies = tables, streams, of_copies
+        self._closed: dict[tuple[int, int], ExpectedStep] = {}
+        self._steps: dict[tuple[int, int, int, int], MeanStep] = {}
+
+    def at(self, walked: WalkedMethod, h: int, i: int, replicate: int) -> MeanStep:
+        """Of a method on deployment h at batch size i with a replicate of the coins."""
+        key = walked.index, h, i, replicate
+        if key not in self._steps:
+            self._steps[key] = self._work_out(walked, h, i, replicate)
+        return self._steps[key]
+
+    def _work_out(self, walked: WalkedMethod, h: int, i: int, replicate: int) -> MeanStep:
+        columns, n = walked.replicates[replicate], int(self.tables.batch_sizes[i])
+        rng = self.streams.generator("analytic", walked.index, h, n, replicate)
+        if walked.law is None or (selects(walked.method) and self._needs_batches(walked.method, h, i)):
+            return self._drawn(walked, h, i, columns, rng)
+        key = walked.index, i
+        if key not in self._closed:
+            self._closed[key] = expected_step(walked.law, self.tables, i)
+        step = self._closed[key]
+        seconds = np.stack([step.draft_s[h], step.companion_s[h], step.verify_s[h]], axis=1)
+        if selects(walked.method):
+            return MeanStep(threshold_lengths(walked.law, columns, float(step.verified[h]), rng), seconds)
+        return MeanStep(planned_lengths(walked.method, columns), seconds)
+
+    def _needs_batches(self, method: DecodingMethod, h: int, i: int) -> bool:
+        """Small batches, copies, and verification prices with stairs."""
+        n = int(self.tables.batch_sizes[i])
+        if n <= LARGEST_SMALL_BATCH or self.of_copies:
+            return True
+        seconds = self.tables.verify_s(i)[h, self.tables.knots.num // 2]
+        seconds = seconds[: n * method.num_speculative_tokens + 1]
+        slopes = np.diff(seconds)
+        convex = seconds[0] + np.cumsum(isotonic_fit(slopes, np.ones_like(slopes)))
+        return bool((seconds[1:] - convex).max() > STAIR_SHARE * seconds[0])
+
+    def _drawn(
+        self, walked: WalkedMethod, h: int, i: int, columns: BoundColumns, rng: np.random.Generator
+    ) -> MeanStep:
+        tables, method, n = self.tables, walked.method, int(self.tables.batch_sizes[i])
+        each = np.eye(n + 1)
+        draft_s = tables.draft_s(i, method.num_speculative_tokens, each)[:, h].T
+        companion_s = tables.companion_s(i, method, each)[:, h].T
+        verify_s = tables.verify_s(i)[h, :, : n * method.num_speculative_tokens + 1]
+        prices = BatchPrices(
+            tables.knots.low,
+            1.0 / tables.knots.spacing,
+            np.ascontiguousarray(tables.overhead_s[h] + draft_s + companion_s),
+            np.ascontiguousarray(verify_s),
+        )
+        sample = sample_batches(method, columns, walked.paths, prices, n, rng, self.of_copies)
+        owed, verified = sample.num_catch_up, sample.num_verified
+        parts = draft_s[:, owed], companion_s[:, owed], verify_s[:, verified]
+        return MeanStep(sample.lengths, np.stack([p.mean(axis=1) for p in parts], axis=1))

@@ -1,0 +1,111 @@
+"""Kernel times that need not be asked for again: tables shipped with svsim, and a cache on disk.
+
+The shipped tables (``tables/kernel_parts.parquet``, written by ``calibration/make_tables.py``) hold
+the usual models, so that the core install answers without the database's package, and every machine
+answers alike. Other models are compiled once and kept in the user's cache folder.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from svsim.latency.geometry import ModelGeometry, model_presets
+from svsim.latency.pass_parts import PartKeys, PassParts
+from svsim.latency.pass_work import ModelOnGpus
+from svsim.latency.step_grid import standard_shapes
+
+PARTS = ("token_s", "row_s", "read_s", "prompt_s")
+# Change it when the meaning of a cached part changes.
+CACHE_VERSION = 1
+
+
+@cache
+def standard_keys() -> PartKeys:
+    """Parts of the standard step-time grid: what is shipped and cached."""
+    return PartKeys.of(standard_shapes())
+
+
+@cache
+def shipped_deployments() -> Mapping[tuple[str, str, int], int]:
+    """(model's short name, hardware, tensor_parallel) -> row of the shipped table."""
+    table = _shipped_table()
+    names = (table.column(name).to_pylist() for name in ("model", "hardware", "tensor_parallel"))
+    return {key: row for row, key in enumerate(zip(*names, strict=True))}
+
+
+def shipped_parts(hardware: str, model: ModelOnGpus) -> PassParts | None:
+    """The shipped parts of a deployment; None if there are none.
+
+    Models of one shape share a row, whatever their names. Kernels that the database lacks are not
+    shipped either.
+    """
+    row = shipped_deployments().get((_preset_name(model.geometry), hardware, model.tensor_parallel))
+    if row is None:
+        return None
+    table = _shipped_table().slice(row, 1)
+    values = {name: np.asarray(table.column(name)[0].as_py(), np.float64) for name in PARTS}
+    return PassParts(standard_keys(), **values, kernels=str(table.column("kernels")[0].as_py()))
+
+
+def cached_parts(hardware: str, model: ModelOnGpus, software: str) -> PassParts | None:
+    """Parts kept by ``keep_parts`` with the same software; None if there are none that can be read."""
+    try:
+        with np.load(_cache_file(hardware, model, software), allow_pickle=False) as stored:
+            values = {name: np.asarray(stored[name], np.float64) for name in PARTS}
+            kernels = str(stored["kernels"])
+    except (OSError, ValueError, KeyError, EOFError):
+        return None
+    lengths = [len(keys) for keys in standard_keys()]
+    is_whole = [values[name].shape for name in PARTS] == [(length,) for length in lengths]
+    return PassParts(standard_keys(), **values, kernels=kernels) if is_whole else None
+
+
+def keep_parts(parts: PassParts, hardware: str, model: ModelOnGpus, software: str) -> None:
+    """Write to the cache folder, by way of a temporary file; a folder that cannot be written is left."""
+    path = _cache_file(hardware, model, software)
+    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished.open("wb") as file:
+            np.savez(file, kernels=np.array(parts.kernels), **{name: getattr(parts, name) for name in PARTS})
+        unfinished.replace(path)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+
+
+def _cache_file(hardware: str, model: ModelOnGpus, software: str) -> Path:
+    about = {
+        "geometry": asdict(replace(model.geometry, name="")),
+        "hardware": hardware,
+        "tensor_parallel": model.tensor_parallel,
+        "software": software,
+        "version": CACHE_VERSION,
+    }
+    name = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "svsim" / "kernel_parts" / f"{name}.npz"
+
+
+def _preset_name(geometry: ModelGeometry) -> str:
+    """Short name of the first preset of the same shape, or nothing."""
+    nameless = replace(geometry, name="")
+    for short_name, preset in model_presets().items():
+        if replace(preset, name="") == nameless:
+            return short_name
+    return ""
+
+
+@cache
+def _shipped_table() -> Any:
+    import pyarrow.parquet as pq
+
+    with resources.as_file(resources.files("svsim.latency") / "tables" / "kernel_parts.parquet") as path:
+        return pq.read_table(path)

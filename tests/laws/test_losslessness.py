@@ -1,0 +1,170 @@
+"""The losslessness laboratory: exact laws of the emitted text on tiny vocabularies, method by method.
+
+Every draft, coin and recovered token is summed, so a bias of 0 is 0 up to rounding. What is labelled
+lossless must have none; what is not must show the bias that is stated here: these are negative controls.
+"""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from tiny_models import TinyModels, joint_bias, total_variation
+from tiny_plans import Plan, first_decline, greedy_budget, lengths_that_vary, survival_of
+
+from svsim.decoding.method import Losslessness
+from svsim.decoding.presets import PRESETS, parse_method
+from svsim.decoding.selection_rules import best_goodput
+
+EXACT = 1e-12
+ONE_SEQUENCE = [(v, k) for v, k in product((2, 3, 4), (1, 2, 3)) if v**k <= 32]
+TWO_SEQUENCES = [(2, 1), (2, 2), (2, 3), (3, 1), (3, 2), (4, 1)]
+# method -> least mean bias under sampling, for one sequence and for two (None: no bias at all)
+METHODS = {
+    "td": (None, None),
+    "sd:k={k}": (None, None),
+    "sv:k={k}": (0.02, 0.03),
+    "sv:k={k},stop=first-drop": (0.02, 0.02),
+    "sv:k={k},objective=accepted": (0.02, 0.02),
+    "sv:k={k},min_verify=1": (0.003, 0.003),
+    "sv-lossless:k={k}": (None, None),
+    "sv-lossless:k={k},unseen=histogram": (None, None),
+}
+
+
+def rng_of(*key):
+    return np.random.default_rng([len(str(key)), *map(ord, str(key))])
+
+
+def spec_of(method, k):
+    return method.format(k=k)
+
+
+def one_sequence(method, **kind):
+    """(K, bias, lengths) on two random models of every size."""
+    for size, repeat in product(ONE_SEQUENCE, range(2)):
+        rng = rng_of(method, size, repeat)
+        models = TinyModels.random(rng, *size, **kind)
+        lengths = lengths_that_vary(rng, spec_of(method, size[1]), [models])
+        yield size[1], models.bias(lengths), lengths
+
+
+def two_sequences(method, rule=None, widths=(1, 2, 3), **kind):
+    """(K, bias of the joint law, lengths) on two pairs of random models of every size."""
+    for size, repeat in product(TWO_SEQUENCES, range(2)):
+        rng = rng_of(method, size, repeat)
+        pair = [TinyModels.random(rng, *size, **kind) for _ in range(2)]
+        lengths = lengths_that_vary(rng, spec_of(method, size[1]), pair, rule, widths)
+        yield size[1], joint_bias(*pair, lengths), lengths
+
+
+def test_every_preset_is_in_the_laboratory():
+    assert {m.partition(":")[0] for m in METHODS} | {"oracle"} == set(PRESETS)
+
+
+@pytest.mark.parametrize("laboratory", [one_sequence, two_sequences])
+@pytest.mark.parametrize("method", METHODS)
+def test_bias_is_what_the_label_says(method, laboratory):
+    label = parse_method(spec_of(method, 3)).lossless
+    least = METHODS[method][laboratory is two_sequences]
+    sizes, biases, lengths = zip(*laboratory(method), strict=True)
+    if method not in ("td", "sd:k={k}"):
+        chosen = [len(np.unique(some)) > 1 for k, some in zip(sizes, lengths, strict=True) if k > 1]
+        assert np.mean(chosen) > 0.7, "the prices leave nothing to choose: the test would be empty"
+    assert (label is Losslessness.LOSSLESS) == (least is None)
+    if least is None:
+        assert max(biases) < EXACT
+    else:
+        assert np.mean(biases) > least
+
+
+@pytest.mark.parametrize("kind", [{"greedy": True}, {"deterministic_draft": True}])
+@pytest.mark.parametrize("laboratory", [one_sequence, two_sequences])
+@pytest.mark.parametrize("method", METHODS)
+def test_greedy_targets_and_deterministic_drafts_are_not_affected(method, laboratory, kind):
+    assert max(bias for _, bias, _ in laboratory(method, **kind)) < EXACT
+
+
+def test_the_oracle_is_a_bound_and_no_method():
+    """Verifying exactly what will be accepted draws p again after every rejection: biased, unless greedy."""
+    assert parse_method("oracle").lossless is Losslessness.GREEDY_ONLY
+    for greedy, size in product((False, True), ONE_SEQUENCE):
+        models = TinyModels.random(rng_of("oracle", size), *size, greedy=greedy)
+        accepted = models.accepted_law() * models.draft_law[:, None]
+        law = np.einsum("xg,xgy->y", accepted, models.text_given)
+        bias = total_variation(law, models.text_law.ravel())
+        assert bias < EXACT if greedy else bias > 0.02
+
+
+# -- rules of rivals: what may a threshold look at? ------------------------------------------------------
+
+# signal, threshold -> least mean bias of keeping tokens while the signal is at least that (None: none at all)
+THRESHOLDS = {
+    ("companion_accept", 0.6): 0.05,
+    ("draft_prob", 0.2): 0.08,
+    ("draft_prob", 0.4): 0.08,
+    ("similarity", 0.7): None,
+    ("max_draft_prob", 0.6): None,
+    ("minus_draft_entropy", -0.8): None,
+}
+
+
+@pytest.mark.parametrize(("signal", "threshold"), THRESHOLDS)
+def test_thresholds_may_look_at_the_law_but_not_at_the_token(signal, threshold):
+    biases, shares = [], []
+    for size, repeat in product(ONE_SEQUENCE, range(8)):
+        models = TinyModels.random(rng_of("threshold", size, repeat), *size)
+        scores = {**models.signals, "minus_draft_entropy": -models.signals["draft_entropy"]}[signal]
+        lengths = first_decline(scores, threshold)
+        biases.append(models.bias(lengths))
+        shares.append(models.draft_law @ (lengths > 0))
+    assert 0.1 < np.mean(shares) < 0.9
+    least = THRESHOLDS[signal, threshold]
+    assert max(biases) < EXACT if least is None else np.mean(biases) > least
+
+
+def test_a_threshold_on_survival_is_lossless_once_it_leaves_the_token_out():
+    """The same threshold on SV's survival (which looks at A of the token) and on the causal one."""
+    biases = {"sv": [], "sv-lossless": []}
+    for name, size, repeat in product(biases, ONE_SEQUENCE, range(4)):
+        rng = rng_of("survival", size, repeat)
+        models = TinyModels.random(rng, *size)
+        survival = survival_of(Plan(f"{name}:k={size[1]}", [models]).method, models)
+        biases[name].append(models.bias(first_decline(survival, 400)))
+    assert np.mean(biases["sv"]) > 0.02
+    assert max(biases["sv-lossless"]) < EXACT
+
+
+def test_a_full_scan_is_lossy_even_with_causal_scores():
+    """The best prefix in hindsight: whether a token is kept then depends on those behind it."""
+    biases = [(k, bias) for k, bias, _ in two_sequences("sv-lossless:k={k}", best_goodput)]
+    assert np.mean([bias for k, bias in biases if k > 1]) > 0.01
+    assert max(bias for k, bias in biases if k == 1) < EXACT  # one token deep there is nothing behind
+
+
+@pytest.mark.parametrize(("method", "least"), [("sv-lossless", None), ("sv", 0.02)])
+def test_a_budget_known_beforehand_is_lossless_with_causal_scores(method, least):
+    biases = []
+    for size, repeat in product(TWO_SEQUENCES, range(3)):
+        rng = rng_of("budget", size, repeat)
+        pair = [TinyModels.random(rng, *size) for _ in range(2)]
+        plan = Plan(f"{method}:k={size[1]}", pair)
+        mine, other = (survival_of(plan.method, models) for models in pair)
+        pairs = [greedy_budget([a, b], size[1]) for a in mine for b in other]
+        biases.append(joint_bias(*pair, np.array(pairs).reshape(len(mine), len(other), 2)))
+    assert max(biases) < EXACT if least is None else np.mean(biases) > least
+
+
+def test_the_law_of_a_rule_that_looks_at_the_token():
+    """P(v) - p(v) = k(v) min(p, q)(v) + r (p - q)+(v) - kbar p(v), for any keep decision k(v)."""
+    for vocabulary, repeat in product((2, 3, 4), range(20)):
+        rng = rng_of("formula", vocabulary, repeat)
+        models = TinyModels.random(rng, vocabulary, 1)
+        p, q = models.p[0], models.q[0]
+        keep = rng.integers(0, 2, vocabulary)
+        rejected = np.maximum(q - p, 0.0)
+        kept_rejections = keep @ rejected / rejected.sum()
+        difference = keep * np.minimum(p, q) + kept_rejections * np.maximum(p - q, 0.0) - (keep @ q) * p
+        law = models.draft_law @ models.text_given[np.arange(vocabulary), keep]
+        first_token = law.reshape(vocabulary, vocabulary).sum(axis=1)
+        np.testing.assert_allclose(first_token - p, difference, atol=EXACT)
+        assert models.bias(keep) == pytest.approx(0.5 * np.abs(difference).sum(), abs=EXACT)
