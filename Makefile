@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: replay test bench lint clean
+.PHONY: replay test bench lint gpu clean
 
 $(BIN)/svsim: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -27,6 +27,11 @@ lint: $(VENV)/.test-extras
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# On a machine with a GPU, PyTorch and transformers: calibration tables, captures, validation runs.
+GPU_PYTHON ?= python3
+gpu:
+	$(GPU_PYTHON) calibration/gpu_programme.py --out calibration/out
 
 clean:
 	rm -rf $(VENV)

@@ -3,7 +3,7 @@
 Parts run alone, each in at most 9 minutes on an H200-class GPU, in the order given (default: a b c).
 ``--scale rehearsal`` runs everything at tiny size on the CPU; ``--scale cpu`` makes the CPU's traces in
 some ten minutes of one core (part b only). Needs torch, transformers, tokenizers and pyarrow; nothing is
-downloaded. Part b goes on with a triplet that lies in the output folder already.
+downloaded. Part b goes on with a triplet that was trained before.
 """
 
 import argparse
@@ -25,6 +25,7 @@ def main() -> int:
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help="a, b, c (default: all three; cpu: b)")
     parser.add_argument("--out", type=Path, default=Path("calibration/out"), help="folder of the results")
+    parser.add_argument("--triplet", type=Path, help="folder of part b's models (default: OUT/triplet)")
     parser.add_argument("--scale", choices=["full", "cpu", "rehearsal"], default="full")
     arguments = parser.parse_args()
     parts = arguments.parts or (["b"] if arguments.scale == "cpu" else ["a", "b", "c"])
@@ -33,10 +34,13 @@ def main() -> int:
         parser.error(f"no part {unknown[0]}; the parts are a, b, c")
     with tempfile.TemporaryDirectory() as scratch:
         scales = {"full": FULL, "cpu": CPU, "rehearsal": rehearsal(Path(scratch))}
-        command = f"python calibration/gpu_programme.py --scale {arguments.scale} {' '.join(parts)}"
         try:
             programme = Programme(
-                scales[arguments.scale], arguments.out, command, lambda line: print(line, flush=True)
+                scales[arguments.scale],
+                arguments.out,
+                arguments.triplet or arguments.out / "triplet",
+                command=f"python calibration/gpu_programme.py --scale {arguments.scale} {' '.join(parts)}",
+                say=lambda line: print(line, flush=True),
             )
             for part in parts:
                 programme.run(part)

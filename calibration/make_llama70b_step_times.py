@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from svsim.latency.database import KernelDatabase, database_step_times
 from svsim.latency.geometry import model_geometry
+from svsim.latency.step_grid import standard_shapes
 
 MODELS = {"target": "llama-3.1-70b", "draft": "llama-3.2-1b", "companion": "llama-3.2-3b"}
 TENSOR_PARALLEL = 4
@@ -28,7 +29,10 @@ DEFAULT_OUT = Path(__file__).parent / "llama70b_step_times.parquet"
 def build_table() -> pa.Table:
     """All rows, hardware by hardware, with the provenance as metadata."""
     geometries = {role: model_geometry(name) for role, name in MODELS.items()}
-    parts = [database_step_times(hardware, TENSOR_PARALLEL, **geometries) for hardware in HARDWARE]
+    parts = [
+        database_step_times(hardware, TENSOR_PARALLEL, **geometries, shapes=standard_shapes())
+        for hardware in HARDWARE
+    ]
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     columns["seconds"] = columns["seconds"].astype(np.float32).astype(np.float64)  # 7 digits compress well
     provenance = {

@@ -11,11 +11,12 @@ Reading guide, four files for the whole flow:
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from svsim.api import info, replay
+    from svsim.api import analytic, info, replay
     from svsim.version import __version__
     from svsim.workload.trace_file import load_trace, save_trace
 
 _WHERE = {
+    "analytic": "svsim.api",
     "info": "svsim.api",
     "replay": "svsim.api",
     "load_trace": "svsim.workload.trace_file",
@@ -23,7 +24,7 @@ _WHERE = {
     "__version__": "svsim.version",
 }
 
-__all__ = ["__version__", "info", "load_trace", "replay", "save_trace"]
+__all__ = ["__version__", "analytic", "info", "load_trace", "replay", "save_trace"]
 
 
 def __getattr__(name: str) -> Any:

@@ -87,6 +87,22 @@ def replay(
     return run.table("replay", ClosedLoopReplay(run.prepared).run(progress))
 
 
+def analytic(
+    trace: TokenTrace | str | Path, *, progress: Progress | None = None, **options: Unpack[RunOptions]
+) -> ResultTable:
+    """The question of ``replay`` answered by the analytic model: renewal walks instead of a loop.
+
+    Same options, same rows; ``replay_kind`` is ``approximate`` in all of them. The trace must fit in
+    memory. Raises the errors of ``svsim.errors``.
+
+    >>> svsim.analytic("traces/llama70b.parquet", batch_sizes=[8, 64]).to_frame()  # doctest: +SKIP
+    """
+    from svsim.engines.analytic import AnalyticModel
+
+    run = _understand(trace, options)
+    return run.table("analytic", AnalyticModel(run.prepared).run(progress))
+
+
 def info(
     trace: TokenTrace | str | Path,
     *,

@@ -145,9 +145,7 @@ def _command(examples: str, **attributes: Any) -> Callable[[Callable[..., Any]],
 )
 @click.argument("trace")
 @_run_options
-def replay(
-    trace: str, json_out: str | None, csv_out: str | None, report_out: str | None, **options: Any
-) -> None:
+def replay(trace: str, **options: Any) -> None:
     """Which method is fastest at which batch size? Replays TRACE in a closed loop.
 
     Target-only decoding (td), fixed-length speculation (sd) and Speculative Verification (sv) run on
@@ -155,11 +153,43 @@ def replay(
     """
     from svsim import api
 
+    _answer(api.replay, "replaying", trace, **options)
+
+
+@_command(
+    """
+    svsim analytic traces/llama70b.parquet
+    svsim analytic traces/llama70b.parquet --batch 8,64 --hardware h100_sxm:tp=4 --hardware h200_sxm:tp=4
+    svsim analytic T.parquet --method sd:k=3 --method sv:k=7 --refill static --json rows.json
+    """
+)
+@click.argument("trace")
+@_run_options
+def analytic(trace: str, **options: Any) -> None:
+    """The question of replay, answered by the analytic model: same options, same rows.
+
+    Walks every request once per method instead of replaying batches; docs/analytic.md derives it.
+    """
+    from svsim import api
+
+    _answer(api.analytic, "working out", trace, **options)
+
+
+def _answer(
+    ask: Callable[..., "ResultTable"],
+    doing: str,
+    trace: str,
+    json_out: str | None,
+    csv_out: str | None,
+    report_out: str | None,
+    **options: Any,
+) -> None:
+    """Ask one of the two engines and show its rows."""
     _check_outputs(json_out, csv_out, report_out)
     if report_out == "-":
         raise InputError("--report - is no file; a page goes to a file, as --report out.html")
-    with _progress("replaying", json_out, csv_out) as progress:
-        table = api.replay(trace, progress=progress, **_understood(options))
+    with _progress(doing, json_out, csv_out) as progress:
+        table = ask(trace, progress=progress, **_understood(options))
     _show(table, json_out, csv_out)
     if report_out:
         _report(table, report_out)
@@ -402,3 +432,91 @@ def info(trace: str, json_out: str | None, **options: Any) -> None:
         from svsim.report.information import print_information
 
         print_information(found, _console())
+
+
+# field of SyntheticSettings -> (kind, default, help)
+SYNTH_NUMBERS: dict[str, tuple[type, int | float | None, str]] = {
+    "num_requests": (int, 512, "Requests."),
+    "num_speculative_tokens": (int, 7, "K, the draft tokens per position."),
+    "information_gain_bits": (float, 0.2, "What S and A tell about acceptance, held out."),
+    "overlap_correlation": (float, 0.7, "Correlation of S with the target overlap."),
+    "draft_entropy_nats": (float, 0.8, "Mean entropy of the draft distribution."),
+    "request_spread": (float, 0.06, "Deviation between requests of their acceptance."),
+    "burstiness": (float, None, "Lag-1 autocorrelation of acceptance along the output."),
+    "drift": (float, 0.0, "Change of acceptance from the first to the last token."),
+    "wrong_prefix_decay": (float, None, "Share of acceptance lost after a rejected token."),
+    "overlap_spread": (float, 1.5, "How polar the overlap is: deviation of the latent difficulty."),
+}
+
+
+def _synth_options(function: F) -> F:
+    """The settings of a synthetic trace."""
+    options = [
+        _option("--settings", "settings_file", metavar="FILE",
+                help="JSON object of settings; the options below are put over it."),
+        _option("--task", "tasks", multiple=True, metavar="NAME:key=value,...",
+                help="A kind of request, as chat:acceptance=0.65,share=2,output_tokens=300:0.6; repeatable."),
+        _option("--acceptance", metavar="A|A1/.../AK",
+                help="Mean acceptance at depth 1, or conditional at depths 1 to K.  [default: 0.75]"),
+        _option("--verified-acceptance", metavar="A", help="Accepted/verified of SD(K), instead."),
+        _option("--prompt-tokens", metavar="MEAN[:VARIATION]", help="Prompt lengths.  [default: 200:0.5]"),
+        _option("--output-tokens", metavar="MEAN[:VARIATION]", help="Output lengths.  [default: 200:0.5]"),
+        *(_option(f"--{name.replace('_', '-')}", type=kind,
+                  help=f"{text}  [default: {'what follows' if default is None else default}]")
+          for name, (kind, default, text) in SYNTH_NUMBERS.items()),
+        _option("--information-measure", metavar="acceptance|paper",
+                help="Bits about acceptance, or I(X; S, A) of arXiv 2509.24328.  [default: acceptance]"),
+        _option("--greedy/--sampled", default=None, help="How the target decodes.  [default: sampled]"),
+    ]  # fmt: skip
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def _command_without(*outputs: str | None) -> str:
+    """The command as typed, without where its results go: two files of one recipe are the same."""
+    words = [w for w in sys.argv[1:] if w not in ("--out", "--json", "--debug", *outputs)]
+    return shlex.join(["svsim", *(w for w in words if not w.startswith(("--out=", "--json=")))])
+
+
+@_command(
+    """
+    svsim synth --acceptance 0.8 --information-gain-bits 0.2 --out T.parquet
+    svsim synth --task chat:acceptance=0.65,share=2 --task code:acceptance=0.9 --out T.parquet
+    svsim synth --settings settings.json --num-requests 2000 --seed 7 --out T.parquet --json -
+    """
+)
+@_synth_options
+@_option("--out", required=True, metavar="FILE", help="The trace to write (.parquet).")
+@_option("--seed", type=int, default=0, show_default=True, help="Same settings and seed, same bytes.")
+@_common
+def synth(settings_file: str | None, tasks: tuple[str, ...], out: str, seed: int, json_out: str | None,
+          **options: Any) -> None:  # fmt: skip
+    """Make a synthetic trace with chosen properties, and measure what was made.
+
+    Each property is an observable of the trace; what no trace can have together is refused, naming the
+    limit. svsim info describes the result, svsim replay runs it (with --latency).
+    """
+    from svsim.api import provenance
+    from svsim.metrics.synthetic_outcome import is_small, outcomes
+    from svsim.report.outcomes import print_outcomes
+    from svsim.workload.synthetic_options import read_settings, settings_of, with_options
+    from svsim.workload.synthetic_trace import synthesize
+    from svsim.workload.trace_file import save_trace
+
+    _check_outputs(out, json_out)
+    if out == "-":
+        raise InputError("--out - is no file; a trace goes to a file, as --out T.parquet")
+    settings = settings_of(
+        with_options(read_settings(settings_file) if settings_file else {}, tasks, options)
+    )
+    trace = synthesize(settings, seed, _command_without(out, json_out))
+    found = outcomes(settings, trace)
+    save_trace(trace, out)
+    if json_out:
+        about = {"file": Path(out).name, **provenance(trace.metadata)}
+        write_json({"trace": about, "outcomes": [outcome.to_dict() for outcome in found]}, json_out)
+    if json_out != "-":
+        size = f"{trace.num_requests:,} requests, {trace.num_positions:,} positions"
+        made = f"{out}: {size}, K = {trace.num_speculative_tokens}"
+        print_outcomes(made, found, is_small(trace), _console())

@@ -31,11 +31,18 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Programme:
-    """Runs parts; ``say`` gets one line at a time, ``command`` goes into the files' provenance."""
+    """Runs parts.
 
-    def __init__(self, scale: Scale, out: Path, command: str, say: Callable[[str], None]) -> None:
+    out: folder of the results. triplet: folder of the trained models (large files). command goes into
+    the files' provenance; ``say`` gets one line at a time.
+    """
+
+    def __init__(
+        self, scale: Scale, out: Path, triplet: Path, *, command: str, say: Callable[[str], None]
+    ) -> None:
         require_extra("torch", "transformers", "tokenizers")
-        self.scale, self.out, self.command, self.say = scale, out, command, say
+        self.scale, self.out, self.triplet = scale, out, triplet
+        self.command, self.say = command, say
         self.hardware = hardware_name(scale.device)
         self.started = self._said = time.perf_counter()
         self.report: dict[str, Any] = {}
@@ -70,7 +77,7 @@ class Programme:
         self._overlap("qwen2.5-32b_0.5b_1.5b", **triple, num_layers=self.scale.subset_layers)
 
     def _triplet(self) -> None:
-        scale, folder = self.scale, self.out / "triplet"
+        scale, folder = self.scale, self.triplet
         if not (folder / "triplet.json").exists():
             self.report["triplet"] = train_triplet(
                 TripletSettings(

@@ -1,5 +1,6 @@
 """The methods by name, as the command line spells them: ``sv:k=7,objective=accepted``."""
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -13,7 +14,7 @@ from svsim.decoding.selection_rules import (
     causal_goodput,
     first_drop_goodput,
 )
-from svsim.errors import MethodError
+from svsim.errors import MethodError, printable
 
 Value = int | float | str
 MAX_SPECULATIVE_TOKENS = 255
@@ -36,17 +37,16 @@ class Option:
     def parse(self, method: str, key: str, text: str) -> Value:
         """The value of ``key=text``, or MethodError."""
         if self.words:
-            if text not in self.words:
-                raise MethodError(f"{method}: {key}={text} is unknown; choose one of {', '.join(self.words)}")
-            return text
-        try:
-            value = int(text)
-        except ValueError:
-            raise MethodError(f"{method}: {key}={text} is not a whole number") from None
-        if not self.at_least <= value <= MAX_SPECULATIVE_TOKENS:
+            if text in self.words:
+                return text
             raise MethodError(
-                f"{method}: {key}={value} is out of range; "
-                f"expected {self.at_least} to {MAX_SPECULATIVE_TOKENS}"
+                f"{method}: {key}={printable(text, 40)} is unknown; choose one of {', '.join(self.words)}"
+            )
+        value = int(text) if re.fullmatch(r"[+-]?[0-9]{1,9}", text) else None
+        if value is None or not self.at_least <= value <= MAX_SPECULATIVE_TOKENS:
+            raise MethodError(
+                f"{method}: {key}={printable(text, 40)} is not a whole number "
+                f"from {self.at_least} to {MAX_SPECULATIVE_TOKENS}"
             )
         return value
 
@@ -177,7 +177,7 @@ def parse_method(
     if name not in PRESETS:
         close = get_close_matches(name, PRESETS, 1)
         hint = f"did you mean {close[0]}? " if close else ""
-        raise MethodError(f"unknown method {name!r}; {hint}known: {', '.join(PRESETS)}")
+        raise MethodError(f"unknown method {printable(name, 40)!r}; {hint}known: {', '.join(PRESETS)}")
     preset = PRESETS[name]
     of_trace: Mapping[Value, Value] = {
         CHAIN: num_speculative_tokens,
@@ -189,7 +189,7 @@ def parse_method(
         key, equals, value = part.partition("=")
         if key not in preset.options or not equals:
             known = ", ".join(f"{k}=..." for k in preset.options) or "it takes none"
-            raise MethodError(f"{name}: unknown option {part!r}; options: {known}")
+            raise MethodError(f"{name}: unknown option {printable(part, 40)!r}; options: {known}")
         if key in given:
             raise MethodError(f"{name}: {key} is given twice")
         given.add(key)

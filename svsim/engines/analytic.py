@@ -19,7 +19,7 @@ import numpy as np
 from svsim.decoding.method import DecodingMethod
 from svsim.engines.analytic_batches import Lengths
 from svsim.engines.analytic_copies import lockstep_seconds
-from svsim.engines.analytic_law import num_drafted, planned_lengths
+from svsim.engines.analytic_law import num_drafted
 from svsim.engines.analytic_prices import ContextKnots, Counts, Floats, StepTables
 from svsim.engines.analytic_static import drain
 from svsim.engines.analytic_steps import LARGEST_SMALL_BATCH, MeanSteps, WalkedMethod
@@ -112,8 +112,8 @@ class AnalyticModel:
     def _account(self, steps: MeanSteps, h: int, size: int, walked: WalkedMethod, replicate: int) -> _Account:
         if self.drains:
             return self._drained(steps, h, size, walked, replicate)
-        if self.of_copies and not selects(walked.method):
-            return self._in_lockstep(h, size, walked, replicate)
+        if self.of_copies and walked.plans is not None:
+            return self._in_lockstep(h, size, walked, walked.plans[replicate], replicate)
         return self._refilled(steps, h, size, walked, replicate)
 
     def _refilled(
@@ -128,18 +128,22 @@ class AnalyticModel:
         below, up = self.knots.locate(mean_context)
         rise = mean.seconds[below + 1] - mean.seconds[below]
         at_mean, per_token = mean.seconds[below] + rise * up, rise / self.knots.spacing / size
-        seconds = np.outer(num_steps, at_mean) + np.outer(num_context - num_steps * mean_context, per_token)
+        ahead = num_context - num_steps * mean_context
+        seconds = np.outer(num_steps, at_mean) + np.outer(ahead, per_token)
         share = 1.0 if self.of_copies else 1.0 / size
-        return _Account(visits, num_steps * share, seconds * share)
+        return _Account(
+            visits, np.asarray(num_steps * share, np.float64), np.asarray(seconds * share, np.float64)
+        )
 
     def _drained(self, steps: MeanSteps, h: int, size: int, walked: WalkedMethod, replicate: int) -> _Account:
         """Batches that drain: lengths and prices by the number alive, which follows its law."""
-        counts = _few_counts(size) if selects(walked.method) else np.arange(1, size + 1)
+        planned = walked.plans is not None
+        counts = np.arange(1, size + 1) if planned else _few_counts(size)
         means = [steps.at(walked, h, n - 1, replicate) for n in counts.tolist()]
         seconds = np.stack([mean.seconds for mean in means]).reshape(len(counts), -1)
         alive = np.arange(1, size + 1)
         by_count = np.stack([np.interp(alive, counts, column) for column in seconds.T], axis=1)
-        rows = means if selects(walked.method) else means[:1]
+        rows = means[:1] if planned else means
         nearest = np.abs(alive[:, None] - counts[: len(rows)]).argmin(axis=1)
         visits, shares = drain(
             self.paths,
@@ -152,14 +156,17 @@ class AnalyticModel:
         )
         return _Account(visits, shares[:, 0], shares[:, 1:])
 
-    def _in_lockstep(self, h: int, size: int, walked: WalkedMethod, replicate: int) -> _Account:
+    def _in_lockstep(
+        self, h: int, size: int, walked: WalkedMethod, lengths: Lengths, replicate: int
+    ) -> _Account:
         """Copies that do everything alike: every step is priced as it is."""
-        lengths = planned_lengths(walked.method, walked.replicates[replicate])
         visits = self._walk(walked, lengths, replicate)
         knots = replace(self.knots, num=NUM_LOCKSTEP_KNOTS)
         tables = StepTables([self.deployments[h]], [1], [walked.method], knots, copies=size)
         context = contexts_at(self.paths, visits)
-        per_step = lockstep_seconds(walked.method, tables, lengths[visits.starts], visits.catch_up, context)
+        per_step = lockstep_seconds(
+            walked.method, tables, lengths[visits.starts].astype(np.int64), visits.catch_up, context
+        )
         request = np.repeat(np.arange(self.trace.num_requests), visits.sums[:, STEPS])
         seconds = [np.bincount(request, part, self.trace.num_requests) for part in per_step.T]
         return _Account(visits, visits.sums[:, STEPS].astype(np.float64), np.stack(seconds, axis=1))
@@ -171,11 +178,9 @@ class AnalyticModel:
     # -- records ---------------------------------------------------------------------------------------
 
     def _record(self, steps: MeanSteps, h: int, size: int, walked: WalkedMethod) -> RunRecord:
-        settings, method, latency = self.settings, walked.method, self.deployments[h].latency
-        per_request = sum(
-            self._sums(h, size, method, self._account(steps, h, size, walked, replicate))
-            for replicate in range(len(walked.replicates))
-        )
+        method, latency = walked.method, self.deployments[h].latency
+        accounts = [self._account(steps, h, size, walked, r) for r in range(len(walked.replicates))]
+        per_request = np.sum([self._sums(h, size, method, account) for account in accounts], axis=0)
         num_requests = self.trace.num_requests
         group = np.arange(num_requests) % (num_requests if self.bench else MAX_GROUPS)
         return RunRecord(
@@ -187,7 +192,7 @@ class AnalyticModel:
             tensor_parallel=latency.tensor_parallel,
             latency_source=latency.source,
             num_requests=num_requests,
-            sums=GroupSums(*(np.bincount(group, column) for column in per_request)),
+            sums=GroupSums(*(np.bincount(group, column).astype(np.float64) for column in per_request)),
             estimator="mean-of-ratios" if self.bench else "ratio-of-sums",
             replay_kind="approximate",  # whatever the trace: nothing was replayed
             lossless=method.lossless.holds_on(self.trace.metadata),

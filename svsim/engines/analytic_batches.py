@@ -7,9 +7,10 @@ again at the lengths that result; and so on to a fixed point.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from numba import types
+from numba import typeof, types
 from numpy.typing import NDArray
 
 from svsim.compiled import compiled
@@ -26,16 +27,14 @@ NUM_ROUNDS = 3
 MIN_BATCHES = 2000  # fewer starts than these batches hold are shuffled several times
 
 
-@dataclass(frozen=True, slots=True)
-class BatchPrices:
-    """What the rule is told a step of n sequences costs, by mean context on G uniform knots.
+class BatchPrices(NamedTuple):
+    """What a rule is told a step of n sequences costs, by mean context on G uniform knots.
 
-    other_s: [G, n + 1], everything but verification, by catch-up tokens; verify_s: [G, n K + 1], by
-    draft tokens verified.
+    axis: the lowest knot, and knots per token; other_s: [G, n + 1], everything but verification, by
+    catch-up tokens; verify_s: [G, n K + 1], by draft tokens verified.
     """
 
-    context_low: float
-    knots_per_token: float
+    axis: Floats
     other_s: Floats
     verify_s: Floats
 
@@ -68,44 +67,31 @@ def sample_batches(
     """
     assert isinstance(method.selection, SelectByRule)
     k, num_rows = method.num_speculative_tokens, paths.end - paths.first
+    options, fewest = np.asarray(method.selection.options, np.float64), fewest_verified(method)
+    work = _new_work(num_sequences, k)
     lengths = np.zeros(len(columns.accepted), np.uint8)
     request = np.repeat(np.arange(len(num_rows)), num_rows)
     starts = np.arange(num_rows.sum()) + np.repeat(paths.first - np.cumsum(num_rows) + num_rows, num_rows)
     catch_up = np.zeros(len(starts), np.int64)
-    memory = np.zeros(MEMORY_SIZE)
     for round_number in range(NUM_ROUNDS + 1):
         if round_number > 0:
             visits = walk_lengths(paths, columns.accepted, lengths[None, :], k)
             starts, catch_up = visits.starts, visits.catch_up
             request = np.repeat(np.arange(len(num_rows)), visits.sums[:, STEPS])
         order = _shuffled(request if of_copies else None, len(starts), num_sequences, rng)
-        num_verified, num_catch_up, cuts = np.empty((3, len(order) // num_sequences), np.int64)
-        _select_batches(
-            method.selection.rule,
-            starts[order],
-            catch_up[order],
-            (starts + paths.context_base[request])[order],
-            columns.survival,
-            np.array([prices.context_low, prices.knots_per_token]),
-            prices.other_s,
-            prices.verify_s,
-            np.asarray(method.selection.options, np.float64),
-            np.zeros((num_sequences, k), np.uint16),
-            np.empty(prices.verify_s.shape[1]),
-            memory,
-            np.zeros(SCRATCH_SIZE, np.int64),
-            np.zeros(num_sequences, np.int64),
-            rng.random(len(cuts)),
-            lengths,
-            num_verified,
-            num_catch_up,
-            cuts,
+        context = starts + paths.context_base[request]
+        shown = _Shown(starts[order], catch_up[order], context[order])
+        chosen = _new_chosen(len(order) // num_sequences)
+        _select(
+            method.selection.rule, options, fewest, columns.survival, prices, shown, work, chosen, lengths
         )
         elsewhere = np.ones(len(lengths), np.bool_)
         elsewhere[starts] = False
-        any_batch = cuts[rng.integers(len(cuts), size=len(lengths))]
-        _apply_cuts(columns.survival, any_batch, elsewhere, fewest_verified(method), lengths)
-    return BatchSample(lengths, num_verified, num_catch_up)
+        cuts = _any_cut(chosen, rng)
+        _apply_cuts(
+            columns.survival, cuts[rng.integers(len(cuts), size=len(lengths))], elsewhere, fewest, lengths
+        )
+    return BatchSample(lengths, chosen.num_verified, chosen.num_catch_up)
 
 
 def threshold_lengths(
@@ -134,55 +120,104 @@ def _shuffled(group: Counts | None, num: int, num_sequences: int, rng: np.random
     return np.resize(order, -(-len(order) // num_sequences) * num_sequences)
 
 
-_COUNTS, _FLOATS, _TABLE = types.int64[::1], types.float64[::1], types.float64[:, ::1]
-_LEVELS = types.Array(types.uint16, 2, "C")
+class _Shown(NamedTuple):
+    """Starts in the order of batches, with their catch-up and context tokens, int64 [M n] each."""
+
+    starts: Counts
+    catch_up: Counts
+    context: Counts
+
+
+class _Work(NamedTuple):
+    """What a rule is handed besides: see ``selection_rules.RULE``."""
+
+    candidates: NDArray[np.uint16]
+    verify_s: Floats
+    memory: Floats
+    scratch: Counts
+    lengths: Counts
+
+
+class _Chosen(NamedTuple):
+    """Per batch, int64 [M]: tokens verified, catch-up tokens, lowest level kept, highest level dropped."""
+
+    num_verified: Counts
+    num_catch_up: Counts
+    kept: Counts
+    dropped: Counts
+
+
+def _new_work(num_sequences: int, num_drafted: int) -> _Work:
+    return _Work(
+        np.zeros((num_sequences, num_drafted), np.uint16),
+        np.zeros(num_sequences * num_drafted + 1),
+        np.zeros(MEMORY_SIZE),
+        np.zeros(SCRATCH_SIZE, np.int64),
+        np.zeros(num_sequences, np.int64),
+    )
+
+
+def _new_chosen(num_batches: int) -> _Chosen:
+    return _Chosen(*np.zeros((4, num_batches), np.int64))
+
+
+def _any_cut(chosen: _Chosen, rng: np.random.Generator) -> Counts:
+    """A threshold per batch: anywhere above what it dropped, up to what it kept; beside ties, by chance."""
+    chance, span = rng.random(len(chosen.kept)), chosen.kept - chosen.dropped
+    return np.where(span > 0, chosen.kept - (chance * span).astype(np.int64), chosen.kept + (chance < 0.5))
+
+
+_INTEGERS = np.zeros(0, np.int64)
+_PRICES = BatchPrices(np.zeros(0), np.zeros((0, 0)), np.zeros((0, 0)))
 
 
 @compiled(
     types.void(
-        types.FunctionType(RULE), _COUNTS, _COUNTS, _COUNTS, _LEVELS, _FLOATS, _TABLE, _TABLE, _FLOATS,
-        _LEVELS, _FLOATS, _FLOATS, _COUNTS, _COUNTS, _FLOATS, types.uint8[::1], _COUNTS, _COUNTS, _COUNTS,
+        types.FunctionType(RULE),
+        types.float64[::1],
+        types.int64,
+        types.uint16[:, ::1],
+        *map(typeof, (_PRICES, _Shown(_INTEGERS, _INTEGERS, _INTEGERS), _new_work(1, 1), _new_chosen(1))),
+        types.uint8[::1],
     )
-)  # fmt: skip
-def _select_batches(  # type: ignore[no-untyped-def]
-    select, starts, catch_up, context, survival, axis, other_s, verify_s, options,
-    candidates, row_s, memory, scratch, slot_lengths, uniform, lengths, num_verified, num_catch_up, cuts,
-):  # fmt: skip
-    """Show every n consecutive starts to the rule and keep what it chose."""
-    n, k = candidates.shape
-    fewest = min(int(options[1]), k)
-    for b in range(num_verified.size):
-        owed, num_context = 0, 0
+)
+def _select(select, options, fewest, survival, prices, shown, work, chosen, lengths):  # type: ignore[no-untyped-def]
+    """Show every n consecutive starts to the rule and note what it chose."""
+    n, k = work.candidates.shape
+    for b in range(chosen.kept.size):
+        catch_up, context = 0, 0
         for i in range(n):
-            owed += catch_up[b * n + i]
-            num_context += context[b * n + i]
+            here = b * n + i
+            catch_up += shown.catch_up[here]
+            context += shown.context[here]
             for d in range(k):
-                candidates[i, d] = survival[starts[b * n + i], d]
-        place = max((num_context / n - axis[0]) * axis[1], 0.0)
-        knot = min(int(place), other_s.shape[0] - 2)
+                work.candidates[i, d] = survival[shown.starts[here], d]
+        place = max((context / n - prices.axis[0]) * prices.axis[1], 0.0)
+        knot = min(int(place), prices.other_s.shape[0] - 2)
         up = place - knot
-        for e in range(row_s.size):
-            row_s[e] = verify_s[knot, e] * (1.0 - up) + verify_s[knot + 1, e] * up
-        fixed_s = other_s[knot, owed] * (1.0 - up) + other_s[knot + 1, owed] * up
-        num_verified[b] = select(n, candidates, row_s, fixed_s, options, memory, scratch, slot_lengths)
-        num_catch_up[b] = owed
+        for e in range(work.verify_s.size):
+            work.verify_s[e] = prices.verify_s[knot, e] * (1.0 - up) + prices.verify_s[knot + 1, e] * up
+        other_s = prices.other_s[knot, catch_up] * (1.0 - up) + prices.other_s[knot + 1, catch_up] * up
+        chosen.num_verified[b] = select(
+            n, work.candidates, work.verify_s, other_s, options, work.memory, work.scratch, work.lengths
+        )
+        chosen.num_catch_up[b] = catch_up
         kept, dropped = NUM_LEVELS, 0
         for i in range(n):
-            length = slot_lengths[i]
-            lengths[starts[b * n + i]] = length
+            length = work.lengths[i]
+            lengths[shown.starts[b * n + i]] = length
             if length > fewest:
-                kept = min(kept, np.int64(candidates[i, length - 1]))
+                kept = min(kept, int(work.candidates[i, length - 1]))
             if length < k:
-                dropped = max(dropped, np.int64(candidates[i, length]))
-        # the threshold lies anywhere above what was dropped, up to what was kept
-        cuts[b] = kept - int(uniform[b] * (kept - dropped)) if kept > dropped else kept + (uniform[b] < 0.5)
+                dropped = max(dropped, int(work.candidates[i, length]))
+        chosen.kept[b], chosen.dropped[b] = kept, dropped
 
 
 @compiled()
-def _apply_cuts(survival, cuts, chosen, fewest, lengths):  # type: ignore[no-untyped-def]
-    """Lengths under a threshold per position, where ``chosen``."""
+def _apply_cuts(survival, cuts, places, fewest, lengths):  # type: ignore[no-untyped-def]
+    """Lengths under a threshold per position, at the ``places`` that are true."""
     for p in range(lengths.size):
-        if chosen[p]:
+        if places[p]:
             length = fewest
             while length < survival.shape[1] and survival[p, length] >= cuts[p]:
                 length += 1

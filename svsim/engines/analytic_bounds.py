@@ -50,13 +50,14 @@ class PlannedLengths:
         n = int(tables.batch_sizes[i])
         if not drafts_as_planned(self.method):
             law = binomial_law(n, [catch_up])
-            return tables.draft_s(i, self.method.num_speculative_tokens, law)[0]
+            return np.asarray(tables.draft_s(i, self.method.num_speculative_tokens, law)[0])
         return np.stack([self._exact_draft_s(d, n, tables.knots.values) for d in tables.deployments])
 
     def _exact_draft_s(self, deployment: Deployment, n: int, context: Floats) -> Floats:
         kind = deployment.draft_kind(self.method)
         if kind == Draft.SEQUENTIAL:
-            return sum((self._pass_s(deployment, n, context, j) for j in range(len(self.context_ahead))), 0.0)
+            depths = range(len(self.context_ahead))
+            return np.asarray(np.stack([self._pass_s(deployment, n, context, j) for j in depths]).sum(axis=0))
         if kind == Draft.ONE_PASS:
             tokens, law = n, law_of_sum(self.share, n)
         else:  # priced at the longest draft of one sequence

@@ -45,12 +45,12 @@ def _exact_draft_s(
     """Drafting of exactly the planned lengths, [V]."""
     kind, price = deployment.draft_kind(method), deployment.latency.predict_s
     if kind != Draft.SEQUENTIAL:
-        tokens = (lengths + 1) * (copies if kind == Draft.ONE_PASS else 1)
-        return price(StepShape(Role.DRAFT, copies, tokens, context * copies))
+        all_tokens = (lengths + 1) * (copies if kind == Draft.ONE_PASS else 1)
+        return price(StepShape(Role.DRAFT, copies, all_tokens, context * copies))
     seconds = np.zeros(len(lengths))
     for j in range(int(lengths.max(initial=0))):
         longer = lengths > j
-        tokens = 1 + (catch_up[longer] if j == 0 else 0)
+        tokens = 1 + catch_up[longer] * (j == 0)
         seconds[longer] += price(
             StepShape(Role.DRAFT, copies, tokens * copies, (context[longer] + j) * copies)
         )

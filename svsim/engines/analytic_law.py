@@ -39,10 +39,10 @@ class MethodLaw:
     """Means per sequence and step over the steps that a method's walks take, at P thresholds.
 
     float64 [P] each; P = 1 unless lengths are selected:
-    verified: mean verification length, increasing. believed: mean believed survival kept (expected
-    accepted tokens). added: the believed survival of the tokens that the thresholds up to here add to
-    the first one's, each where it is met. tokens_per_step: output tokens / steps. catch_up: mean tokens
-    that the drafter owes beyond the last. context: mean context tokens.
+    verified: mean verification length, increasing. tokens_per_step: output tokens / steps. catch_up: mean
+    tokens that the drafter owes beyond the last. context: mean context tokens. believed: mean believed
+    survival kept (expected accepted tokens). added: believed survival that the thresholds up to here add
+    to the first one's, each where it is met; 0 for both unless selected.
 
     cuts: int64 [P], encoded survival from which on tokens are verified (selected lengths only).
     lengths: the law of planned lengths (planned lengths only).
@@ -50,11 +50,11 @@ class MethodLaw:
 
     method: DecodingMethod
     verified: Floats
-    believed: Floats
-    added: Floats
     tokens_per_step: Floats
     catch_up: Floats
     context: Floats
+    believed: Floats
+    added: Floats
     cuts: Counts
     lengths: PlannedLengths | None = None
 
@@ -74,43 +74,70 @@ def method_law(
     method: DecodingMethod, paths: Paths, replicates: Sequence[BoundColumns], num_tokens: int
 ) -> MethodLaw:
     """Walk a method over its columns, one set per replicate of the coins; a walk emits ``num_tokens``."""
-    cuts, lengths, added = np.zeros(0, np.int64), None, np.zeros(1)
     if isinstance(method.selection, SelectByRule):
-        fewest = fewest_verified(method)
-        cuts = even_cuts(replicates[0].survival, fewest, NUM_CUTS)
-        walks = [walk_thresholds(paths, c.accepted, c.survival, cuts, fewest) for c in replicates]
-        sums = np.sum(walks, axis=0)
-        distinct = np.diff(sums[:, VERIFIED] / sums[:, STEPS], prepend=-1.0) > 1e-9
-        sums, cuts = sums[distinct], cuts[distinct]
-        gained = survival_between(replicates[0].survival[:, fewest:], cuts)
-        added = np.cumsum(gained * np.diff(sums[:, VERIFIED] / sums[:, STEPS], prepend=0.0))
-    else:
-        plans = [planned_lengths(method, c) for c in replicates]
-        drafted = num_drafted(method)
-        pairs = list(zip(replicates, plans, strict=True))
-        visits = [walk_lengths(paths, columns.accepted, plan[None, :], drafted) for columns, plan in pairs]
-        sums = np.sum([v.sums.sum(axis=0, keepdims=True) for v in visits], axis=0)
-        sums[:, BELIEVED] = 0
-        if isinstance(method.selection, OraclePlan):
-            planned = [p[v.starts].astype(np.int64) for p, v in zip(plans, visits, strict=True)]
-            owed, context = [v.catch_up for v in visits], [contexts_at(paths, v) for v in visits]
-            lengths = PlannedLengths.of(method, *(np.concatenate(x) for x in (planned, owed, context)))
-    steps = sums[:, STEPS].astype(np.float64)
+        return _selected_law(method, paths, replicates, num_tokens * len(replicates))
+    return _planned_law(method, paths, replicates, num_tokens * len(replicates))
+
+
+def _selected_law(
+    method: DecodingMethod, paths: Paths, replicates: Sequence[BoundColumns], num_tokens: int
+) -> MethodLaw:
+    survival, fewest = replicates[0].survival, fewest_verified(method)
+    cuts = even_cuts(survival, fewest, NUM_CUTS)
+    walks = [walk_thresholds(paths, c.accepted, survival, cuts, fewest) for c in replicates]
+    sums = np.sum(walks, axis=0)
+    verified = sums[:, VERIFIED] / sums[:, STEPS]
+    distinct = np.diff(verified, prepend=-1.0) > 1e-9
+    sums, cuts = sums[distinct], cuts[distinct]
+    more = np.diff(verified[distinct], prepend=0.0)
     return MethodLaw(
         method,
-        verified=sums[:, VERIFIED] / steps,
-        believed=sums[:, BELIEVED] / steps / TOP_LEVEL,
-        added=added,
-        tokens_per_step=num_tokens * len(replicates) / steps,
-        catch_up=sums[:, CATCH_UP] / steps,
-        context=sums[:, CONTEXT] / steps,
+        *_means(sums, num_tokens),
+        believed=sums[:, BELIEVED] / sums[:, STEPS] / TOP_LEVEL,
+        added=np.cumsum(survival_between(survival[:, fewest:], cuts) * more),
         cuts=cuts,
+    )
+
+
+def _planned_law(
+    method: DecodingMethod, paths: Paths, replicates: Sequence[BoundColumns], num_tokens: int
+) -> MethodLaw:
+    plans = [planned_lengths(method, columns) for columns in replicates]
+    visits = [
+        walk_lengths(paths, columns.accepted, plan[None, :], num_drafted(method))
+        for columns, plan in zip(replicates, plans, strict=True)
+    ]
+    lengths = None
+    if isinstance(method.selection, OraclePlan):
+        planned = np.concatenate([p[v.starts].astype(np.int64) for p, v in zip(plans, visits, strict=True)])
+        owed = np.concatenate([v.catch_up for v in visits])
+        context = np.concatenate([contexts_at(paths, v) for v in visits])
+        lengths = PlannedLengths.of(method, planned, owed, context)
+    sums = np.sum([v.sums.sum(axis=0, keepdims=True) for v in visits], axis=0)
+    nothing = np.zeros(1)
+    return MethodLaw(
+        method,
+        *_means(sums, num_tokens),
+        believed=nothing,
+        added=nothing,
+        cuts=np.zeros(0, np.int64),
         lengths=lengths,
     )
 
 
-def follows_thresholds(method: DecodingMethod) -> bool:
-    """Whether its selection rule is one whose batches the threshold law describes."""
+def _means(sums: Counts, num_tokens: int) -> tuple[Floats, Floats, Floats, Floats]:
+    """Mean verification length, tokens per step, catch-up and context per step, [P] each."""
+    steps = sums[:, STEPS].astype(np.float64)
+    return (
+        sums[:, VERIFIED] / steps,
+        num_tokens / steps,
+        sums[:, CATCH_UP] / steps,
+        sums[:, CONTEXT] / steps,
+    )
+
+
+def has_threshold_rule(method: DecodingMethod) -> bool:
+    """Whether its selection rule is one that ``best_budgets`` states; others are taken for best_goodput."""
     selection = method.selection
     return isinstance(selection, SelectByRule) and selection.rule in (best_goodput, first_drop_goodput)
 
@@ -122,7 +149,8 @@ def num_drafted(method: DecodingMethod) -> int | None:
 
 def fewest_verified(method: DecodingMethod) -> int:
     """Tokens that a selecting method verifies in any case (``min_verify``)."""
-    assert isinstance(method.selection, SelectByRule)
+    if not isinstance(method.selection, SelectByRule) or not has_threshold_rule(method):
+        return 0
     return min(int(method.selection.options[1]), method.num_speculative_tokens)
 
 
@@ -180,7 +208,9 @@ def best_budgets(law: MethodLaw, tables: StepTables, i: int, other_s: Floats) ->
     the edges of latency stairs are; between two thresholds the law is a mixture of theirs.
     """
     method, n = law.method, int(tables.batch_sizes[i])
-    assert isinstance(method.selection, SelectByRule)
+    objective, stops_at_drop = EMITTED, False
+    if isinstance(method.selection, SelectByRule) and has_threshold_rule(method):
+        objective, stops_at_drop = method.selection.options[0], method.selection.rule is first_drop_goodput
     budgets = np.arange(n * method.num_speculative_tokens + 1)
     below, share = law.place(budgets / n)
     at_context = tables.knots.weights(law.context)
@@ -189,8 +219,8 @@ def best_budgets(law: MethodLaw, tables: StepTables, i: int, other_s: Floats) ->
     _search_budgets(
         float(n),
         n * fewest_verified(method),
-        method.selection.options[0] == EMITTED,
-        method.selection.rule is first_drop_goodput,
+        objective == EMITTED,
+        stops_at_drop,
         n * law.between(law.added, budgets / n),
         n * law.between(law.believed - law.added, budgets / n),
         below,
@@ -225,7 +255,7 @@ def _search_budgets(  # type: ignore[no-untyped-def]
             if counts_emitted:
                 other_s, emitted = fixed_s[low, h] * (1.0 - up) + fixed_s[high, h] * up, num_sequences
             emitted += offset[chosen]
-            best_value, best_s = -1.0, 1.0
+            previous, best_value, best_s = chosen, -1.0, 1.0
             for e in range(fewest, below.size):
                 seconds = other_s
                 for g in range(weights.size):
@@ -238,6 +268,8 @@ def _search_budgets(  # type: ignore[no-untyped-def]
                     chosen, best_value, best_s = e, value, seconds
                 elif lead < 0.0 and stops_at_drop:
                     break
+            if chosen == previous:
+                break
         best[h] = chosen
 
 

@@ -7,8 +7,9 @@ mean context (axis G, linear between knots) and every catch-up or token count, s
 a dot product with a law of counts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -50,9 +51,8 @@ class ContextKnots:
         """Interpolation weights [..., G] of contexts [...]."""
         below, share = self.locate(context)
         knots = np.arange(self.num)
-        return (knots == below[..., None]) * (1 - share[..., None]) + (knots == below[..., None] + 1) * share[
-            ..., None
-        ]
+        here, after = knots == below[..., None], knots == below[..., None] + 1
+        return np.asarray(here * (1.0 - share[..., None]) + after * share[..., None], np.float64)
 
 
 class _Places:
@@ -93,7 +93,7 @@ class StepTables:
             self._first_draft_s = self._stack(self._first_draft)
             self._other_drafts_s = self._stack(self._other_drafts)
         self._companion_s = {
-            k: self._stack(lambda d, k=k: self._companion(d, k))  # type: ignore[misc]
+            k: self._stack(partial(self._companion, k=k))
             for k in sorted({m.num_speculative_tokens for m in methods if m.uses_companion})
         }
 
@@ -116,7 +116,7 @@ class StepTables:
 
     # -- one deployment -----------------------------------------------------------------------------
 
-    def _stack(self, table_of) -> Floats:  # type: ignore[no-untyped-def]
+    def _stack(self, table_of: Callable[[Deployment], Floats]) -> Floats:
         return np.stack([table_of(d) for d in self.deployments])
 
     def _pass_s(self, d: Deployment, role: Role, n: Counts, tokens: Counts, ahead: int = 0) -> Floats:
@@ -145,7 +145,7 @@ class StepTables:
         if kind == Draft.SEQUENTIAL:
             later = [self._pass_s(d, Role.DRAFT, n, n * self.copies, j) for j in range(1, max(self._depths))]
             total = np.cumsum([np.zeros((self.knots.num, len(n))), *later], axis=0)
-            return total[np.array(self._depths) - 1].transpose(1, 0, 2)
+            return np.asarray(total[np.array(self._depths) - 1].transpose(1, 0, 2))
         tokens = [
             (k + 1) * (n * self.copies if kind == Draft.ONE_PASS else np.ones_like(n)) for k in self._depths
         ]
@@ -163,7 +163,7 @@ def binomial_law(num: int, share: ArrayLike) -> Floats:
     log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, num + 1)))])
     log_ways = log_factorial[-1] - log_factorial - log_factorial[::-1]
     p = np.clip(np.asarray(share, np.float64), 1e-300, 1 - 1e-16)[:, None]
-    return np.exp(log_ways + counts * np.log(p) + (num - counts) * np.log1p(-p))
+    return np.asarray(np.exp(log_ways + counts * np.log(p) + (num - counts) * np.log1p(-p)))
 
 
 def law_of_sum(law: Floats, num: int) -> Floats:

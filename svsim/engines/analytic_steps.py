@@ -11,7 +11,7 @@ from svsim.engines.analytic_law import (
     ExpectedStep,
     MethodLaw,
     expected_step,
-    follows_thresholds,
+    has_threshold_rule,
     method_law,
     planned_lengths,
 )
@@ -29,14 +29,16 @@ STAIR_SHARE = 0.002  # of a verification's seconds: how far they may lie above a
 class WalkedMethod:
     """A method on a trace: its columns per replicate of the coins, and the law of its walks.
 
-    index: its number among the methods; law: None for a selection rule that keeps to no threshold.
+    index: its number among the methods. plans: lengths at every position per replicate, uint8 [T], or
+    None if they are selected.
     """
 
     index: int
     method: DecodingMethod
     paths: Paths
     replicates: Sequence[BoundColumns]
-    law: MethodLaw | None
+    plans: Sequence[Lengths] | None
+    law: MethodLaw
 
     @classmethod
     def of(
@@ -48,9 +50,9 @@ class WalkedMethod:
         num_tokens: int,
     ) -> "WalkedMethod":
         """Walk the method; ``num_tokens`` are emitted by a walk over all requests."""
-        closed = not selects(method) or follows_thresholds(method)
-        law = method_law(method, paths, replicates, num_tokens) if closed else None
-        return cls(index, method, paths, replicates, law)
+        plans = None if selects(method) else [planned_lengths(method, c) for c in replicates]
+        law = method_law(method, paths, replicates, num_tokens)
+        return cls(index, method, paths, replicates, plans, law)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +85,21 @@ class MeanSteps:
     def _work_out(self, walked: WalkedMethod, h: int, i: int, replicate: int) -> MeanStep:
         columns, n = walked.replicates[replicate], int(self.tables.batch_sizes[i])
         rng = self.streams.generator("analytic", walked.index, h, n, replicate)
-        if walked.law is None or (selects(walked.method) and self._needs_batches(walked.method, h, i)):
+        if walked.plans is None and self._needs_batches(walked.method, h, i):
             return self._drawn(walked, h, i, columns, rng)
         key = walked.index, i
         if key not in self._closed:
             self._closed[key] = expected_step(walked.law, self.tables, i)
         step = self._closed[key]
         seconds = np.stack([step.draft_s[h], step.companion_s[h], step.verify_s[h]], axis=1)
-        if selects(walked.method):
-            return MeanStep(threshold_lengths(walked.law, columns, float(step.verified[h]), rng), seconds)
-        return MeanStep(planned_lengths(walked.method, columns), seconds)
+        if walked.plans is not None:
+            return MeanStep(walked.plans[replicate], seconds)
+        return MeanStep(threshold_lengths(walked.law, columns, float(step.verified[h]), rng), seconds)
 
     def _needs_batches(self, method: DecodingMethod, h: int, i: int) -> bool:
-        """Small batches, copies, and verification prices with stairs."""
+        """Small batches, copies, verification prices with stairs, and rules that no law states."""
         n = int(self.tables.batch_sizes[i])
-        if n <= LARGEST_SMALL_BATCH or self.of_copies:
+        if n <= LARGEST_SMALL_BATCH or self.of_copies or not has_threshold_rule(method):
             return True
         seconds = self.tables.verify_s(i)[h, self.tables.knots.num // 2]
         seconds = seconds[: n * method.num_speculative_tokens + 1]
@@ -114,8 +116,7 @@ class MeanSteps:
         companion_s = tables.companion_s(i, method, each)[:, h].T
         verify_s = tables.verify_s(i)[h, :, : n * method.num_speculative_tokens + 1]
         prices = BatchPrices(
-            tables.knots.low,
-            1.0 / tables.knots.spacing,
+            np.array([tables.knots.low, 1.0 / tables.knots.spacing]),
             np.ascontiguousarray(tables.overhead_s[h] + draft_s + companion_s),
             np.ascontiguousarray(verify_s),
         )

@@ -35,9 +35,10 @@ from svsim.latency.measured import MeasuredLatency
 from svsim.latency.model import OutOfRange
 from svsim.latency.names import closest_names
 from svsim.latency.part_store import cached_parts, keep_parts, shipped_parts
-from svsim.latency.pass_parts import PartKeys, PassParts
+from svsim.latency.pass_parts import MissingKernelError, PartKeys, PassParts
 from svsim.latency.pass_work import (
     HOST_OVERHEAD_PER_STEP_S,
+    VOCABULARY_MEMORY_EFFICIENCY,
     VOCABULARY_PASSES,
     VOCABULARY_VALUE_BYTES,
     ModelOnGpus,
@@ -46,7 +47,7 @@ from svsim.latency.pass_work import (
     logit_rows,
     models_on_gpus,
 )
-from svsim.latency.roofline import Efficiencies, RooflineLatency
+from svsim.latency.roofline import RooflineLatency
 from svsim.latency.shape import Role, StepShape
 from svsim.latency.step_grid import PassShapes, standard_shapes
 from svsim.latency.step_times import OVERHEAD_ROLE
@@ -63,10 +64,6 @@ MISSING_PACKAGE = (
     "package aiconfigurator-core; run: pip install 'svsim[hardware]', or choose another latency source "
     "(roofline, or a file)"
 )
-
-
-class MissingKernelError(LatencyError):
-    """The database has no measurement of a kernel that the pass needs."""
 
 
 def database_step_times(
@@ -302,7 +299,7 @@ def _software() -> str:
 def _sampling_s(hardware: str, role: Role, model: ModelOnGpus, shapes: PassShapes) -> NDArray[np.float64]:
     """Passes over the vocabulary, which the database lacks: bound by memory, as in the roofline."""
     row_bytes = VOCABULARY_PASSES * VOCABULARY_VALUE_BYTES * model.geometry.vocabulary_size
-    row_s = row_bytes / (data_sheet(hardware).memory_bytes_per_s * Efficiencies().memory)
+    row_s = row_bytes / (data_sheet(hardware).memory_bytes_per_s * VOCABULARY_MEMORY_EFFICIENCY)
     return row_s * logit_rows(role, shapes.num_sequences, graph_padded(shapes.num_new_tokens))
 
 

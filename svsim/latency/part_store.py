@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from svsim.latency.geometry import ModelGeometry, model_presets
-from svsim.latency.pass_parts import PartKeys, PassParts
+from svsim.latency.pass_parts import MissingKernelError, PartKeys, PassParts
 from svsim.latency.pass_work import ModelOnGpus
 from svsim.latency.step_grid import standard_shapes
 
@@ -44,13 +44,15 @@ def shipped_deployments() -> Mapping[tuple[str, str, int], int]:
 def shipped_parts(hardware: str, model: ModelOnGpus) -> PassParts | None:
     """The shipped parts of a deployment; None if there are none.
 
-    Models of one shape share a row, whatever their names. Kernels that the database lacks are not
-    shipped either.
+    Models of one shape share a row, whatever their names. A row without numbers says that the database
+    lacks a kernel: MissingKernelError.
     """
     row = shipped_deployments().get((_preset_name(model.geometry), hardware, model.tensor_parallel))
     if row is None:
         return None
     table = _shipped_table().slice(row, 1)
+    if not table.column(PARTS[0])[0].is_valid:
+        raise MissingKernelError(f"{model.geometry.name} on {hardware}: {table.column('kernels')[0]}")
     values = {name: np.asarray(table.column(name)[0].as_py(), np.float64) for name in PARTS}
     return PassParts(standard_keys(), **values, kernels=str(table.column("kernels")[0].as_py()))
 

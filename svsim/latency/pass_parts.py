@@ -13,12 +13,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from svsim.errors import LatencyError
 from svsim.latency.pass_work import MAX_LOGIT_ROWS_PER_SEQUENCE, graph_padded, logit_rows
 from svsim.latency.shape import Role
 from svsim.latency.step_grid import PassShapes
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
+
+
+class MissingKernelError(LatencyError):
+    """The database has no measurement of a kernel that the pass needs."""
 
 
 class PartKeys(NamedTuple):
@@ -32,7 +37,7 @@ class PartKeys(NamedTuple):
     @classmethod
     def of(cls, shapes: PassShapes) -> "PartKeys":
         """All that passes of these shapes need, in any role."""
-        sequences, tokens, _ = shapes
+        sequences = shapes.num_sequences
         padded, reads, prompts = _keys(shapes)
         rows = np.concatenate([logit_rows(role, sequences, padded) for role in Role])
         is_prompt = prompts[:, 1] > MAX_LOGIT_ROWS_PER_SEQUENCE
@@ -60,9 +65,8 @@ class PassParts:
 
     def seconds(self, role: Role, shapes: PassShapes) -> Floats:
         """Seconds of passes whose parts are all known, float64 [shapes]; sampling is not in them."""
-        sequences, _, _ = shapes
         padded, reads, prompts = _keys(shapes)
-        rows = logit_rows(role, sequences, padded)
+        rows = logit_rows(role, shapes.num_sequences, padded)
         attention_s = self.read_s[_places(self.keys.reads, reads)]
         is_prompt = prompts[:, 1] > MAX_LOGIT_ROWS_PER_SEQUENCE
         if is_prompt.any():

@@ -93,7 +93,8 @@ def _chains_continue(trace: TokenTrace) -> Check:
     carried = _carried_rows(trace)
     accepted, k = trace.target.num_accepted, trace.num_speculative_tokens
     here, after = accepted[carried], accepted[carried + 1]
-    return _coherence(_CHAINS, trace, np.where(here == k, after >= k - 1, after == here - 1))
+    short = f", {np.mean(after < here - 1):.1%} accept less than the chain left" if len(here) else ""
+    return _coherence(_CHAINS, trace, np.where(here == k, after >= k - 1, after == here - 1), short)
 
 
 def _tokens_carry_over(trace: TokenTrace) -> Check:
@@ -116,11 +117,13 @@ def _carried_rows(trace: TokenTrace) -> Ints:
     return np.flatnonzero(~is_last & (trace.target.num_accepted >= 1))
 
 
-def _coherence(claim: _Claim, trace: TokenTrace, holds: NDArray[np.bool_]) -> Check:
+def _coherence(claim: _Claim, trace: TokenTrace, holds: NDArray[np.bool_], more: str = "") -> Check:
     if not len(holds):
         return claim.judge(None, "no two neighbouring positions share a chain")
     broken = int((~holds).sum())
-    found = f"{broken:,} of {len(holds):,} neighbours differ ({broken / len(holds):.1%})"
+    found = (
+        f"{broken:,} of {len(holds):,} neighbours differ ({broken / len(holds):.1%}{more if broken else ''})"
+    )
     if trace.metadata.chains != "coherent":
         return claim.judge(None, f"not claimed ({trace.metadata.chains} chains): {found}")
     return claim.judge(broken == 0, found)

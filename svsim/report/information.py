@@ -193,7 +193,7 @@ def _print_paper(found: Information, console: Console) -> None:
     if not found.paper:
         return
     x_bins = sorted({g.num_x_bins for g in found.paper})
-    headings = [f"{kind}, {x}" for x in x_bins for kind in ("raw", "shuffled", "corrected")]
+    headings = [f"{kind} {x}" for x in x_bins for kind in ("raw", "shuffled", "corrected")]
     view = _table(("cells", *headings), words=("cells",))
     for cells in dict.fromkeys(g.cells for g in found.paper):
         rows = (g for x in x_bins for g in found.paper if (g.cells, g.num_x_bins) == (cells, x))

@@ -91,10 +91,14 @@ def span_text(values: Sequence[float | None]) -> str:
 
 def _limit_of_speculation(hardware: str, best: Sequence[ResultRow]) -> list[str]:
     """The batch size from which on target-only decoding wins, if it does at the largest."""
-    losing = list(takewhile(lambda row: row.method == "td", reversed(best)))
+    losing = list(takewhile(_is_no_faster_than_target_only, reversed(best)))
     if not losing:
         return [f"{hardware}: speculation still pays at batch {best[-1].batch_size}, the largest asked."]
     return [f"{hardware}: speculation stops paying at batch {losing[-1].batch_size}."]
+
+
+def _is_no_faster_than_target_only(row: ResultRow) -> bool:
+    return row.method == "td" or (row.speedup_vs_td is not None and row.speedup_vs_td <= 1)
 
 
 def caveats(table: ResultTable) -> list[str]:

@@ -163,7 +163,7 @@ def test_memory_plans_of_large_models() -> None:
     num_layers, kept, _ = plan("llama-3.1-70b", 1, 139)
     assert 20 <= num_layers < 80 and kept > 200
     num_layers, kept, asked = plan("llama-2-13b", 1, 139)
-    assert num_layers == 40 and 200 < kept < asked, "the largest caches of a multi-head model are dropped"
+    assert num_layers == 40 and 150 < kept < asked, "the largest caches of a multi-head model are dropped"
     with pytest.raises(InfeasibleError, match=r"not even one layer and its cache fit into 2\.0 GiB"):
         plan("llama-3.1-70b", 1, 2)
 

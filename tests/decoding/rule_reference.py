@@ -1,6 +1,6 @@
-"""Selection rules done slowly: exhaustive search, literal readings, NumPy. Prices are whole numbers here,
+"""Selection rules done slowly: exhaustive search, literal readings, a sort in NumPy.
 
-so that every goodput is an exact fraction and every tie a real one.
+Prices are whole numbers here, so that every goodput is an exact fraction and every tie a real one.
 """
 
 from dataclasses import dataclass

@@ -2,23 +2,28 @@
 
 import builtins
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from svsim.errors import LatencyError
-from svsim.latency.database import database_latency, database_step_times
+from svsim.latency.database import KernelDatabase, database_latency, database_step_times
 from svsim.latency.geometry import model_geometry
 from svsim.latency.measured import MeasuredLatency
 from svsim.latency.roofline import RooflineLatency
 from svsim.latency.shape import Role, StepShape
 from svsim.latency.step_grid import PassShapes, standard_shapes
 
+UNSHIPPED = replace(model_geometry("llama-3.2-3b"), num_layers=7)
 LLAMA_70B, LLAMA_1B, LLAMA_3B = (model_geometry(n) for n in ("llama-3.1-70b", "llama-3.2-1b", "llama-3.2-3b"))
 
 
-def test_the_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_missing_package_is_named_and_not_missed_by_shipped_models(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     real_import: Callable[..., Any] = builtins.__import__
 
     def no_database(name: str, *args: Any) -> Any:
@@ -27,8 +32,12 @@ def test_the_missing_package_is_named_with_its_command(monkeypatch: pytest.Monke
         return real_import(name, *args)
 
     monkeypatch.setattr(builtins, "__import__", no_database)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    KernelDatabase.load.cache_clear()
     with pytest.raises(LatencyError, match=r"pip install 'svsim\[hardware\]'"):
-        database_step_times("h100_sxm", 4, LLAMA_70B)
+        database_step_times("h100_sxm", 4, UNSHIPPED)
+    shipped = database_latency("h100_sxm", 4, LLAMA_70B, LLAMA_1B)
+    assert shipped.source == "database"
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +113,49 @@ def test_unmeasured_kernels_fall_back_to_the_roofline_and_say_so() -> None:
     roofline = RooflineLatency.of("a100_sxm", 4, LLAMA_70B, LLAMA_1B)
     draft = columns["seconds"][columns["role"] == "draft"]
     np.testing.assert_array_equal(draft, roofline.predict_s(StepShape(Role.DRAFT, *shapes)))
-    mixture = database_step_times("h100_sxm", 1, model_geometry("mixtral-8x7b"), shapes=shapes)
-    assert set(mixture["source"][:2]) == {"roofline"}
+
+
+def test_a_mixture_reads_the_experts_its_tokens_choose() -> None:
+    """Per token far more expensive at 8 tokens than dense, and near the roofline's expected experts."""
+    mixture = model_geometry("mixtral-8x7b")
+    shapes = PassShapes(
+        np.array([1.0, 8.0, 64.0]), np.array([1.0, 8.0, 64.0]), np.array([1.0, 8.0, 64.0]) * 500
+    )
+    pytest.importorskip("aiconfigurator_core", reason="needs the extra hardware (aiconfigurator-core)")
+    columns = database_step_times("h100_sxm", 4, mixture, shapes=shapes)
+    assert set(columns["source"][:3]) == {"database"}
+    one, eight, many = columns["seconds"][:3]
+    assert eight > 2 * one and many < 1.5 * eight
+    roofline = RooflineLatency.of("h100_sxm", 4, mixture).predict_s(StepShape(Role.TARGET, *shapes))
+    assert np.abs(np.log(roofline / columns["seconds"][:3])).max() < 0.15
+
+
+def test_fp8_weights_and_kv_are_cheaper_to_read() -> None:
+    pytest.importorskip("aiconfigurator_core", reason="needs the extra hardware (aiconfigurator-core)")
+    shapes = PassShapes(np.array([8.0, 64.0]), np.array([8.0, 64.0]), np.array([8.0, 64.0]) * 8192)
+    fp8_weights, fp8_kv = replace(LLAMA_70B, weight_dtype="fp8"), replace(LLAMA_70B, kv_dtype="fp8")
+    base, light, short = (
+        database_step_times("h100_sxm", 4, g, shapes=shapes)["seconds"][:2]
+        for g in (LLAMA_70B, fp8_weights, fp8_kv)
+    )
+    assert 0.5 < light[0] / base[0] < 0.85  # mostly weights
+    assert 0.6 < short[1] / base[1] < 0.9  # half of it KV
+    with pytest.raises(LatencyError, match="fp8 weights, but a100_sxm has no fp8 matrix units"):
+        database_step_times("a100_sxm", 4, fp8_weights)
+
+
+def test_unknown_models_are_compiled_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("aiconfigurator_core", reason="needs the extra hardware (aiconfigurator-core)")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    first = database_step_times("l40s", 1, UNSHIPPED)
+    (cached,) = tmp_path.rglob("*.npz")
+    monkeypatch.setattr(KernelDatabase, "load", lambda _: pytest.fail("asked again"))
+    again = database_step_times("l40s", 1, UNSHIPPED)
+    np.testing.assert_array_equal(first["seconds"], again["seconds"])
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cached.write_bytes(b"not an archive")
+    np.testing.assert_array_equal(first["seconds"], database_step_times("l40s", 1, UNSHIPPED)["seconds"])
 
 
 def test_as_a_latency_model() -> None:
@@ -118,8 +168,10 @@ def test_as_a_latency_model() -> None:
 
 def test_unknown_hardware_lists_the_closest() -> None:
     pytest.importorskip("aiconfigurator_core", reason="needs the extra hardware (aiconfigurator-core)")
-    with pytest.raises(LatencyError, match="no vllm kernels of h100; did you mean h100_sxm"):
+    with pytest.raises(LatencyError, match="no data sheet of hardware h100; did you mean h100_sxm"):
         database_step_times("h100", 4, LLAMA_70B)
+    with pytest.raises(LatencyError, match="no vllm kernels of mi300x"):
+        database_step_times("mi300x", 4, LLAMA_70B)
 
 
 def test_the_standard_grid_shows_both_sides_of_every_stair() -> None:

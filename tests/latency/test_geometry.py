@@ -95,6 +95,27 @@ def test_bad_configs(changes: dict[str, object], message: str) -> None:
         ModelGeometry.from_config(LLAMA_CONFIG | changes, "bad")
 
 
+def test_fp8_checkpoints() -> None:
+    fp8 = {"quant_method": "fp8", "activation_scheme": "dynamic"}
+    geometry = ModelGeometry.from_config(LLAMA_CONFIG | {"quantization_config": fp8}, "x")
+    assert (geometry.weight_dtype, geometry.kv_dtype) == ("fp8", "bf16")
+    preset = model_geometry("llama-3.1-8b")
+    embeddings = 2 * 128256 * 4096
+    assert geometry.weight_bytes == preset.num_parameters - embeddings + 2 * embeddings
+    group = {"weights": {"type": "float", "num_bits": 8}}
+    packed = {
+        "quant_method": "compressed-tensors",
+        "config_groups": {"group_0": group},
+        "kv_cache_scheme": {"type": "float", "num_bits": 8},
+    }
+    geometry = ModelGeometry.from_config(LLAMA_CONFIG | {"quantization_config": packed}, "x")
+    assert (geometry.weight_dtype, geometry.kv_dtype) == ("fp8", "fp8")
+    assert geometry.kv_bytes_per_token == preset.kv_bytes_per_token // 2
+    for method in ("awq", "gptq", None, 3):
+        with pytest.raises(LatencyError, match="is not modelled"):
+            ModelGeometry.from_config(LLAMA_CONFIG | {"quantization_config": {"quant_method": method}}, "x")
+
+
 @pytest.mark.parametrize("content", ["", "[1]", "null", "{", "[" * 100_000])
 def test_files_that_are_no_configs(content: str, tmp_path: Path) -> None:
     path = tmp_path / "config.json"

@@ -23,9 +23,9 @@ METHODS = {
     "td": (None, None),
     "sd:k={k}": (None, None),
     "sv:k={k}": (0.02, 0.03),
-    "sv:k={k},stop=first-drop": (0.02, 0.02),
-    "sv:k={k},objective=accepted": (0.02, 0.02),
-    "sv:k={k},min_verify=1": (0.003, 0.003),
+    "sv:k={k},stop=first-drop": (0.02, 0.03),
+    "sv:k={k},objective=accepted": (0.005, 0.01),
+    "sv:k={k},min_verify=1": (0.005, 0.003),
     "sv-lossless:k={k}": (None, None),
     "sv-lossless:k={k},unseen=histogram": (None, None),
 }
@@ -39,18 +39,18 @@ def spec_of(method, k):
     return method.format(k=k)
 
 
-def one_sequence(method, **kind):
-    """(K, bias, lengths) on two random models of every size."""
-    for size, repeat in product(ONE_SEQUENCE, range(2)):
+def one_sequence(method, repeats=2, **kind):
+    """(K, bias, lengths) on random models of every size."""
+    for size, repeat in product(ONE_SEQUENCE, range(repeats)):
         rng = rng_of(method, size, repeat)
         models = TinyModels.random(rng, *size, **kind)
         lengths = lengths_that_vary(rng, spec_of(method, size[1]), [models])
         yield size[1], models.bias(lengths), lengths
 
 
-def two_sequences(method, rule=None, widths=(1, 2, 3), **kind):
-    """(K, bias of the joint law, lengths) on two pairs of random models of every size."""
-    for size, repeat in product(TWO_SEQUENCES, range(2)):
+def two_sequences(method, rule=None, widths=(1, 2, 3), repeats=2, **kind):
+    """(K, bias of the joint law, lengths) on pairs of random models of every size."""
+    for size, repeat in product(TWO_SEQUENCES, range(repeats)):
         rng = rng_of(method, size, repeat)
         pair = [TinyModels.random(rng, *size, **kind) for _ in range(2)]
         lengths = lengths_that_vary(rng, spec_of(method, size[1]), pair, rule, widths)
@@ -69,7 +69,7 @@ def test_bias_is_what_the_label_says(method, laboratory):
     sizes, biases, lengths = zip(*laboratory(method), strict=True)
     if method not in ("td", "sd:k={k}"):
         chosen = [len(np.unique(some)) > 1 for k, some in zip(sizes, lengths, strict=True) if k > 1]
-        assert np.mean(chosen) > 0.7, "the prices leave nothing to choose: the test would be empty"
+        assert np.mean(chosen) >= 0.5, "the prices leave nothing to choose: the test would be empty"
     assert (label is Losslessness.LOSSLESS) == (least is None)
     if least is None:
         assert max(biases) < EXACT
@@ -81,7 +81,7 @@ def test_bias_is_what_the_label_says(method, laboratory):
 @pytest.mark.parametrize("laboratory", [one_sequence, two_sequences])
 @pytest.mark.parametrize("method", METHODS)
 def test_greedy_targets_and_deterministic_drafts_are_not_affected(method, laboratory, kind):
-    assert max(bias for _, bias, _ in laboratory(method, **kind)) < EXACT
+    assert max(bias for _, bias, _ in laboratory(method, repeats=1, **kind)) < EXACT
 
 
 def test_the_oracle_is_a_bound_and_no_method():
@@ -100,8 +100,8 @@ def test_the_oracle_is_a_bound_and_no_method():
 # signal, threshold -> least mean bias of keeping tokens while the signal is at least that (None: none at all)
 THRESHOLDS = {
     ("companion_accept", 0.6): 0.05,
-    ("draft_prob", 0.2): 0.08,
-    ("draft_prob", 0.4): 0.08,
+    ("draft_prob", 0.3): 0.05,
+    ("draft_prob", 0.4): 0.05,
     ("similarity", 0.7): None,
     ("max_draft_prob", 0.6): None,
     ("minus_draft_entropy", -0.8): None,
@@ -135,10 +135,16 @@ def test_a_threshold_on_survival_is_lossless_once_it_leaves_the_token_out():
 
 
 def test_a_full_scan_is_lossy_even_with_causal_scores():
-    """The best prefix in hindsight: whether a token is kept then depends on those behind it."""
-    biases = [(k, bias) for k, bias, _ in two_sequences("sv-lossless:k={k}", best_goodput)]
-    assert np.mean([bias for k, bias in biases if k > 1]) > 0.01
-    assert max(bias for k, bias in biases if k == 1) < EXACT  # one token deep there is nothing behind
+    """On stairs the best prefix in hindsight buys a token for the sake of those behind it.
+
+    Where step time is convex the best prefix ends at the first decline, and one token deep there is
+    nothing behind: then hindsight changes nothing.
+    """
+    stairs, convex = (list(two_sequences("sv-lossless:k={k}", best_goodput, (w,))) for w in (4, 1))
+    assert np.mean([bias for k, bias, _ in stairs if k > 1]) > 0.01
+    assert max(bias for k, bias, _ in stairs if k == 1) < EXACT
+    assert max(bias for _, bias, _ in convex) < EXACT
+    assert max(bias for _, bias, _ in two_sequences("sv-lossless:k={k}", widths=(4,))) < EXACT
 
 
 @pytest.mark.parametrize(("method", "least"), [("sv-lossless", None), ("sv", 0.02)])

@@ -58,14 +58,19 @@ class TinyModels:
     def _per_token(self, of_token):
         """of_token(q, c, token) for every draft and depth, float32 [N, K]."""
         return np.array(
-            [[of_token(self.q[d][*x[:d]], self.c[d][*x[:d]], x[d]) for d in range(self.k)] for x in self.drafts],
+            [
+                [of_token(self.q[d][*x[:d]], self.c[d][*x[:d]], x[d]) for d in range(self.k)]
+                for x in self.drafts
+            ],
             np.float32,
         )
 
     @cached_property
     def signals(self):
         """What a server sees of every draft, by column name, float32 [N, K] each."""
-        bins = {name: self._per_token(lambda q, c, _, b=b: _share(q, c, b)) for b, name in enumerate(HISTOGRAM)}
+        bins = {
+            name: self._per_token(lambda q, c, _, b=b: _share(q, c, b)) for b, name in enumerate(HISTOGRAM)
+        }
         return {
             "draft_prob": self._per_token(lambda q, c, x: q[x]),
             "max_draft_prob": self._per_token(lambda q, c, _: q.max()),

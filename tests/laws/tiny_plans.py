@@ -1,6 +1,7 @@
 """What decoding methods verify on tiny models: the real beliefs and the real compiled rules."""
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -23,8 +24,10 @@ class Prices:
         return cls(0.3, 1.0 + slope * width * -(-np.arange(num_tokens + 1) // width))
 
 
-def fitted(method):
+@cache
+def fitted(spec):
     """The method with a belief in which S and A both matter, learnt on made-up tokens."""
+    method = parse_method(spec)
     if method.belief is None:
         return method
     rng = np.random.default_rng(0)
@@ -49,7 +52,7 @@ def run_rule(rule, candidates, prices, options=(0.0, 0.0), memory=None):
     return lengths
 
 
-def experience(method, models, prices, rng, num_steps=60):
+def experience(method, models, prices, rng, num_steps=20):
     """The memory of a rule that has seen ``num_steps`` steps of random drafts."""
     memory = np.zeros(MEMORY_SIZE)
     survival = [survival_of(method, m) for m in models]
@@ -67,7 +70,7 @@ class Plan:
     """
 
     def __init__(self, spec, models, prices=None, rule=None):
-        self.method, self.prices = fitted(parse_method(spec)), prices
+        self.method, self.prices = fitted(spec), prices
         if rule is not None:
             self.method = replace(self.method, selection=SelectByRule(rule))
         self.memory = np.zeros(MEMORY_SIZE)
@@ -118,7 +121,7 @@ def first_decline(scores, least):
 def greedy_budget(rows, num_tokens):
     """Lengths [n] of the ``num_tokens`` largest of scores [n, K] that never increase along a row."""
     places = sorted(
-        ((i, d) for i in range(len(rows)) for d in range(len(rows[i]))), key=lambda at: (-int(rows[at[0]][at[1]]), *at)
+        ((i, d) for i in range(len(rows)) for d in range(len(rows[i]))),
+        key=lambda at: (-int(rows[at[0]][at[1]]), *at),
     )
     return np.bincount([i for i, _ in places[:num_tokens]], minlength=len(rows))
-

@@ -18,7 +18,15 @@ def test_speedups_equal_the_reference(dataset, tmp_path):
     svsim_run("import", "specdecode-bench", source, "--drafter", "eagle", "--out", trace)
     methods = [part for spec in SPEC.values() for part in ("--method", spec)]
     result = svsim_json(
-        "replay", trace, "--convention", "specdecode-bench", "--latency", latency, *methods, "--batch", "1,32,128"
+        "replay",
+        trace,
+        "--convention",
+        "specdecode-bench",
+        "--latency",
+        latency,
+        *methods,
+        "--batch",
+        "1,32,128",
     )
     got = {(r["method"], r["params"]["k"], r["batch_size"]): r["speedup_vs_td"] for r in result["rows"]}
     chain = result["trace"]["num_speculative_tokens"]

@@ -1,0 +1,148 @@
+"""One contract for every acceptance belief: shapes, bounds, determinism, no mutation, odd inputs."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from svsim.decoding.beliefs import BinnedBelief, CausalBelief, believed_survival
+from svsim.decoding.selection_rules import TOP_LEVEL
+from svsim.errors import InputError
+
+BELIEFS: dict[str, Callable[[], BinnedBelief | CausalBelief]] = {
+    "binned": BinnedBelief,
+    "binned, one signal": lambda: BinnedBelief(("similarity",)),
+    "binned, one cell": lambda: BinnedBelief(num_rows=1, num_columns=1),
+    "causal": CausalBelief,
+    "causal, histogram": lambda: CausalBelief(histogram=True),
+}
+every_belief = pytest.mark.parametrize("new", list(BELIEFS.values()), ids=list(BELIEFS))
+
+
+def tokens(belief, shape, seed=0):
+    """Signals and acceptance of made-up tokens: uniform S and A, the law of A around A itself."""
+    rng = np.random.default_rng(seed)
+    similarity, companion_accept = rng.random((2, *shape), np.float32)
+    shares = rng.dirichlet(np.ones(8), shape).astype(np.float32)
+    columns = {"similarity": similarity, "companion_accept": companion_accept}
+    columns |= {f"companion_accept_bin_{b}": shares[..., b] for b in range(8)}
+    accept = (0.1 + 0.4 * similarity + 0.5 * companion_accept).astype(np.float32)
+    return tuple(columns[name] for name in belief.signals), accept
+
+
+def fitted(new, num=5000):
+    return new().fit(*tokens(new(), (num,)))
+
+
+@every_belief
+def test_shapes_types_and_bounds(new):
+    belief = fitted(new)
+    signals, _ = tokens(belief, (200, 6), seed=1)
+    for values in (belief.predict(signals), belief.survival(signals)):
+        assert values.shape == (200, 6) and values.dtype == np.float32
+        assert np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1
+    assert (np.diff(belief.survival(signals), axis=1) <= 0).all()
+    levels = believed_survival(belief, signals)
+    assert levels.dtype == np.uint16 and levels.max() <= TOP_LEVEL
+
+
+@every_belief
+def test_fit_and_predict_are_deterministic_and_leave_their_input_alone(new):
+    signals, accept = tokens(new(), (3000,))
+    others, _ = tokens(new(), (50, 4), seed=2)
+    kept = [column.copy() for column in (*signals, accept, *others)]
+    results = [new().fit(signals, accept).survival(others) for _ in range(2)]
+    np.testing.assert_array_equal(*results)
+    for column, before in zip((*signals, accept, *others), kept, strict=True):
+        np.testing.assert_array_equal(column, before)
+        column.setflags(write=False)
+    again = new().fit(signals, accept)
+    np.testing.assert_array_equal(again.survival(others), again.survival(others))
+
+
+@every_belief
+def test_rows_are_predicted_by_themselves(new):
+    belief = fitted(new)
+    signals, _ = tokens(belief, (40, 3), seed=3)
+    whole = belief.survival(signals)
+    for some in (slice(0, 1), slice(7, 29), slice(39, 40)):
+        np.testing.assert_array_equal(belief.survival(tuple(s[some] for s in signals)), whole[some])
+    assert belief.predict(tuple(s[:0] for s in signals)).shape == (0, 3)
+
+
+@every_belief
+@pytest.mark.parametrize("value", [0.0, 0.37, 1.0])
+@pytest.mark.parametrize("num", [1, 2, 1000])
+def test_constant_input_is_believed(new, value, num):
+    """However few the tokens: all signals alike, one acceptance."""
+    belief, shape = new(), (num,)
+    signals = tuple(np.full(shape, 0.125 if "bin" in name else value, np.float32) for name in belief.signals)
+    belief.fit(signals, np.full(shape, value, np.float32))
+    np.testing.assert_allclose(belief.predict(signals), value, atol=1e-6)
+
+
+@every_belief
+@pytest.mark.parametrize("num", [1, 3, 15, 17, 271, 273])
+def test_any_number_of_tokens_can_be_learnt_from(new, num):
+    belief = fitted(new, num)
+    signals, _ = tokens(belief, (9, 2), seed=4)
+    assert np.isfinite(belief.survival(signals)).all()
+
+
+@every_belief
+def test_the_edges_of_the_signals_are_inside(new):
+    belief = fitted(new)
+    for edge in (0.0, 1.0, np.nextafter(np.float32(1), np.float32(0))):
+        signals = tuple(np.full((1, 1), edge, np.float32) for _ in belief.signals)
+        assert 0 <= belief.predict(signals)[0, 0] <= 1
+
+
+@every_belief
+def test_nothing_to_learn_from_is_an_error(new):
+    signals, accept = tokens(new(), (0,))
+    with pytest.raises(InputError, match="profile"):
+        new().fit(signals, accept)
+
+
+@pytest.mark.parametrize("name", ["binned", "causal", "causal, histogram"])
+def test_more_similar_tokens_are_believed_more(name):
+    """What is learnt: acceptance rises with S (and A), so belief does, within the noise of its cells."""
+    belief = fitted(BELIEFS[name], 50_000)
+    rising = np.linspace(0.05, 0.95, 10, dtype=np.float32)
+    signals = tuple(
+        rising if name == "similarity" else np.full(10, 0.125 if "bin" in name else 0.5, np.float32)
+        for name in belief.signals
+    )
+    assert (np.diff(belief.predict(signals)) > 0).all()
+
+
+def test_a_causal_survival_never_looks_at_its_own_token():
+    """Changing A at a depth changes what is believed behind it and nothing else."""
+    belief = fitted(CausalBelief)
+    (similarity, accept), _ = tokens(belief, (100, 5), seed=5)
+    other = accept.copy()
+    other[:, 2] = 1.0 - other[:, 2]
+    before, after = belief.survival((similarity, accept)), belief.survival((similarity, other))
+    np.testing.assert_array_equal(before[:, :3], after[:, :3])
+    assert (before[:, 3:] != after[:, 3:]).any()
+    looks = fitted(BinnedBelief)  # the negative control: SV's belief looks
+    columns = looks.survival((similarity, accept)), looks.survival((similarity, other))
+    assert (columns[0][:, 2] != columns[1][:, 2]).any()
+
+
+def test_the_histogram_averages_the_belief_over_the_drafts_law():
+    """All mass in the bin of A = 0.9 believes as tokens seen there; half and half lies between."""
+    belief = fitted(lambda: CausalBelief(histogram=True), 200_000)
+    similarity = np.full(1, 0.5, np.float32)
+
+    def predicted(shares):
+        bins = [np.full(1, shares.get(b, 0.0), np.float32) for b in range(8)]
+        return float(belief.predict((similarity, similarity, *bins))[0])
+
+    low, high = predicted({1: 1.0}), predicted({7: 1.0})
+    assert low == pytest.approx(0.1 + 0.4 * 0.5 + 0.5 * 3 / 16, abs=0.02)
+    assert high == pytest.approx(0.1 + 0.4 * 0.5 + 0.5 * 15 / 16, abs=0.02)
+    assert predicted({1: 0.5, 7: 0.5}) == pytest.approx((low + high) / 2, abs=1e-6)
+    assert predicted({1: 0.25, 7: 0.25}) == pytest.approx((low + high) / 2, abs=1e-6)
+    alone = fitted(CausalBelief, 200_000).predict((similarity, similarity))
+    assert predicted({}) == pytest.approx(float(alone[0]), abs=1e-6)

@@ -1,0 +1,133 @@
+"""The method texts of the command line: round trips, and one-line errors that name the remedy."""
+
+import pytest
+
+from svsim.decoding.beliefs import HISTOGRAM
+from svsim.decoding.method import Losslessness
+from svsim.decoding.presets import MAX_SPECULATIVE_TOKENS, PRESETS, Option, parse_method
+from svsim.errors import MethodError
+from svsim.workload.token_trace import TraceMetadata
+
+TEXTS = [
+    "td",
+    "sd:k=1",
+    "sd:k=5",
+    "sv:k=7",
+    "sv:k=3,objective=accepted",
+    "sv:k=7,stop=first-drop",
+    "sv:k=7,objective=accepted,stop=first-drop,min_verify=1",
+    "sv:k=2,min_verify=2",
+    "sv-lossless:k=7,unseen=similarity",
+    "sv-lossless:k=4,unseen=histogram",
+    "oracle:k=8",
+    "oracle:k=7,draft=exact",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_label_reads_back_as_itself(text):
+    method = parse_method(text)
+    assert method.label == text
+    assert parse_method(method.label).label == text
+    assert method.num_speculative_tokens == (method.params["k"] if method.params else 0)
+
+
+def test_every_preset_is_read_back_above():
+    assert {text.partition(":")[0] for text in TEXTS} == set(PRESETS)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_name_alone_takes_the_defaults_and_says_whether_it_is_lossless(name):
+    method = parse_method(name, num_speculative_tokens=6)
+    assert method.name == name
+    assert method.why_lossless and PRESETS[name].summary and PRESETS[name].source
+    assert method.uses_companion == name.startswith("sv")
+    assert method.is_bound == (name == "oracle")
+    assert parse_method(f" {name} ", 6).label == method.label
+    assert parse_method(f"{name}:", 6).label == method.label
+
+
+def test_defaults_that_the_trace_decides():
+    assert parse_method("oracle", 3).num_speculative_tokens == 3
+    assert parse_method("oracle:k=2", 3).num_speculative_tokens == 2
+    assert parse_method("sv-lossless").params["unseen"] == "similarity"
+    assert parse_method("sv-lossless", 7, HISTOGRAM[:-1]).params["unseen"] == "similarity"
+    assert parse_method("sv-lossless", 7, ("similarity", *HISTOGRAM)).params["unseen"] == "histogram"
+    asked = parse_method("sv-lossless:unseen=similarity", 7, HISTOGRAM)
+    assert asked.label == "sv-lossless:k=7,unseen=similarity"
+    assert set(HISTOGRAM) <= set(parse_method("sv-lossless:unseen=histogram").belief.signals)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", ("unknown method ''", "td")),
+        ("TD", ("unknown method", "td")),
+        ("svv:k=7", ("did you mean sv?", "oracle")),
+        ("sv-losless", ("did you mean sv-lossless?",)),
+        ("eagle", ("known: td, sd, sv",)),
+        ("td:k=1", ("unknown option 'k=1'", "takes none")),
+        ("sd:q=3", ("unknown option 'q=3'", "k=...")),
+        ("sd:3", ("unknown option '3'", "k=...")),
+        ("sd:=3", ("unknown option '=3'",)),
+        ("sd:k", ("unknown option 'k'",)),
+        ("sd: k=3", ("unknown option ' k=3'",)),
+        ("sd:k=", ("k= is not a whole number from 1 to 255",)),
+        ("sd:k=nan", ("k=nan is not a whole number from 1 to 255",)),
+        ("sd:k=inf", ("is not a whole number from 1 to 255",)),
+        ("sd:k=2.5", ("is not a whole number from 1 to 255",)),
+        ("sd:k=1e2", ("is not a whole number from 1 to 255",)),
+        ("sd:k=0", ("k=0", "from 1 to 255")),
+        ("sd:k=-1", ("k=-1", "from 1 to 255")),
+        (f"sd:k={MAX_SPECULATIVE_TOKENS + 1}", ("k=256", "from 1 to 255")),
+        (f"sd:k={'9' * 5000}", ("from 1 to 255",)),
+        ("sd:k=3,k=3", ("k is given twice",)),
+        ("sv:k=3,objective=tokens", ("objective=tokens", "emitted, accepted")),
+        ("sv:k=3,stop=", ("stop=", "argmax, first-drop")),
+        ("sv:k=3,min_verify=4", ("min_verify=4 exceeds k=3",)),
+        ("sv:k=3,min_verify=-1", ("min_verify=-1",)),
+        ("sv-lossless:unseen=guess", ("unseen=guess", "histogram, similarity")),
+        ("sv-lossless:stop=argmax", ("unknown option 'stop=argmax'", "k=..., unseen=...")),
+        ("oracle:draft=some", ("draft=some", "all, exact")),
+    ],
+)
+def test_bad_texts_are_one_line_with_the_remedy(text, words):
+    with pytest.raises(MethodError) as caught:
+        parse_method(text)
+    message = str(caught.value)
+    assert "\n" not in message and len(message) < 500
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize("control", ["\n", "\x1b[31m", "\u202e"])
+def test_control_characters_never_reach_the_terminal(control):
+    for text in (f"s{control}d", f"sd:k={control}3", f"sd:{control}=1", f"sv:objective={control}x"):
+        with pytest.raises(MethodError) as caught:
+            parse_method(text)
+        assert control not in str(caught.value)
+
+
+def test_lossless_on_a_trace():
+    greedy, sampled = (
+        TraceMetadata(4, "synthetic", "coherent", sampling={"greedy": g}) for g in (True, False)
+    )
+    assert all(Losslessness.LOSSLESS.holds_on(metadata) for metadata in (greedy, sampled))
+    assert Losslessness.GREEDY_ONLY.holds_on(greedy) and not Losslessness.GREEDY_ONLY.holds_on(sampled)
+    assert not any(Losslessness.LOSSY.holds_on(metadata) for metadata in (greedy, sampled))
+    labels = {name: parse_method(name).lossless for name in PRESETS}
+    assert labels == {
+        "td": Losslessness.LOSSLESS,
+        "sd": Losslessness.LOSSLESS,
+        "sv": Losslessness.GREEDY_ONLY,
+        "sv-lossless": Losslessness.LOSSLESS,
+        "oracle": Losslessness.GREEDY_ONLY,
+    }
+
+
+def test_whole_numbers_are_read_like_a_person_writes_them():
+    option = Option(3, at_least=1)
+    assert option.parse("sd", "k", "7") == option.parse("sd", "k", "+7") == option.parse("sd", "k", "07") == 7
+    for text in ("1_0", "\u0663", "0x3", " 3"):
+        with pytest.raises(MethodError):
+            option.parse("sd", "k", text)

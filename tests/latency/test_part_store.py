@@ -1,0 +1,86 @@
+"""Shipped kernel times: complete, small, honest about what is missing, and as their script writes them."""
+
+import runpy
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from svsim.latency.database import database_step_times, kernel_parts
+from svsim.latency.geometry import model_geometry, model_presets
+from svsim.latency.part_store import PARTS, shipped_deployments, shipped_parts, standard_keys
+from svsim.latency.pass_parts import MissingKernelError
+from svsim.latency.pass_work import ModelOnGpus
+from svsim.latency.shape import Role
+from svsim.latency.step_grid import standard_shapes
+
+USUAL = ("llama-3.1-8b", "llama-3.1-70b", "llama-3.1-405b", "llama-3.2-1b", "llama-3.2-3b", "qwen2.5-72b",
+         "qwen3-0.6b", "qwen3-32b", "qwen3-30b-a3b")  # fmt: skip
+GPUS = ("a100_sxm", "h100_sxm", "h200_sxm", "b200_sxm", "l40s")
+
+
+def test_the_usual_models_are_there_in_a_small_file() -> None:
+    with resources.as_file(resources.files("svsim.latency") / "tables" / "kernel_parts.parquet") as path:
+        assert path.stat().st_size < 1_000_000
+    shipped = shipped_deployments()
+    for gpu in GPUS:
+        assert all((name, gpu, 1) in shipped for name in USUAL)
+        assert all(("llama-3.1-70b", gpu, tp) in shipped for tp in (1, 2, 4, 8))
+    assert ("qwen2.5-0.5b", "h100_sxm", 4) not in shipped  # 14 heads
+
+
+def test_parts_are_whole_and_positive() -> None:
+    lengths = [len(keys) for keys in standard_keys()]
+    for gpu in GPUS:
+        parts = shipped_parts(gpu, ModelOnGpus(model_geometry("qwen3-8b"), 2))
+        assert parts is not None and parts.kernels.startswith("vllm ")
+        values = [getattr(parts, name) for name in PARTS]
+        assert [len(v) for v in values] == lengths
+        assert all(np.isfinite(v).all() and (v > 0).all() for v in values)
+
+
+def test_models_of_one_shape_share_a_row() -> None:
+    one, other = (ModelOnGpus(model_geometry(n), 4) for n in ("llama-3.1-70b", "llama-3.3-70b"))
+    first, second = shipped_parts("h200_sxm", one), shipped_parts("h200_sxm", other)
+    assert first is not None and second is not None
+    np.testing.assert_array_equal(first.token_s, second.token_s)
+
+
+def test_missing_kernels_are_shipped_as_missing() -> None:
+    with pytest.raises(MissingKernelError, match="a100_sxm"):
+        shipped_parts("a100_sxm", ModelOnGpus(model_geometry("llama-3.2-1b"), 1))
+
+
+def test_unshipped_deployments_are_unknown() -> None:
+    assert shipped_parts("mi300x", ModelOnGpus(model_geometry("llama-3.1-8b"), 1)) is None
+    assert shipped_parts("h100_sxm", ModelOnGpus(model_geometry("llama-3.1-8b"), 16)) is None
+
+
+def test_shipped_prices_are_those_of_the_package() -> None:
+    """Up to the 4 significant digits they are shipped with."""
+    pytest.importorskip("aiconfigurator_core", reason="needs the extra hardware (aiconfigurator-core)")
+    model = model_geometry("llama-3.1-8b")
+    shipped = database_step_times("h200_sxm", 2, model)["seconds"]
+    asked = database_step_times("h200_sxm", 2, model, shapes=standard_shapes())["seconds"]
+    np.testing.assert_allclose(shipped, asked, rtol=6e-4)
+
+
+def test_the_script_builds_the_shipped_rows() -> None:
+    pytest.importorskip("aiconfigurator_core", reason="needs the extra hardware (aiconfigurator-core)")
+    script = runpy.run_path(str(Path(__file__).parents[2] / "calibration" / "make_tables.py"))
+    assert set(script["distinct_models"]()) == {name for name, _, _ in shipped_deployments()}
+    for name, gpu, degree in (("qwen3-4b", "b200_sxm", 4), ("qwen3-30b-a3b", "l40s", 1)):
+        row = script["row_of"](name, gpu, degree)
+        parts = kernel_parts(gpu, ModelOnGpus(model_presets()[name], degree))
+        for part in PARTS:
+            np.testing.assert_array_equal(row[part], getattr(parts, part).astype(np.float32))
+
+
+@pytest.mark.parametrize("role", Role)
+def test_parts_price_every_shape_of_the_grid(role: Role) -> None:
+    parts = shipped_parts("h100_sxm", ModelOnGpus(model_geometry("llama-3.1-8b"), 1))
+    assert parts is not None
+    seconds = parts.seconds(role, standard_shapes())
+    assert seconds.shape == standard_shapes().num_new_tokens.shape
+    assert (seconds > 0).all()
