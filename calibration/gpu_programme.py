@@ -1,9 +1,11 @@
-"""The whole programme of measurements on one GPU: ``python calibration/gpu_programme.py [a] [b] [c]``.
+"""The whole programme of measurements on one GPU: ``python calibration/gpu_programme.py [a] [b] [c] [d]``.
 
-Parts run alone, each in at most 9 minutes on an H200-class GPU, in the order given (default: a b c).
-``--scale rehearsal`` runs everything at tiny size on the CPU; ``--scale cpu`` makes the CPU's traces in
-some ten minutes of one core (part b only). Needs torch, transformers, tokenizers and pyarrow; nothing is
-downloaded. Part b goes on with a triplet that was trained before.
+Parts run alone, each in at most 9 minutes on an H200-class GPU, in the order given (default: a b c d).
+a and c measure step times, b captures traces, d compares predictions with hardware in the loop (it uses
+the tables of a and c if they are in the folder of the results). ``--scale rehearsal`` runs everything at
+tiny size on the CPU; ``--scale cpu`` makes the CPU's traces in some ten minutes of one core (part b; part d,
+six minutes, if asked for). Needs svsim, torch, transformers and tokenizers; nothing is downloaded. Part b
+goes on with a triplet that was trained before.
 """
 
 import argparse
@@ -16,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from svsim.collect.programme import Programme
 from svsim.collect.programme_scale import CPU, FULL, rehearsal
 from svsim.errors import SvsimError
+from svsim.validation import programme as validation
 
 
 def main() -> int:
@@ -23,31 +26,42 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("parts", nargs="*", metavar="PART", help="a, b, c (default: all three; cpu: b)")
+    parser.add_argument("parts", nargs="*", metavar="PART", help="a, b, c, d (default: all four; cpu: b)")
     parser.add_argument("--out", type=Path, default=Path("calibration/out"), help="folder of the results")
     parser.add_argument("--triplet", type=Path, help="folder of part b's models (default: OUT/triplet)")
     parser.add_argument("--scale", choices=["full", "cpu", "rehearsal"], default="full")
     arguments = parser.parse_args()
-    parts = arguments.parts or (["b"] if arguments.scale == "cpu" else ["a", "b", "c"])
-    unknown = sorted(set(parts) - {"a", "b", "c"})
+    parts = arguments.parts or (["b"] if arguments.scale == "cpu" else ["a", "b", "c", "d"])
+    unknown = sorted(set(parts) - {"a", "b", "c", "d"})
     if unknown:
-        parser.error(f"no part {unknown[0]}; the parts are a, b, c")
+        parser.error(f"no part {unknown[0]}; the parts are a, b, c, d")
     with tempfile.TemporaryDirectory() as scratch:
         scales = {"full": FULL, "cpu": CPU, "rehearsal": rehearsal(Path(scratch))}
+        comparisons = {"full": validation.FULL, "cpu": validation.CPU, "rehearsal": validation.REHEARSAL}
+        command = f"python calibration/gpu_programme.py --scale {arguments.scale} {' '.join(parts)}"
         try:
             programme = Programme(
                 scales[arguments.scale],
                 arguments.out,
                 arguments.triplet or arguments.out / "triplet",
-                command=f"python calibration/gpu_programme.py --scale {arguments.scale} {' '.join(parts)}",
-                say=lambda line: print(line, flush=True),
+                command=command,
+                say=say,
             )
             for part in parts:
-                programme.run(part)
+                if part == "d":
+                    scale = comparisons[arguments.scale]
+                    validation.run_part_d(scale, arguments.out, Path(scratch), command=command, say=say)
+                else:
+                    programme.run(part)
         except SvsimError as error:
             print(f"gpu_programme: {error}", file=sys.stderr)
             return error.exit_code
     return 0
+
+
+def say(line: str) -> None:
+    """One line, at once."""
+    print(line, flush=True)
 
 
 if __name__ == "__main__":

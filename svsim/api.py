@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
-from svsim.deployments import latency_models
+from svsim.deployments import RunningCost, latency_models
 from svsim.errors import InputError
 from svsim.latency.model import LatencyModel, OutOfRange
 from svsim.metrics.rows import ResultTable, result_rows
@@ -35,7 +35,8 @@ class RunOptions(TypedDict, total=False):
 
     methods: texts (``"sv:k=7"``) or DecodingMethod objects (default td, sd:k=5, sv:k=7);
     batch_sizes: default 1 to 64; hardware: names such as ``"h100_sxm:tp=4"``; latency: ``"trace"``,
-    ``"database"``, ``"roofline"``, a file, or a LatencyModel; coins: ``"recorded"`` or ``"redraw:N"``.
+    ``"database"``, ``"roofline"``, a file, or a LatencyModel; prices: a file of dollars per GPU-hour;
+    coins: ``"recorded"`` or ``"redraw:N"``.
     """
 
     methods: Sequence["str | DecodingMethod"]
@@ -49,6 +50,7 @@ class RunOptions(TypedDict, total=False):
     coins: str
     convention: str
     out_of_range: OutOfRange
+    prices: str | Path | None
     seed: int
     jobs: int | None
 
@@ -59,6 +61,7 @@ class _Run:
 
     prepared: "PreparedRun"
     memory: "MemoryFit"
+    costs: Mapping[tuple[str, int | None], RunningCost]
     asked: frozenset[str]
     trace: Mapping[str, Any]
     config: Mapping[str, Any]
@@ -67,9 +70,15 @@ class _Run:
     def table(self, engine: str, records: Sequence["RunRecord"]) -> ResultTable:
         seed = self.prepared.settings.seed
         fits = self.memory.of_record
-        marked = [replace(r, asked=r.label in self.asked, fits_memory=fits(r)) for r in records]
+        marked = [
+            replace(r, asked=r.label in self.asked, fits_memory=fits(r), **asdict(self._cost(r)))
+            for r in records
+        ]
         config = {"engine": engine, **self.config}
         return ResultTable(result_rows(marked, seed), __version__, self.trace, config, self.notes)
+
+    def _cost(self, record: "RunRecord") -> RunningCost:
+        return self.costs[record.hardware, record.tensor_parallel]
 
 
 def replay(
@@ -92,15 +101,16 @@ def analytic(
 ) -> ResultTable:
     """The question of ``replay`` answered by the analytic model: renewal walks instead of a loop.
 
-    Same options, same rows; ``replay_kind`` is ``approximate`` in all of them. The trace must fit in
-    memory. Raises the errors of ``svsim.errors``.
+    Same options, same rows; ``replay_kind`` is ``approximate`` in all of them. Of a trace too long for
+    memory a sample of requests is walked, and a note says so. Raises the errors of ``svsim.errors``.
 
     >>> svsim.analytic("traces/llama70b.parquet", batch_sizes=[8, 64]).to_frame()  # doctest: +SKIP
     """
     from svsim.engines.analytic import AnalyticModel
 
     run = _understand(trace, options)
-    return run.table("analytic", AnalyticModel(run.prepared).run(progress))
+    model = AnalyticModel(run.prepared)
+    return replace(run, notes=run.notes + model.notes).table("analytic", model.run(progress))
 
 
 def info(
@@ -180,6 +190,8 @@ def _understand(trace: TokenTrace | str | Path, options: RunOptions) -> _Run:
     )
     prepared = prepare(source, settings, [Deployment(m, draft_of_one_sequence=bench) for m in models])
     memory = MemoryFit.of(prepared)
+    prices = options.get("prices")
+    costs = {(m.hardware, m.tensor_parallel): RunningCost.of(m, prices) for m in models}
     config = {
         "methods": sorted(asked),
         "batch_sizes": list(prepared.settings.batch_sizes),
@@ -200,7 +212,7 @@ def _understand(trace: TokenTrace | str | Path, options: RunOptions) -> _Run:
         **provenance(source.metadata),
     }
     notes += [*prepared.notes, *memory.notes(prepared.settings.batch_sizes)]
-    return _Run(prepared, memory, asked, about, config, tuple(notes))
+    return _Run(prepared, memory, costs, asked, about, config, tuple(notes))
 
 
 def open_source(trace: TokenTrace | str | Path) -> Source:

@@ -119,6 +119,7 @@ def _run_options(function: F) -> F:
                 help="Accounting of svsim, or of SpecDecode-Bench's simulator."),
         _option("--out-of-range", default="raise", show_default=True, metavar="raise|clip|extrapolate",
                 help="Passes outside the calibrated step times."),
+        _option("--prices", metavar="FILE", help="Your prices of a GPU-hour (JSON).  [default: examples]"),
         _option("--seed", type=int, default=0, show_default=True, help="Seed of split, order and intervals."),
         _option("--jobs", type=int, metavar="N", help="Worker threads; results do not depend on it."
                 "  [default: all cores]"),

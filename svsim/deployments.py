@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from svsim.errors import LatencyError
 from svsim.latency.geometry import ModelGeometry, model_geometry
-from svsim.latency.hardware import HardwareSpec
+from svsim.latency.hardware import HardwareSpec, data_sheets
 from svsim.latency.linear import LinearLatency
 from svsim.latency.measured import MeasuredLatency
 from svsim.latency.model import LatencyModel, OutOfRange
+from svsim.latency.prices import hourly_prices
 from svsim.latency.roofline import RooflineLatency
 from svsim.latency.shape import Role
 from svsim.workload.parts import Source
@@ -70,6 +72,25 @@ def _modelled(
     from svsim.latency.database import database_latency
 
     return database_latency(spec.name, degree, *models, out_of_range=out_of_range)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningCost:
+    """All GPUs of a deployment; None: not known."""
+
+    usd_per_hour: float | None
+    power_w: float | None
+
+    @classmethod
+    def of(cls, latency: LatencyModel, prices: str | Path | None = None) -> "RunningCost":
+        """From the (user's) price list and the data sheet's power, times the number of GPUs."""
+        degree = latency.tensor_parallel
+        if degree is None:
+            return cls(None, None)
+        price = hourly_prices(prices).get(latency.hardware)
+        sheet = latency.gpu if isinstance(latency, RooflineLatency) else data_sheets().get(latency.hardware)
+        power_w = None if sheet is None or sheet.power_w is None else sheet.power_w * degree
+        return cls(None if price is None else price.usd_per_gpu_hour * degree, power_w)
 
 
 def known_geometries(metadata: TraceMetadata) -> dict[Role, ModelGeometry]:

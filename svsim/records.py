@@ -58,6 +58,8 @@ class RunRecord:
     is_bound: bool
     asked: bool = True
     fits_memory: bool | None = None
+    usd_per_hour: float | None = None
+    power_w: float | None = None
 
     @property
     def label(self) -> str:

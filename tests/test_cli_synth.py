@@ -34,8 +34,9 @@ def test_the_same_recipe_has_the_same_bytes_wherever_it_goes(tmp_path):
 
 def test_a_settings_file_with_options_over_it(tmp_path):
     settings = tmp_path / "settings.json"
-    settings.write_text(json.dumps({"num_requests": 30, "num_speculative_tokens": 2, "greedy": True,
-                                    "tasks": [{"name": "code", "acceptance": 0.8, "output_tokens": 60}]}))  # fmt: skip
+    task = {"name": "code", "acceptance": 0.8, "output_tokens": 60}
+    values = {"num_requests": 30, "num_speculative_tokens": 2, "greedy": True, "tasks": [task]}
+    settings.write_text(json.dumps(values))
     out = tmp_path / "T.parquet"
     text = svsim_run(
         "synth", "--settings", settings, "--num-requests", "50", "--sampled", "--out", out

@@ -1,7 +1,9 @@
 """Rows that do not fit in memory say so; exit 3 only if none fits."""
 
+import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from command_line import svsim_json, svsim_refuses
 from small_traces import independent_trace
@@ -64,9 +66,41 @@ def test_one_that_fits_is_enough(trace):
 def test_unknown_models_or_hardware_are_null(trace, tmp_path):
     save_trace(independent_trace(40, 7, seed=3), tmp_path / "t.parquet")
     linear = tmp_path / "line.json"
-    linear.write_text(
-        '{"kind": "linear", "draft_is_one_pass": false, "target": {"fixed_s": 1, "per_new_token_s": 0,'
-        ' "per_kv_token_s": 0}, "draft": {"fixed_s": 1, "per_new_token_s": 0, "per_kv_token_s": 0}, "overhead_per_step_s": 0}'
-    )
+    one = {"fixed_s": 1, "per_new_token_s": 0, "per_kv_token_s": 0}
+    about = {"kind": "linear", "draft_is_one_pass": False, "overhead_per_step_s": 0}
+    linear.write_text(json.dumps(about | {"target": one, "draft": one}))
     rows = svsim_json("replay", tmp_path / "t.parquet", "--latency", linear, "--method", "sd:k=3")["rows"]
     assert {r["fits_memory"] for r in rows} == {None}
+
+
+def test_dollars_and_joules_are_those_of_all_gpus(trace, tmp_path):
+    prices = tmp_path / "prices.json"
+    prices.write_text('{"usd_per_gpu_hour": {"h100_sxm": [3.6, "us"]}, "sources": {"us": {"title": "ours"}}}')
+    rows = svsim_json(*run(trace, "h100_sxm:tp=4", "l40s:tp=8", batch="8"), "--prices", prices)["rows"]
+    for row in rows:
+        goodput, gpus = row["goodput_tok_s"], row["tensor_parallel"]
+        watts = {"h100_sxm": 700, "l40s": 350}[row["hardware"]]
+        assert row["joules_per_million_tokens"] == pytest.approx(gpus * watts / goodput * 1e6)
+        if row["hardware"] == "l40s":
+            assert row["usd_per_million_tokens"] is None  # not in this list
+        else:
+            assert row["usd_per_million_tokens"] == pytest.approx(gpus * 3.6 / 3600 / goodput * 1e6)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_context_moments_are_those_of_all_positions(trace, streamed, monkeypatch):
+    from svsim.workload import parts
+    from svsim.workload.trace_file import TraceReader
+
+    made = independent_trace(140, 7, seed=3, prompt_tokens=(1000, 3000))
+    if streamed:
+        monkeypatch.setattr(parts, "IN_MEMORY_POSITIONS", 1)
+        monkeypatch.setattr(parts, "CHUNK_POSITIONS", 500)
+    source = parts.FileSource(TraceReader(trace))
+    _, part = source.split(0.0, 0, parts.Needed((), ()))
+    assert part.in_memory is not streamed
+    lengths = zip(made.num_prompt_tokens, made.num_output_tokens, strict=True)
+    contexts = np.concatenate([prompt + np.arange(output) for prompt, output in lengths])
+    assert part.context_mean == pytest.approx(contexts.mean())
+    assert part.context_deviation == pytest.approx(contexts.std())
+    assert part.context_range == (contexts.min(), contexts.max())

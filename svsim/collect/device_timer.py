@@ -75,8 +75,11 @@ class DeviceTimer:
         milliseconds = [[a.elapsed_time(b) for a, b in itertools.pairwise(row)] for row in marks]
         return StageTimes(np.array(milliseconds) / 1e3)
 
-    def capture(self, stage: Stage, num_warm_ups: int = 2) -> Any:
-        """The stage as a CUDA graph, warmed up on a side stream first (libraries set themselves up)."""
+    def capture(self, stage: Stage, num_warm_ups: int = 2, pool: Any = None) -> Any:
+        """The stage as a CUDA graph, warmed up on a side stream first (libraries set themselves up).
+
+        Graphs of one memory ``pool`` share what they need only while they run.
+        """
         new_stream: Any = torch.cuda.Stream
         side = new_stream(self.device)
         side.wait_stream(torch.cuda.current_stream(self.device))
@@ -85,7 +88,7 @@ class DeviceTimer:
                 stage()
         torch.cuda.current_stream(self.device).wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, pool):
             stage()
         graph.replay()  # the next stage warms up on real values
         return graph

@@ -7,6 +7,7 @@ companion  softmax of every scored row; S and A of its token.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,15 +15,53 @@ from torch import Tensor
 from svsim.latency.shape import Role
 
 
+@dataclass(frozen=True, slots=True)
+class SamplingBuffers:
+    """What a sampler is handed besides logits, for up to N drafted tokens of a vocabulary of V.
+
+    noise [N, V]: exponential; draft_probs [N, V]: q; tokens [N]: drafted; coins [N]: uniform.
+    """
+
+    noise: Tensor
+    draft_probs: Tensor
+    tokens: Tensor
+    coins: Tensor
+
+    @classmethod
+    def of(cls, num_drafted: int, vocabulary: int, device: torch.device) -> "SamplingBuffers":
+        """Random ones."""
+        noise = torch.empty(num_drafted, vocabulary, device=device).exponential_()
+        return cls(
+            noise,
+            torch.softmax(torch.randn_like(noise), -1),
+            torch.randint(0, vocabulary, (num_drafted,), device=device),
+            torch.rand(num_drafted, device=device),
+        )
+
+    def first(self, num_drafted: int) -> "SamplingBuffers":
+        """Those of the first drafted tokens, as views."""
+        return SamplingBuffers(
+            self.noise[:num_drafted],
+            self.draft_probs[:num_drafted],
+            self.tokens[:num_drafted],
+            self.coins[:num_drafted],
+        )
+
+
 def sampling_work(
-    role: Role, num_sequences: int, num_rows: int, vocabulary: int, device: torch.device
+    role: Role,
+    num_sequences: int,
+    num_rows: int,
+    vocabulary: int,
+    device: torch.device,
+    buffers: SamplingBuffers | None = None,
 ) -> Callable[[Tensor], Tensor]:
-    """The work as a function of logits [num_rows, vocabulary]; its buffers are made now."""
+    """The work as a function of logits [num_rows, vocabulary]; ``buffers`` are made now unless given."""
     num_drafted = num_rows - num_sequences if role is Role.TARGET else num_rows
-    noise = torch.empty(num_drafted, vocabulary, device=device).exponential_()
-    draft_probs = torch.softmax(torch.randn_like(noise), -1)
-    tokens = torch.randint(0, vocabulary, (num_drafted,), device=device)
-    coins = torch.rand(num_drafted, device=device)
+    if buffers is None:
+        buffers = SamplingBuffers.of(num_drafted, vocabulary, device)
+    given = buffers.first(num_drafted)
+    noise, draft_probs, tokens, coins = given.noise, given.draft_probs, given.tokens, given.coins
 
     def at(probs: Tensor) -> Tensor:
         return probs.gather(-1, tokens[:, None])[:, 0]

@@ -117,6 +117,52 @@ def _take_prefixes(n, candidates, forced, cut, num_at_cut, lengths):  # type: ig
         i += 1
 
 
+@compiled()
+def _best_band_end(levels, bands, verify_s, other_s, tokens, value):  # type: ignore[no-untyped-def]
+    """The best greedy prefix that is empty or ends with a band: tokens, value, seconds, cut, number at cut."""
+    best_tokens, best_value, best_s, cut = tokens, float(value), other_s + verify_s[tokens], NUM_LEVELS
+    for band in range(_NUM_BANDS - 1, -1, -1):
+        bands[band] = inside = _count_band(levels, band)
+        tokens += inside & _COUNT
+        value += inside >> 32
+        seconds = other_s + verify_s[tokens]
+        if value * best_s > best_value * seconds:
+            best_tokens, best_value, best_s = tokens, float(value), seconds
+            cut = max((band << _BAND_BITS) - 1, 0)
+    return best_tokens, best_value, best_s, cut, 0
+
+
+@compiled()
+def _search_band(levels, band, inside, verify_s, other_s, tokens, value, best):  # type: ignore[no-untyped-def]
+    """The best so far, or a better prefix that ends inside the band; ``tokens`` and ``value`` lie above it.
+
+    Where one token more costs nothing a prefix is not the best. Elsewhere its value is at most that of
+    tokens all at the band's top level, or short of the band's by tokens all at its bottom level.
+    """
+    best_tokens, best_value, best_s, cut, num_at_cut = best
+    count, after, level = inside & _COUNT, value + (inside >> 32), ((band + 1) << _BAND_BITS) - 1
+    first, last = tokens + count, 0  # prefixes with hope
+    for j in range(1, count):
+        e = tokens + j
+        hope = min(value + j * level, after - (count - j) * (band << _BAND_BITS))
+        rises = verify_s[e] < verify_s[e + 1]
+        if rises & (hope * best_s >= best_value * (other_s + verify_s[e])):
+            first, last = min(first, e), e
+    while tokens < last:
+        here = levels[level] & _COUNT
+        if tokens + here >= first:
+            for e in range(tokens + 1, tokens + here + 1):
+                now, seconds = value + (e - tokens) * level, other_s + verify_s[e]
+                lead = now * best_s - best_value * seconds
+                if lead > 0.0 or (lead == 0.0 and e < best_tokens):
+                    best_tokens, best_value, best_s = e, float(now), seconds
+                    cut, num_at_cut = level, e - tokens
+        tokens += here
+        value += here * level
+        level -= 1
+    return best_tokens, best_value, best_s, cut, num_at_cut
+
+
 @compiled(RULE)
 def best_goodput(n, candidates, verify_s, fixed_s, options, memory, scratch, lengths):  # type: ignore[no-untyped-def]
     """Speculative Verification's batch selection, best of all prefixes (arXiv 2509.24328, section 4).
@@ -126,59 +172,30 @@ def best_goodput(n, candidates, verify_s, fixed_s, options, memory, scratch, len
     paper's literal form, which never selects nothing). Exact for any non-decreasing verify_s.
     Ties: fewer tokens, then the lowest sequence. options = [objective, min_verify].
 
-    What keeps it fast: candidates are counted by level; the prefixes that end with a band of levels come
-    first, then only bands are searched where two lines above the value (as if all tokens up to e had the
-    band's top level, all after it the bottom one) leave hope for a prefix that ends inside.
+    What keeps it fast: candidates are counted by level and not sorted; prefixes that end with a band of
+    levels come first, then only bands are searched where a bound leaves hope for one that ends inside.
     """
-    k = candidates.shape[1]
-    forced = max(min(int(options[1]), k), 0)
-    base = n * TOP_LEVEL if options[0] == EMITTED else 0
+    forced = max(min(int(options[1]), candidates.shape[1]), 0)
+    value = n * TOP_LEVEL if options[0] == EMITTED else 0
     other_s = fixed_s if options[0] == EMITTED else 0.0
-    base += _forced_levels(n, candidates, forced)
+    value += _forced_levels(n, candidates, forced)
     levels, bands = scratch[:NUM_LEVELS], scratch[NUM_LEVELS:]
     _count_levels(n, candidates, forced, levels)
 
-    first = n * forced
-    best_tokens, best_value, best_s = first, float(base), other_s + verify_s[first]
-    cut, num_at_cut = NUM_LEVELS, 0
-    tokens, value = first, base
+    tokens = n * forced
+    best = _best_band_end(levels, bands, verify_s, other_s, tokens, value)
     for band in range(_NUM_BANDS - 1, -1, -1):
-        bands[band] = inside = _count_band(levels, band)
-        tokens += inside & _COUNT
-        value += inside >> 32
-        seconds = other_s + verify_s[tokens]
-        if value * best_s > best_value * seconds:
-            best_tokens, best_value, best_s = tokens, float(value), seconds
-            cut = max((band << _BAND_BITS) - 1, 0)
-
-    tokens, value = first, base
-    for band in range(_NUM_BANDS - 1, -1, -1):
-        count, after = bands[band] & _COUNT, value + (bands[band] >> 32)
-        bottom = band << _BAND_BITS
-        top = bottom + _BAND - 1
-        may_improve = False
-        if (
-            count > 1
-            and verify_s[tokens + 1] < verify_s[tokens + count]
-            and (after - bottom) * best_s >= best_value * (other_s + verify_s[tokens + 1])
-        ):
-            for j in range(1, count):
-                e = tokens + j
-                hope = min(value + j * top, after - (count - j) * bottom)
-                rises = verify_s[e] < verify_s[e + 1]  # else one token more is better
-                may_improve |= rises & (hope * best_s >= best_value * (other_s + verify_s[e]))
-        if may_improve:
-            e, reached = tokens, value
-            for level in range(top, bottom - 1, -1):
-                for taken in range(1, (levels[level] & _COUNT) + 1):
-                    e += 1
-                    reached += level
-                    lead = reached * best_s - best_value * (other_s + verify_s[e])
-                    if lead > 0.0 or (lead == 0.0 and e < best_tokens):
-                        best_tokens, best_value, best_s = e, float(reached), other_s + verify_s[e]
-                        cut, num_at_cut = level, taken
+        inside = bands[band]
+        count, after = inside & _COUNT, value + (inside >> 32)
+        if count > 1 and verify_s[tokens + 1] < verify_s[tokens + count]:
+            _, best_value, best_s, _, _ = best
+            most = after - (band << _BAND_BITS)
+            if most * best_s >= best_value * (other_s + verify_s[tokens + 1]):
+                best = _search_band(levels, band, inside, verify_s, other_s, tokens, value, best)
         tokens += count
         value = after
+
+    best_tokens, _, _, cut, num_at_cut = best
     if best_tokens == 0 and options[0] == ACCEPTED:
         best_tokens, cut, num_at_cut = 1, 0, 1
     _take_prefixes(n, candidates, forced, cut, num_at_cut, lengths)
@@ -284,7 +301,8 @@ def _paid_up_to(n, max_tokens, tokens, level, verify_s, goodput, memory):  # typ
             expected += n * num_tokens[band]
         if expected <= 0.0:
             return 0
-        gain += min(expected, 1.0) * min(sum_levels[band] / num_tokens[band], float(level))
+        typical = sum_levels[band] / num_tokens[band] if num_tokens[band] > 0.0 else 0.0
+        gain += min(expected, 1.0) * min(typical, float(level))
         expected -= 1.0
     return 0
 

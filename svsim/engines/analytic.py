@@ -19,7 +19,7 @@ import numpy as np
 from svsim.decoding.method import DecodingMethod
 from svsim.engines.analytic_batches import Lengths
 from svsim.engines.analytic_copies import lockstep_seconds
-from svsim.engines.analytic_law import num_drafted
+from svsim.engines.analytic_law import MethodLaw, num_drafted
 from svsim.engines.analytic_prices import ContextKnots, Counts, Floats, StepTables
 from svsim.engines.analytic_static import drain
 from svsim.engines.analytic_steps import LARGEST_SMALL_BATCH, MeanSteps, WalkedMethod
@@ -39,9 +39,15 @@ from svsim.engines.settings import PreparedRun
 from svsim.latency.shape import Role, StepShape
 from svsim.random_streams import RandomStreams
 from svsim.records import GroupSums, RunRecord
+from svsim.workload.parts import EvaluationPart
+from svsim.workload.sample import concatenate
+from svsim.workload.split import request_ranks
+from svsim.workload.token_trace import TokenTrace
 
 MAX_GROUPS = 4096  # more requests than this share bootstrap groups, as in the replay
 NUM_KNOTS = 17
+SAMPLE_POSITIONS = 1 << 20  # of a part that does not fit in memory, on average
+_SAMPLE_KEY = 2**64 - 2  # no seed of a split, so that split and sample decide independently
 NUM_LOCKSTEP_KNOTS = 65
 
 Progress = Callable[[int, int], None]
@@ -56,12 +62,21 @@ class _Account:
     seconds: Floats
 
 
+def method_laws(prepared: PreparedRun) -> list[MethodLaw]:
+    """Walk the methods of a prepared run, once for every ``throughput_grid`` that follows."""
+    return [walked.law for walked in AnalyticModel(prepared).walked]
+
+
 class AnalyticModel:
     """Answers a prepared run; ``run`` returns a record per (deployment, batch size, method)."""
 
     def __init__(self, prepared: PreparedRun) -> None:
-        trace, settings = prepared.trace, prepared.settings
+        settings, trace = prepared.settings, _in_memory(prepared.part)
         self.trace, self.settings, self.deployments = trace, settings, prepared.deployments
+        self.notes: tuple[str, ...] = ()
+        if not prepared.part.in_memory:
+            walked, whole = trace.num_requests, prepared.part.num_requests
+            self.notes += (f"the analytic model walks a random {walked:,} of the {whole:,} requests",)
         self.bench = settings.convention == "specdecode-bench"
         self.of_copies = settings.batch_of == "copies"
         self.drains = settings.refill == "static" and not self.of_copies  # copies end together
@@ -230,6 +245,18 @@ class AnalyticModel:
             roles += [Role.COMPANION] * method.uses_companion
         passes = [latency.predict_s(StepShape(role, num_sequences, tokens, 0)) for role in roles]
         return np.asarray(np.sum(passes, axis=0) + latency.overhead_per_step_s)
+
+
+def _in_memory(part: EvaluationPart) -> TokenTrace:
+    """The part, or whole requests of it chosen by a hash of their ids where it is too long for memory."""
+    if part.in_memory:
+        return next(part.chunks())
+    threshold = np.uint64(min(SAMPLE_POSITIONS / part.num_positions, 0.999) * 2.0**64)
+    kept = []
+    for chunk in part.chunks():
+        chosen = np.flatnonzero(request_ranks(chunk.request_ids, _SAMPLE_KEY) < threshold)
+        kept.append(chunk.select(chosen))
+    return concatenate([chunk for chunk in kept if chunk.num_requests] or [next(part.chunks())])
 
 
 def _few_counts(batch_size: int) -> Counts:

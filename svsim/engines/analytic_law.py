@@ -228,7 +228,7 @@ def best_budgets(law: MethodLaw, tables: StepTables, i: int, other_s: Floats) ->
         at_context,
         fixed_s,
         tables.verify_s(i),
-        np.empty(tables.knots.num),
+        np.empty(len(budgets)),
         best,
     )
     return best
@@ -237,7 +237,7 @@ def best_budgets(law: MethodLaw, tables: StepTables, i: int, other_s: Floats) ->
 @compiled()
 def _search_budgets(  # type: ignore[no-untyped-def]
     num_sequences, fewest, counts_emitted, stops_at_drop, added, offset, below, share, at_context,
-    fixed_s, verify_s, weights, best,
+    fixed_s, verify_s, row_s, best,
 ):  # fmt: skip
     """Per deployment: the budget e with the most believed tokens per second, as the rules define it.
 
@@ -249,23 +249,23 @@ def _search_budgets(  # type: ignore[no-untyped-def]
         for _ in range(NUM_SEARCHES):
             low, high = below[chosen], min(below[chosen] + 1, last_point)
             up = share[chosen]
-            for g in range(weights.size):
-                weights[g] = at_context[low, g] * (1.0 - up) + at_context[high, g] * up
-            other_s, emitted = 0.0, 0.0
+            other_s, emitted = 0.0, offset[chosen]
             if counts_emitted:
-                other_s, emitted = fixed_s[low, h] * (1.0 - up) + fixed_s[high, h] * up, num_sequences
-            emitted += offset[chosen]
+                other_s += fixed_s[low, h] * (1.0 - up) + fixed_s[high, h] * up
+                emitted += num_sequences
+            row_s[:] = other_s
+            for g in range(at_context.shape[1]):
+                weight = at_context[low, g] * (1.0 - up) + at_context[high, g] * up
+                for e in range(fewest, row_s.size):
+                    row_s[e] += weight * verify_s[h, g, e]
             previous, best_value, best_s = chosen, -1.0, 1.0
             for e in range(fewest, below.size):
-                seconds = other_s
-                for g in range(weights.size):
-                    seconds += weights[g] * verify_s[h, g, e]
                 value = emitted + added[e]
                 if value <= 0.0:
                     continue
-                lead = value * best_s - best_value * seconds
+                lead = value * best_s - best_value * row_s[e]
                 if lead > 0.0:
-                    chosen, best_value, best_s = e, value, seconds
+                    chosen, best_value, best_s = e, value, row_s[e]
                 elif lead < 0.0 and stops_at_drop:
                     break
             if chosen == previous:

@@ -145,7 +145,8 @@ class KernelDatabase:
         if hardware not in known:
             near = closest_names(hardware, known)
             raise LatencyError(
-                f"the kernel database has no {FRAMEWORK} kernels of {printable(hardware, 80)}; {near}"
+                f"the kernel database has no {FRAMEWORK} kernels of {printable(hardware, 80)}; {near} "
+                "Or take the roofline"
             )
         database = perf_database.get_database(hardware, FRAMEWORK, "current")
         if database is None:

@@ -1,4 +1,4 @@
-"""Step times from model shapes and data sheets: every kernel is bound by memory or by arithmetic."""
+"""Step times from model shapes and data sheets: every kernel is bound by memory, arithmetic, or both."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from svsim.latency.hardware import GpuDataSheet, data_sheet
 from svsim.latency.model import OutOfRange
 from svsim.latency.pass_work import (
     HOST_OVERHEAD_PER_STEP_S,
+    VOCABULARY_MEMORY_EFFICIENCY,
     VOCABULARY_PASSES,
     VOCABULARY_VALUE_BYTES,
     ModelOnGpus,
@@ -29,27 +30,37 @@ Floats = NDArray[np.float64]
 class Efficiencies:
     """Shares of the data sheet's peaks that kernels reach, and fixed times.
 
-    Fitted (mean absolute log error, rounded) to decoding and verification passes priced from the
-    kernel measurements of aiconfigurator-core 0.12 under vLLM: 20 models on H100, H200, A100, B200
-    and L40S, 0.5B to 70B. The mean error there is 8 %; at the crossing from memory-bound to
-    arithmetic-bound up to about 40 % too fast, on an A100 most of all.
+    Fitted by ``calibration/fit_roofline.py`` (mean absolute log error) to decoding and verification
+    passes priced from kernel measurements: H100, H200, A100, B200 and L40S, 0.5B to 405B. Errors of
+    level and slope on GPUs and models left out of the fit: ``calibration/README.md``.
 
-    memory:       matrix products with few tokens, attention over the KV cache, vocabulary passes.
+    memory:       matrix products with few tokens, element-wise work.
     arithmetic:   matrix products with thousands of tokens.
+    crossing:     exponent m of (memory^m + arithmetic^m)^(1/m) seconds: neither overlaps the other
+                  perfectly, and between the two regimes a kernel is slower than either bound.
+    tile_tokens:  matrix products compute whole tiles of so many tokens: stairs in arithmetic.
+    experts:      of a mixture: what its grouped kernels reach of the above, per byte and operation.
+    attention:    reading the KV cache.
     interconnect: large all-reduces (bytes that cross one GPU's links / their peak).
     kernel_s:     launch and ramp of each kernel inside a captured graph.
     attention_s:  the same for one layer's attention, which runs in several stages.
     all_reduce_s: an all-reduce of a few kilobytes.
     """
 
-    memory: float = 0.78
-    arithmetic: float = 0.73
-    interconnect: float = 0.60
-    kernel_s: float = 3e-6
-    attention_s: float = 12e-6
-    all_reduce_s: float = 3.5e-6
+    memory: float = 0.825
+    arithmetic: float = 0.828
+    crossing: float = 1.59
+    tile_tokens: int = 32
+    experts: float = 0.90
+    attention: float = 0.846
+    interconnect: float = 0.49
+    kernel_s: float = 0.86e-6
+    attention_s: float = 29e-6
+    all_reduce_s: float = 6.5e-6
 
 
+# Links up to this speed are PCIe: from three GPUs on they share the host's bus.
+PCIE_BYTES_PER_S = 64e9
 # Kernels per layer besides attention: four matrix products, two norms, activation.
 KERNELS_PER_LAYER = 7
 # Element-wise traffic per token and layer, in hidden-size vectors: two norms with residual (read two,
@@ -60,7 +71,7 @@ INTERMEDIATE_VECTORS_PER_LAYER = 3
 
 @dataclass(frozen=True, slots=True)
 class RooflineLatency:
-    """Constant-efficiency roofline. Valid for any shape: ``out_of_range`` is ``extrapolate``.
+    """Roofline with stairs and a soft crossing. Valid for any shape: ``out_of_range`` is ``extrapolate``.
 
     A pass = per layer: matrix products over the padded tokens, attention reading each sequence's KV
     once (or its arithmetic, if slower), element-wise work, two all-reduces; then logits and passes
@@ -127,11 +138,15 @@ class RooflineLatency:
         )
         return np.asarray(model.geometry.num_layers * layer_s + self._vocabulary_s(model, rows))
 
-    def _bound_s(self, flop: Floats, num_bytes: Floats, dtype: Dtype = "bf16") -> Floats:
-        """One kernel, without its launch."""
+    def _product_s(self, flop_per_token: float, tokens: Floats, num_bytes: Floats, dtype: Dtype) -> Floats:
+        """Matrix products, without their launch: between the memory and the arithmetic bound."""
         fp8 = self.gpu.fp8_flop_per_s if dtype == "fp8" else None
+        tile, m = self.efficiencies.tile_tokens, self.efficiencies.crossing
+        flop = flop_per_token * tile * np.ceil(tokens / tile)
         arithmetic_s = flop / ((fp8 or self.gpu.bf16_flop_per_s) * self.efficiencies.arithmetic)
-        return np.maximum(arithmetic_s, self._memory_s(num_bytes))
+        memory_s = self._memory_s(num_bytes)
+        longer, shorter = np.maximum(arithmetic_s, memory_s), np.minimum(arithmetic_s, memory_s)
+        return np.asarray(longer * (1.0 + (shorter / longer) ** m) ** (1.0 / m))
 
     def _memory_s(self, num_bytes: Floats) -> Floats:
         return num_bytes / (self.gpu.memory_bytes_per_s * self.efficiencies.memory)
@@ -145,9 +160,9 @@ class RooflineLatency:
         chosen = max(shape.num_experts_per_token, 1)
         dtype = shape.weight_dtype
         size = BYTES_OF[dtype]
-        return self._bound_s(2.0 * projections * tokens, projections * size + 0.0 * tokens, dtype) + (
-            self._bound_s(2.0 * one_mlp * chosen * tokens, one_mlp * size * active, dtype)
-        )
+        projections_s = self._product_s(2.0 * projections, tokens, np.asarray(projections * size), dtype)
+        mlp_s = self._product_s(2.0 * one_mlp * chosen, tokens, one_mlp * size * active, dtype)
+        return projections_s + mlp_s / (self.efficiencies.experts if shape.num_experts else 1.0)
 
     def _attention_s(self, model: ModelOnGpus, sequences: Floats, tokens: Floats, kv: Floats) -> Floats:
         """Each sequence's KV is read once, however many queries; each query-key pair is computed."""
@@ -155,7 +170,9 @@ class RooflineLatency:
         read_bytes = 2.0 * model.num_kv_heads * head_size * BYTES_OF[model.geometry.kv_dtype] * (kv + tokens)
         pairs = tokens * (kv + 0.5 * tokens) / sequences
         flop = 4.0 * model.num_heads * head_size * pairs
-        return self._bound_s(flop, read_bytes) + self.efficiencies.attention_s
+        arithmetic_s = flop / (self.gpu.bf16_flop_per_s * self.efficiencies.arithmetic)
+        read_s = read_bytes / (self.gpu.memory_bytes_per_s * self.efficiencies.attention)
+        return np.maximum(arithmetic_s, read_s) + self.efficiencies.attention_s
 
     def _element_wise_s(self, model: ModelOnGpus, tokens: Floats) -> Floats:
         shape = model.geometry
@@ -171,17 +188,20 @@ class RooflineLatency:
         if num_gpus == 1:
             return np.zeros_like(tokens)
         sent = 2.0 * (num_gpus - 1) / num_gpus * model.geometry.hidden_size * BYTES_PER_VALUE * tokens
-        return self.efficiencies.all_reduce_s + self._link_s(sent)
+        return self.efficiencies.all_reduce_s + self._link_s(sent, num_gpus)
 
     def _vocabulary_s(self, model: ModelOnGpus, rows: Floats) -> Floats:
         """Logits, their gathering from all GPUs, and the passes over the vocabulary."""
         shape, num_gpus = model.geometry, model.tensor_parallel
         weights = float(shape.vocabulary_size) * shape.hidden_size / num_gpus
-        logits_s = self._bound_s(2.0 * weights * rows, weights * BYTES_PER_VALUE + 0.0 * rows)
-        passes_s = self._memory_s(VOCABULARY_PASSES * VOCABULARY_VALUE_BYTES * shape.vocabulary_size * rows)
+        logits_s = self._product_s(2.0 * weights, rows, np.asarray(weights * BYTES_PER_VALUE), "bf16")
+        row_bytes = VOCABULARY_PASSES * VOCABULARY_VALUE_BYTES * shape.vocabulary_size
+        passes_s = row_bytes * rows / (self.gpu.memory_bytes_per_s * VOCABULARY_MEMORY_EFFICIENCY)
         gathered = float(shape.vocabulary_size * BYTES_PER_VALUE) * (num_gpus - 1) / num_gpus
-        gather_s = self.efficiencies.all_reduce_s * (num_gpus > 1) + self._link_s(gathered * rows)
+        gather_s = self.efficiencies.all_reduce_s * (num_gpus > 1) + self._link_s(gathered * rows, num_gpus)
         return logits_s + passes_s + gather_s + self.efficiencies.kernel_s * (1 + VOCABULARY_PASSES)
 
-    def _link_s(self, num_bytes: Floats) -> Floats:
-        return num_bytes / (self.gpu.interconnect_bytes_per_s * self.efficiencies.interconnect)
+    def _link_s(self, num_bytes: Floats, num_gpus: int) -> Floats:
+        shares_a_bus = num_gpus > 2 and self.gpu.interconnect_bytes_per_s <= PCIE_BYTES_PER_S
+        peak = self.gpu.interconnect_bytes_per_s / (num_gpus if shares_a_bus else 1)
+        return num_bytes / (peak * self.efficiencies.interconnect)

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ResultRow:
-    """One row of a result, as documented in the README; names carry their units."""
+    """One row of a result, as documented in the README; names carry their units.
+
+    Dollars and joules are those of all GPUs of the deployment, at the listed price of an hour and at
+    the full power of the data sheet.
+    """
 
     method: str
     params: Mapping[str, int | float | str]
@@ -57,6 +61,8 @@ class ResultRow:
     num_steps: int
     num_emitted_tokens: int
     fits_memory: bool | None
+    usd_per_million_tokens: float | None
+    joules_per_million_tokens: float | None
     replay_kind: str
     lossless: bool
 
@@ -112,7 +118,7 @@ class ResultTable:
 _NOT_REACHED: Mapping[str, Any] = dict.fromkeys(
     f.name
     for f in fields(ResultRow)
-    if f.name.startswith(("goodput_", "speedup_", "sd_baseline")) or f.name.endswith("_s")
+    if f.name.startswith(("goodput_", "speedup_", "sd_baseline", "usd_", "joules_")) or f.name.endswith("_s")
 )
 
 
@@ -144,6 +150,10 @@ def _speedup(
     mine, theirs = resamples[id(record)], resamples[id(base)]
     paired = None if mine is None or theirs is None else mine / theirs
     return goodput_tok_s(record) / goodput_tok_s(base), *interval(paired)
+
+
+def _per_million(rate: float | None, tokens: float) -> float | None:
+    return None if rate is None else 1e6 * rate / tokens
 
 
 def _ratio(part: float, whole: float) -> float | None:
@@ -191,6 +201,8 @@ def _row(
         num_steps=round(total["steps"]),
         num_emitted_tokens=round(total["emitted_tokens"]),
         fits_memory=record.fits_memory,
+        usd_per_million_tokens=_per_million(record.usd_per_hour, 3600.0 * goodput_tok_s(record)),
+        joules_per_million_tokens=_per_million(record.power_w, goodput_tok_s(record)),
         replay_kind=record.replay_kind,
         lossless=record.lossless,
     )

@@ -151,8 +151,8 @@ def _identity(
     """E[value | given] = given where draft tokens are sampled; depth-1 column, bins of equal count."""
     if given is None or value is None:
         return claim.judge(None, "not recorded")
-    if trace.metadata.is_greedy:
-        return claim.judge(None, "greedy decoding: draft tokens are not sampled")
+    if trace.metadata.is_greedy or trace.metadata.sampling.get("deterministic_draft"):
+        return claim.judge(None, "draft tokens are not sampled")
     if trace.num_requests < MIN_REQUESTS_PER_BIN:
         return claim.judge(None, f"{trace.num_requests} requests are too few ({MIN_REQUESTS_PER_BIN} needed)")
     x, y = given[:, 0].astype(np.float64), value[:, 0].astype(np.float64)

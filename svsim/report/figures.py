@@ -19,9 +19,9 @@ from typing import Literal
 import plotly.graph_objects as go
 
 from svsim.errors import InputError, printable
+from svsim.metrics.agreement import WARNING_SHARE, compare
 from svsim.metrics.rows import ResultRow, ResultTable
 from svsim.report.bars import Stack, bar_figure
-from svsim.report.comparison import WARNING_SHARE, compare
 from svsim.report.lines import Quantity, line_figure
 from svsim.report.palette import TIME_PARTS, TOKEN_PARTS, Part
 

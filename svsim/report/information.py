@@ -1,6 +1,7 @@
 """``svsim info`` on the terminal: what a trace holds, how acceptance lies in it, what signals are worth."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 
 from rich.console import Console
 from rich.markup import escape
@@ -81,7 +82,7 @@ def _print_sizes(sizes: Sizes, console: Console) -> None:
         f"K = {sizes.num_speculative_tokens} draft tokens each",
         "prompts": _counts(sizes.prompt_tokens),
         "outputs": _counts(sizes.output_tokens),
-        "signals": ", ".join(sizes.signals) or "none",
+        "signals": ", ".join(_grouped(sizes.signals)) or "none",
         "target": ", ".join(sizes.target_columns),
         "step times": ", ".join(sizes.step_times) or "none",
     }
@@ -99,6 +100,13 @@ def _print_sizes(sizes: Sizes, console: Console) -> None:
         )
     _print_title("Tasks", f"tok/step: of SD({sizes.num_speculative_tokens})", console)
     console.print(view)
+
+
+def _grouped(names: Sequence[str]) -> Iterator[str]:
+    """Names in order; those that differ by a number at their end become ``name_0..7``."""
+    for stem, group in groupby(names, key=lambda name: name.rstrip("0123456789")):
+        first, *others = list(group)
+        yield f"{first}..{others[-1].removeprefix(stem)}" if others else first
 
 
 def _counts(counts: TokenCounts) -> str:

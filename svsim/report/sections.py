@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from svsim.metrics.agreement import WARNING_SHARE, compare
 from svsim.metrics.rows import ResultTable
-from svsim.report.comparison import WARNING_SHARE, compare
 from svsim.report.html import Html, element, join, short_name, text
 from svsim.report.palette import MethodLook, Part, dashes
 from svsim.report.recommendation import caveats, findings

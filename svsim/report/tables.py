@@ -38,6 +38,8 @@ _COLUMNS: tuple[tuple[str, Callable[[ResultRow], str]], ...] = (
     ("emitted tokens", lambda r: f"{r.num_emitted_tokens:,}"),
     ("requests", lambda r: f"{r.num_requests:,}"),
     ("fits memory", lambda r: yes_no(r.fits_memory)),
+    ("$ per million tokens", lambda r: number(r.usd_per_million_tokens, ",.2f")),
+    ("kJ per million tokens", lambda r: kilojoules(r.joules_per_million_tokens)),
     ("lossless", lambda r: yes_no(r.lossless)),
     ("replay", lambda r: r.replay_kind),
     ("step times", lambda r: r.latency_source),
@@ -53,6 +55,11 @@ def number(value: float | None, form: str, unit: str = "") -> str:
 def interval(low: float | None, high: float | None, form: str) -> str:
     """``low to high``, or a dash."""
     return "-" if low is None or high is None else f"{low:{form}} to {high:{form}}"
+
+
+def kilojoules(joules: float | None) -> str:
+    """Joules as kilojoules, or a dash."""
+    return "-" if joules is None else f"{joules / 1e3:,.0f}"
 
 
 def milliseconds(seconds: float | None) -> str:

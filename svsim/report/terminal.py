@@ -8,6 +8,7 @@ from rich.table import Table
 
 from svsim.errors import printable
 from svsim.metrics.rows import ResultRow, ResultTable
+from svsim.report.heat_map import print_heat_map
 from svsim.report.recommendation import recommend
 
 
@@ -16,6 +17,7 @@ def print_table(table: ResultTable, console: Console) -> None:
     console.print(_provenance(table), highlight=False)
     for hardware in dict.fromkeys(r.deployment for r in table.rows):
         console.print(_table_of(table, [r for r in table.rows if r.deployment == hardware], console.width))
+    print_heat_map(table, console)
     for note in table.notes:
         console.print(f"[dim]note: {escape(note)}[/dim]", highlight=False)
     for sentence in recommend(table):
@@ -31,8 +33,13 @@ def _provenance(table: ResultTable) -> str:
     )
     return (
         f"[bold]{escape(printable(text, 200))}[/bold]  {trace['acceptance_kind']} acceptance, "
-        f"{trace['chains']} chains, {trace['num_evaluation_positions']:,} positions replayed"
+        f"{trace['chains']} chains, {trace['num_evaluation_positions']:,} positions {_done(table)}"
     )
+
+
+def _done(table: ResultTable) -> str:
+    """What the engine did with the requests."""
+    return "walked by the analytic model" if table.config.get("engine") == "analytic" else "replayed"
 
 
 # Columns a narrow terminal leaves out, first to go first.
@@ -53,7 +60,7 @@ def _table_of(table: ResultTable, rows: Sequence[ResultRow], width: int) -> Tabl
     first, config = rows[0], table.config
     title = (
         f"{escape(first.deployment)} ({escape(first.latency_source)} step times), closed loop, "
-        f"{config['refill']} refill, {first.num_requests:,} requests replayed"
+        f"{config['refill']} refill, {first.num_requests:,} requests {_done(table)}"
     )
     best = {
         size: max(_speed(r) for r in rows if r.batch_size == size) for size in {r.batch_size for r in rows}

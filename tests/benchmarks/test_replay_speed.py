@@ -49,13 +49,13 @@ def test_time_grows_linearly(benchmark, monkeypatch, figure, num_requests):
 
 def test_selection_alone(benchmark, figure):
     """One call of the selection rule: 64 sequences, 7 candidates each, prices in stairs of 16 tokens."""
-    from svsim.decoding.selection_rules import NUM_LEVELS, best_goodput, encode_survival
+    from svsim.decoding.selection_rules import MEMORY_SIZE, SCRATCH_SIZE, best_goodput, encode_survival
 
     rng = np.random.default_rng(0)
     candidates = encode_survival(np.cumprod(rng.beta(3, 1.2, (256, 64, 7)), axis=2))
     verify_s = 12e-3 + 2e-5 * np.ceil((64 + np.arange(449)) / 16) * 16
-    options, memory, lengths = np.zeros(2), np.zeros(8), np.zeros(64, np.int64)
-    scratch = np.zeros(NUM_LEVELS + 448, np.int64)
+    options, memory, lengths = np.zeros(2), np.zeros(MEMORY_SIZE), np.zeros(64, np.int64)
+    scratch = np.zeros(SCRATCH_SIZE, np.int64)
 
     def all_calls():
         for batch in candidates:

@@ -1,3 +1,7 @@
+import runpy
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -7,7 +11,18 @@ from svsim.latency.pass_work import graph_padded
 from svsim.latency.roofline import Efficiencies, RooflineLatency
 from svsim.latency.shape import Role, StepShape
 
-PERFECT = Efficiencies(1.0, 1.0, 1.0, 0.0, 0.0, 0.0)
+PERFECT = Efficiencies(
+    memory=1.0,
+    arithmetic=1.0,
+    crossing=200.0,
+    tile_tokens=1,
+    experts=1.0,
+    attention=1.0,
+    interconnect=1.0,
+    kernel_s=0.0,
+    attention_s=0.0,
+    all_reduce_s=0.0,
+)
 LLAMA_70B, LLAMA_1B, LLAMA_3B = (model_geometry(n) for n in ("llama-3.1-70b", "llama-3.2-1b", "llama-3.2-3b"))
 
 
@@ -76,3 +91,34 @@ def test_padding_follows_the_captured_graphs() -> None:
 def test_heads_must_divide() -> None:
     with pytest.raises(LatencyError, match=r"has 14 attention heads, which tp=4 does not divide"):
         RooflineLatency.of("h100_sxm", 4, model_geometry("qwen2.5-0.5b"))
+
+
+def test_products_have_tile_stairs_and_a_soft_crossing() -> None:
+    """Between the bounds a product is slower than either; within a tile nothing changes."""
+    model = llama_70b(replace(PERFECT, crossing=1.5, tile_tokens=128))
+    hard = llama_70b(replace(PERFECT, tile_tokens=128))
+    tokens = np.array([513, 600, 640, 641])
+    seconds = model.predict_s(StepShape(Role.TARGET, 640, tokens, 0))
+    hard_s = hard.predict_s(StepShape(Role.TARGET, 640, tokens, 0))
+    assert np.all(seconds > 1.1 * hard_s)
+    assert seconds[3] - seconds[2] > 100 * (seconds[2] - seconds[1]) / 40  # per token
+
+
+def test_pcie_gpus_beyond_a_pair_share_a_bus() -> None:
+    def reduce_s(tp: int) -> float:
+        model = RooflineLatency.of("l40s", tp, LLAMA_70B)
+        slow = replace(model.gpu, interconnect_bytes_per_s=model.gpu.interconnect_bytes_per_s / 2)
+        shape = StepShape(Role.TARGET, 64, 512, 0)
+        halved = RooflineLatency(slow, model.models)
+        return float(halved.predict_s(shape) - model.predict_s(shape))  # = the time on the links
+
+    pair, four = reduce_s(2), reduce_s(4)
+    assert four == pytest.approx(pair * 4 * 1.5, rel=0.05)  # a fourth each, 1.5 times the bytes
+
+
+def test_the_fit_is_as_good_as_the_calibration_readme_says() -> None:
+    """In sample; a change of the roofline has to come with a new fit."""
+    script = runpy.run_path(str(Path(__file__).parents[2] / "calibration" / "fit_roofline.py"))
+    shapes = script["fitted_shapes"]()
+    mean, p95, slope = script["errors"](script["load"](shapes), shapes, Efficiencies())
+    assert mean < 0.085 and p95 < 0.24 and slope < 0.14

@@ -44,11 +44,7 @@ def test_every_setting_has_its_line_and_is_met(trace):
 
 def test_a_trace_of_other_settings_does_not_meet_them(trace):
     """Negative control."""
-    other = replace(
-        SETTINGS,
-        tasks=tuple(replace(t, share=t.share) for t in SETTINGS.tasks[:2])
-        + (TaskSettings(0.62, name="math"),),
-    )
+    other = replace(SETTINGS, tasks=(*SETTINGS.tasks[:2], TaskSettings(0.62, name="math")))
     found = {o.name: o for o in outcomes(replace(other, draft_entropy_nats=0.9), trace)}
     assert found["acceptance, math"].is_met is False and found["draft_entropy_nats"].is_met is False
 

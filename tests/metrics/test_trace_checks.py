@@ -67,6 +67,14 @@ def test_a_sound_greedy_trace_passes_what_applies():
     }
 
 
+def test_a_deterministic_draft_has_no_identity_of_means():
+    """Its tokens are the likeliest ones, not drawn from q."""
+    trace = with_signal(sound(), "companion_accept", sound().observable.signals["companion_accept"] ** 2)
+    assert failed(trace) == [COMPANION]
+    sampling = {**trace.metadata.sampling, "deterministic_draft": True}
+    assert failed(replace(trace, metadata=replace(trace.metadata, sampling=sampling))) == []
+
+
 def test_spoilt_coins_break_the_chain_and_the_frequencies():
     accepted = sound().target.num_accepted.copy()
     accepted[::50] = 0

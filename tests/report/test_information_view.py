@@ -42,6 +42,12 @@ def test_no_number_is_cut_and_no_line_too_long(information, width):
         assert f"{gain.corrected_bits:.3f}" in text
 
 
+def test_numbered_signals_are_one_name(information):
+    names = ("bin_0", "bin_1", "bin_2", "draft_prob", "other_7")
+    text = shown(replace(information, sizes=replace(information.sizes, signals=names)), 120)
+    assert "bin_0..2, draft_prob, other_7" in text
+
+
 def test_what_is_missing_is_a_dash_or_absent(information):
     bare = replace(information, information=None, slow_steps=(), notes=("nothing to learn",))
     text = shown(bare, 120)

@@ -1,0 +1,165 @@
+"""The closed loop one step at a time: what a validation on real hardware runs instead of pricing.
+
+``StepWalk`` follows the trajectory of the replay of one (method, batch size, deployment) exactly: the same
+requests, coins, order of admission and staggered starts, and the same ``take_step`` decides.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import typeof, types
+from numpy.typing import NDArray
+
+from svsim.compiled import compiled
+from svsim.decoding.selection_rules import RULE
+from svsim.engines.binding import BatchShape, PriceBook, bind, bind_columns, compiled_rule
+from svsim.engines.settings import PreparedRun
+from svsim.engines.step import (
+    COMPANION,
+    DRAFT,
+    NUM_CONTEXT_TOKENS,
+    NUM_FINISHED,
+    OVERHEAD,
+    VERIFY,
+    Plan,
+    empty_program,
+    new_batch,
+    place,
+    take_step,
+)
+from svsim.errors import InputError
+from svsim.random_streams import RandomStreams
+
+_PROGRAM, _BATCH = map(typeof, (empty_program(), new_batch(1, 1)))
+
+
+@compiled((_PROGRAM, types.FunctionType(RULE), _BATCH, types.int64))
+def _take(program, select, batch, n):  # type: ignore[no-untyped-def]
+    """``take_step`` behind one signature for every rule."""
+    take_step(program, select, batch, n)
+
+
+@compiled((_BATCH, types.int64, types.int64, types.int64, types.int64))
+def _place(batch, slot, position, end, num_context_tokens):  # type: ignore[no-untyped-def]
+    place(batch, slot, position, end, num_context_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class StepWork:
+    """What B sequences bring into a step, int64 [B] each.
+
+    context: KV tokens of each. num_owed: emitted tokens that draft and companion have not read yet.
+    """
+
+    context: NDArray[np.int64]
+    num_owed: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutcome:
+    """What a step decided and did, int64 [B] each, and its predicted seconds.
+
+    lengths: verified draft tokens. emitted: tokens, no more than the request had left.
+    """
+
+    lengths: NDArray[np.int64]
+    emitted: NDArray[np.int64]
+    overhead_s: float
+    draft_s: float
+    companion_s: float
+    verify_s: float
+
+    @property
+    def seconds(self) -> float:
+        """All of the step."""
+        return self.overhead_s + self.draft_s + self.companion_s + self.verify_s
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedStep:
+    """One step: what came in, what was decided."""
+
+    work: StepWork
+    outcome: StepOutcome
+
+
+class StepWalk:
+    """Alternate ``begin`` (refill, see what the step starts from) and ``finish`` (decide, advance).
+
+    Continuous refill, distinct requests, recorded coins, native convention; the evaluation part must be
+    in memory.
+    """
+
+    def __init__(self, prepared: PreparedRun, method: int, batch_size: int, deployment: int = 0) -> None:
+        settings, self.method = prepared.settings, prepared.methods[method]
+        if settings.refill != "continuous" or settings.batch_of != "requests":
+            raise InputError("steps are logged for continuous refill of distinct requests only")
+        if batch_size > prepared.part.num_requests:
+            raise InputError(
+                f"batch {batch_size} exceeds the {prepared.part.num_requests} requests to replay; "
+                "use a smaller batch or a longer trace"
+            )
+        self._trace, self._streams = prepared.trace, RandomStreams(settings.seed)
+        low, high = prepared.part.context_range
+        k = self.method.num_speculative_tokens
+        shape = BatchShape(batch_size, 1, False, (float(low), float(high + k + 1)))
+        columns = bind_columns(self.method, self._trace, settings.coins, 0)
+        self._program = bind(self.method, columns, PriceBook(prepared.deployments[deployment]), shape)
+        self._rule = compiled_rule(self.method)
+        self._batch = new_batch(batch_size, k)
+        self._owed = np.ones(batch_size, np.int64)
+        self.batch_size, self.num_admitted = batch_size, 0
+        warm_up = self._streams.generator("warm-up").permutation(self._trace.num_requests)
+        self._queue = list(np.resize(warm_up, 2 * batch_size))
+        self._cycle = 0
+        skips = self._streams.generator("stagger").random(batch_size)
+        for slot, skip in enumerate(skips):
+            self._admit(slot, float(skip))
+
+    def begin(self) -> StepWork:
+        """Refill the slots that ended; what the next step starts from."""
+        batch = self._batch
+        for slot in batch.finished[: batch.counters[NUM_FINISHED]][::-1].tolist():
+            batch.counters[NUM_CONTEXT_TOKENS] -= batch.position[slot] + batch.context_base[slot]
+            self._admit(slot, 0.0)
+        batch.counters[NUM_FINISHED] = 0
+        return StepWork(batch.position + batch.context_base, self._owed.copy())
+
+    def finish(self) -> StepOutcome:
+        """Decide, price and take the step that ``begin`` opened."""
+        batch, k = self._batch, self._program.num_speculative_tokens
+        before, clocks = batch.position.copy(), batch.clocks.copy()
+        _take(self._program, self._rule, batch, self.batch_size)
+        moved = batch.position - before
+        uniform = self._program.plan == Plan.UNIFORM
+        lengths = np.full(self.batch_size, k) if uniform else batch.length.copy()
+        self._owed = 1 + (moved - 1 == k) * np.int64(k > 0)
+        seconds = batch.clocks - clocks
+        return StepOutcome(
+            lengths,
+            np.minimum(batch.position, batch.end) - before,
+            *(float(seconds[clock]) for clock in (OVERHEAD, DRAFT, COMPANION, VERIFY)),
+        )
+
+    def log(self, num_steps: int) -> list[LoggedStep]:
+        """The next steps, decided and priced without any hardware."""
+        return [LoggedStep(self.begin(), self.finish()) for _ in range(num_steps)]
+
+    def warm_up(self) -> None:
+        """Walk until as many requests were admitted as the replay does before it measures."""
+        while self.num_admitted < 2 * self.batch_size:
+            self.begin()
+            self.finish()
+
+    def _admit(self, slot: int, skip: float) -> None:
+        if self.num_admitted >= len(self._queue):
+            order = self._streams.generator("order", self._cycle, 0).permutation(self._trace.num_requests)
+            self._queue += list(order)
+            self._cycle += 1
+        request = int(self._queue[self.num_admitted])
+        self.num_admitted += 1
+        first, end = self._trace.first_position[request : request + 2].tolist()
+        skipped = int(skip * (end - first))
+        context = int(self._trace.num_prompt_tokens[request]) + skipped
+        _place(self._batch, slot, first + skipped, end, context)
+        self._owed[slot] = 1

@@ -1,0 +1,245 @@
+"""Part d of the programme of measurements: hardware in the loop at full, CPU and rehearsal size.
+
+Every family of models is compared with the prediction of a table calibrated beforehand. Tables that parts
+a and c left in the results folder are used; others are measured now, with less time.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from svsim.collect.calibrate import calibrate
+from svsim.collect.extras import hardware_name
+from svsim.collect.files import write_atomically
+from svsim.collect.settings import CalibrationSettings, Device, Progress
+from svsim.latency.measured import MeasuredLatency
+from svsim.validation.hardware_in_the_loop import METHODS, LoopReport, LoopSettings, hardware_in_the_loop
+from svsim.workload.parts import FileSource
+from svsim.workload.trace_file import TraceReader
+
+TRACES = Path(__file__).resolve().parents[2] / "traces"
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Models to compare; ``table`` is the name of the calibration that another part makes of them."""
+
+    name: str
+    table: str
+    models: Mapping[str, str]
+    methods: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationScale:
+    """Sizes; ``configs`` holds geometries that are no presets, as ``config.json`` objects by name."""
+
+    device: Device
+    families: tuple[Family, ...]
+    trace: Path
+    batch_sizes: tuple[int, ...]
+    num_steps: int
+    num_repeats: int
+    one_context: bool
+    num_sequences: tuple[int, ...]
+    contexts: tuple[int, ...]
+    calibration_seconds_per_model: float
+    calibration_repeats: int
+    configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+FULL = ValidationScale(
+    device="cuda",
+    families=(
+        Family(
+            "qwen2.5-32b",
+            "qwen2.5-32b_0.5b_1.5b",
+            {"target": "qwen2.5-32b", "draft": "qwen2.5-0.5b", "companion": "qwen2.5-1.5b"},
+            METHODS,
+            seconds=250.0,
+        ),
+        Family(
+            "llama-3.1-8b",
+            "llama-3.1-8b_1b_3b",
+            {"target": "llama-3.1-8b", "draft": "llama-3.2-1b"},
+            ("td", "sd:k=3", "sd:k=5", "sd:k=7"),
+            seconds=80.0,
+        ),
+    ),
+    trace=TRACES / "llama70b.parquet",
+    batch_sizes=(1, 64, 8, 32, 4, 16, 2),
+    num_steps=24,
+    num_repeats=4,
+    one_context=True,
+    num_sequences=(1, 2, 4, 8, 16, 32, 64),
+    contexts=(128, 1024, 4096),
+    calibration_seconds_per_model=15.0,
+    calibration_repeats=10,
+)
+
+
+def _llama_config(
+    hidden_size: int, num_layers: int, num_heads: int, intermediate_size: int
+) -> dict[str, Any]:
+    return {
+        "hidden_size": hidden_size,
+        "num_hidden_layers": num_layers,
+        "num_attention_heads": num_heads,
+        "num_key_value_heads": num_heads,
+        "intermediate_size": intermediate_size,
+        "vocab_size": 8192,
+        "tie_word_embeddings": True,
+    }
+
+
+# one core of an ordinary machine, some six minutes: 14, 2.5 and 5 million parameters
+CPU = replace(
+    FULL,
+    device="cpu",
+    families=(
+        Family(
+            "small_triplet",
+            "small_triplet_step_times",
+            {"target": "target-14m", "draft": "draft-2m", "companion": "companion-5m"},
+            METHODS,
+            seconds=400.0,
+        ),
+    ),
+    trace=TRACES / "cpu_triplet_mixed_t07.parquet",
+    batch_sizes=(1, 2, 4, 8, 16, 32, 64),
+    num_steps=12,
+    one_context=False,
+    contexts=(16, 64, 256),
+    calibration_seconds_per_model=50.0,
+    configs={
+        "target-14m": _llama_config(384, 6, 6, 1024),
+        "draft-2m": _llama_config(192, 2, 3, 512),
+        "companion-5m": _llama_config(256, 4, 4, 704),
+    },
+)
+_TINY = {**_llama_config(32, 2, 4, 48), "vocab_size": 97}
+REHEARSAL = replace(
+    CPU,
+    families=tuple(replace(family, seconds=30.0) for family in FULL.families),
+    batch_sizes=(1, 4),
+    num_steps=3,
+    num_repeats=3,
+    one_context=True,
+    num_sequences=(1, 2, 4),
+    contexts=(16, 64),
+    calibration_seconds_per_model=2.0,
+    calibration_repeats=2,
+    configs=dict.fromkeys(
+        ("qwen2.5-32b", "qwen2.5-0.5b", "qwen2.5-1.5b", "llama-3.1-8b", "llama-3.2-1b"), _TINY
+    ),
+)
+
+
+def run_part_d(
+    scale: ValidationScale, out: Path, scratch: Path, *, command: str, say: Callable[[str], None]
+) -> None:
+    """Compare every family and write ``validation_<family>.json`` and ``part_d.json`` into ``out``.
+
+    ``scratch`` takes geometries and tables that are not kept. Raises the errors of ``svsim.errors``.
+    """
+    began = time.perf_counter()
+    out.mkdir(parents=True, exist_ok=True)
+    hardware = hardware_name(scale.device)
+    for name, config in scale.configs.items():
+        (scratch / name).mkdir(parents=True, exist_ok=True)
+        (scratch / name / "config.json").write_text(json.dumps(config))
+    summaries: dict[str, Any] = {}
+    for family in scale.families:
+        models = {
+            role: str(scratch / name) if name in scale.configs else name
+            for role, name in family.models.items()
+        }
+        table = out / f"{hardware}_{family.table}.parquet"
+        if not table.exists():
+            table = out / f"{hardware}_{family.name}_step_times.parquet"
+            _calibrate(scale, models, table, command, say)
+        report = _compare(scale, family, models, table, command, say)
+        path = out / f"{hardware}_validation_{family.name}.json"
+        document = {**report.to_dict(), "trace": scale.trace.name, "latency_table": table.name}
+        write_atomically(path, (json.dumps(document, indent=1, sort_keys=True) + "\n").encode())
+        summaries[family.name] = {"logged": report.logged.summary(), "online": report.online.summary()}
+        _tell(say, began, f"{path.name}: {_in_words(report)}")
+    elapsed_s = time.perf_counter() - began
+    about = {"part": "d", "hardware": hardware, "summaries": summaries, "elapsed_s": elapsed_s}
+    (out / "part_d.json").write_text(json.dumps(about, indent=1, sort_keys=True))
+    _tell(say, began, "part d done")
+
+
+def _calibrate(
+    scale: ValidationScale,
+    models: Mapping[str, str],
+    path: Path,
+    command: str,
+    say: Callable[[str], None],
+) -> None:
+    """A table for the comparison, unless an earlier run left it."""
+    if path.exists():
+        return
+    settings = CalibrationSettings(
+        path,
+        **models,  # type: ignore[arg-type]
+        num_sequences=scale.num_sequences,
+        contexts=scale.contexts,
+        num_repeats=scale.calibration_repeats,
+        seconds_per_model=scale.calibration_seconds_per_model,
+        device=scale.device,
+        command=command,
+    )
+    calibrate(settings, _Lines(say))
+
+
+def _compare(
+    scale: ValidationScale,
+    family: Family,
+    models: Mapping[str, str],
+    table: Path,
+    command: str,
+    say: Callable[[str], None],
+) -> LoopReport:
+    settings = LoopSettings(
+        **models,  # type: ignore[arg-type]
+        methods=family.methods,
+        batch_sizes=scale.batch_sizes,
+        num_steps=scale.num_steps,
+        num_repeats=scale.num_repeats,
+        one_context=scale.one_context,
+        seconds=family.seconds,
+        device=scale.device,
+        command=command,
+    )
+    latency = MeasuredLatency.from_file(table, out_of_range="extrapolate")
+    return hardware_in_the_loop(FileSource(TraceReader(scale.trace)), latency, settings, _Lines(say))
+
+
+class _Lines:
+    """A line of progress every ten seconds."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say, self.said = say, time.perf_counter()
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.perf_counter()
+        if now - self.said > 10.0:
+            self.said = now
+            self.say(f"  {progress.what}: {progress.done}/{progress.total}")
+
+
+def _tell(say: Callable[[str], None], began: float, line: str) -> None:
+    say(f"[{time.perf_counter() - began:6.0f} s] {line}")
+
+
+def _in_words(report: LoopReport) -> str:
+    shown = {
+        name: report.logged.summary()[name]
+        for name in ("goodput_error_mean", "goodput_error_worst", "speedup_error_mean", "regret_worst")
+    }
+    return ", ".join(f"{name} {value:.1%}" for name, value in shown.items() if value is not None)

@@ -1,0 +1,200 @@
+"""One contract for every decoding method: it binds, replays, keeps the invariants and the oracle boundary."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from small_traces import StairLatency, independent_trace
+
+from svsim.decoding.beliefs import HISTOGRAM
+from svsim.decoding.presets import PRESETS, parse_method
+from svsim.engines import replay as replay_module
+from svsim.engines.binding import Deployment, bind_columns
+from svsim.engines.replay import ClosedLoopReplay
+from svsim.engines.settings import RunSettings, prepare
+from svsim.errors import MissingSignalError
+from svsim.latency.shape import Role, StepShape
+from svsim.workload.parts import MemorySource
+from svsim.workload.token_trace import ObservableColumns, TokenTrace
+
+K = 4
+METHODS = [
+    "td",
+    "sd:k=1",
+    "sd:k=4",
+    "sv:k=1",
+    "sv:k=4",
+    "sv:k=3,objective=accepted,stop=first-drop",
+    "sv:k=4,min_verify=2",
+    "sv-lossless:k=1,unseen=similarity",
+    "sv-lossless:k=4,unseen=similarity",
+    "sv-lossless:k=4,unseen=histogram",
+    "oracle:k=4",
+    "oracle:k=4,draft=exact",
+]
+POLICIES = [text for text in METHODS if not text.startswith("oracle")]
+SELECTING = [text for text in METHODS if text.startswith("sv")]
+SEED = 2
+
+
+@pytest.fixture(autouse=True)
+def short_runs(monkeypatch):
+    monkeypatch.setattr(replay_module, "MIN_POSITIONS", 1)
+
+
+@pytest.fixture(scope="module")
+def trace() -> TokenTrace:
+    """60 synthetic requests with every signal that a preset may ask for."""
+    made = independent_trace(60, K, seed=8)
+    shares = np.random.default_rng(8).dirichlet(np.ones(8), (made.num_positions, K)).astype(np.float32)
+    signals = dict(made.observable.signals) | {name: shares[..., b] for b, name in enumerate(HISTOGRAM)}
+    return replace(made, observable=ObservableColumns(signals))
+
+
+def prepared(trace, text, batch_size=8, **settings):
+    run = RunSettings((parse_method(text),), (batch_size,), seed=SEED, **settings)
+    return prepare(MemorySource(trace), run, [Deployment(StairLatency(pad=4))])
+
+
+def sums(trace, text, batch_size=8, **settings):
+    return ClosedLoopReplay(prepared(trace, text, batch_size, **settings)).run()[0].sums
+
+
+def with_target(trace, rng, *, requests, num_accepted=False):
+    """The trace with another truth for the given requests: acceptance, overlap, and coins if asked."""
+    rows = trace.rows_of(requests)
+    accept, accepted = trace.target.accept_prob.copy(), trace.target.num_accepted.copy()
+    accept[rows] = rng.random((len(rows), K))
+    if num_accepted:
+        accepted[rows] = rng.integers(0, K + 1, len(rows))
+    return replace(trace, target=replace(trace.target, accept_prob=accept, num_accepted=accepted))
+
+
+def evaluation_requests(trace, text):
+    """Numbers of the requests that are replayed."""
+    names = {name: r for r, name in enumerate(trace.request_ids)}
+    return np.array([names[name] for name in prepared(trace, text).trace.request_ids])
+
+
+def test_every_preset_is_here():
+    assert {text.partition(":")[0] for text in METHODS} == set(PRESETS)
+
+
+@pytest.mark.parametrize("refill", ["continuous", "static"])
+@pytest.mark.parametrize("batch_size", [1, 5])
+@pytest.mark.parametrize("text", METHODS)
+def test_counts_add_up(trace, text, batch_size, refill):
+    """accepted <= verified <= drafted <= K a step; every step emits what it accepts and one token more."""
+    k = parse_method(text).num_speculative_tokens
+    got = sums(trace, text, batch_size, refill=refill)
+    steps, accepted, verified = got.sequence_steps, got.accepted_tokens, got.verified_tokens
+    assert (accepted <= verified).all() and (verified <= got.drafted_tokens).all()
+    assert (got.drafted_tokens <= k * steps).all()
+    assert (got.emitted_tokens > 0).all() and (got.seconds > 0).all()
+    # a request's last step may emit past its end: at most K tokens too many
+    excess = accepted + steps - got.emitted_tokens
+    requests = len(got.emitted_tokens) if refill == "continuous" else batch_size * len(got.emitted_tokens)
+    assert (excess >= 0).all() and excess.sum() <= k * requests
+
+
+@pytest.mark.parametrize("text", METHODS)
+def test_same_seed_same_bytes(trace, text):
+    first, second = (sums(trace, text) for _ in range(2))
+    parallel = sums(trace, text, jobs=2)
+    for name in first.__dataclass_fields__:
+        assert getattr(first, name).tobytes() == getattr(second, name).tobytes()
+        assert getattr(first, name).tobytes() == getattr(parallel, name).tobytes()
+
+
+@pytest.mark.parametrize("text", METHODS)
+def test_the_trace_is_left_alone(trace, text):
+    columns = [*trace.observable.signals.values(), trace.target.num_accepted, trace.target.accept_prob]
+    before = [column.tobytes() for column in columns]
+    sums(trace, text)
+    assert [column.tobytes() for column in columns] == before
+
+
+@pytest.mark.parametrize("text", POLICIES)
+def test_a_policy_never_sees_the_targets_answer(trace, text):
+    """Another truth at the replayed positions changes nothing that the method knows there."""
+    requests = evaluation_requests(trace, text)
+    other = with_target(trace, np.random.default_rng(1), requests=requests, num_accepted=True)
+    known = []
+    for some in (trace, other):
+        run = prepared(some, text)
+        columns = bind_columns(run.methods[0], run.trace, run.settings.coins, 0)
+        known.append((columns.survival, columns.planned))
+    for before, after in zip(*known, strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize("text", POLICIES)
+def test_lengths_follow_from_the_positions_visited(trace, text):
+    """Other probabilities behind the same coins: the same steps, verified tokens and seconds."""
+    requests = evaluation_requests(trace, text)
+    before = sums(trace, text)
+    after = sums(with_target(trace, np.random.default_rng(1), requests=requests), text)
+    for name in before.__dataclass_fields__:
+        np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
+
+
+@pytest.mark.parametrize("text", ["oracle:k=4", "oracle:k=4,draft=exact"])
+def test_a_bound_does_see_it(trace, text):
+    """The negative control of the two tests above."""
+    requests = np.arange(trace.num_requests)
+    other = with_target(trace, np.random.default_rng(1), requests=requests, num_accepted=True)
+    plans = [
+        bind_columns(parse_method(text), t, RunSettings((), ()).coins, 0).planned for t in (trace, other)
+    ]
+    assert (plans[0] != plans[1]).any()
+    assert parse_method(text).is_bound
+
+
+@pytest.mark.parametrize("text", SELECTING)
+def test_a_belief_is_learnt_from_other_requests_only(trace, text):
+    """Nothing about the replayed requests reaches it; the truth about the profile requests does."""
+    replayed = evaluation_requests(trace, text)
+    profile = np.setdiff1d(np.arange(trace.num_requests), replayed)
+    assert len(replayed) > 0 and len(profile) > 0
+    probe = trace.observable
+
+    def believed(some):
+        belief = prepared(some, text).methods[0].belief
+        return belief.survival(probe.require(belief.signals, text))
+
+    before = believed(trace)
+    rng = np.random.default_rng(3)
+    np.testing.assert_array_equal(
+        before, believed(with_target(trace, rng, requests=replayed, num_accepted=True))
+    )
+    assert (before != believed(with_target(trace, rng, requests=profile))).any()
+
+
+@pytest.mark.parametrize("text", SELECTING)
+def test_a_missing_signal_is_named_with_the_remedy(trace, text):
+    needed = parse_method(text).belief.signals
+    for absent in needed:
+        signals = {n: s for n, s in trace.observable.signals.items() if n != absent}
+        poor = replace(trace, observable=ObservableColumns(signals))
+        with pytest.raises(MissingSignalError, match=f"{absent}.*companion"):
+            prepared(poor, text)
+
+
+class DearVerification(StairLatency):
+    """Every new token of the target costs 1.6 ms more."""
+
+    def predict_s(self, shape: StepShape) -> NDArray[np.float64]:
+        return super().predict_s(shape) + (shape.role == Role.TARGET) * 1.6e-3 * shape.broadcast()[1]
+
+
+@pytest.mark.parametrize("text", [text for text in SELECTING if "min_verify" not in text])
+def test_less_is_verified_where_verification_is_dear(trace, text):
+    """The rule is at work: not everything, not always the same."""
+    run = RunSettings((parse_method(text),), (8,), seed=SEED)
+    mean_length = {}
+    for latency in (StairLatency, DearVerification):
+        ready = prepare(MemorySource(trace), run, [Deployment(latency(pad=1))])
+        got = ClosedLoopReplay(ready).run()[0].sums
+        mean_length[latency] = got.verified_tokens.sum() / got.sequence_steps.sum()
+    assert 0 < mean_length[DearVerification] < 0.9 * mean_length[StairLatency]
