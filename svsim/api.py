@@ -11,7 +11,7 @@ from svsim.errors import InputError
 from svsim.latency.model import LatencyModel, OutOfRange
 from svsim.metrics.rows import ResultTable, result_rows
 from svsim.version import __version__
-from svsim.workload.parts import FileSource, MemorySource, Source
+from svsim.workload.parts import IN_MEMORY_POSITIONS, FileSource, MemorySource, Source
 from svsim.workload.token_trace import TokenTrace, TraceMetadata
 from svsim.workload.trace_file import TraceReader
 
@@ -218,6 +218,11 @@ def _understand(trace: TokenTrace | str | Path, options: RunOptions) -> _Run:
 def open_source(trace: TokenTrace | str | Path) -> Source:
     """Where a run reads its trace from: memory, or a file of any length."""
     return MemorySource(trace) if isinstance(trace, TokenTrace) else FileSource(TraceReader(trace))
+
+
+def fits_in_memory(trace: str | Path) -> bool:
+    """Whether a trace file is short enough for the analytic model (a longer one is streamed)."""
+    return TraceReader(trace).num_positions <= IN_MEMORY_POSITIONS
 
 
 def provenance(metadata: TraceMetadata) -> dict[str, Any]:

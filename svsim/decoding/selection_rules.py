@@ -119,7 +119,7 @@ def _take_prefixes(n, candidates, forced, cut, num_at_cut, lengths):  # type: ig
 
 @compiled()
 def _best_band_end(levels, bands, verify_s, other_s, tokens, value):  # type: ignore[no-untyped-def]
-    """The best greedy prefix that is empty or ends with a band: tokens, value, seconds, cut, number at cut."""
+    """Best greedy prefix, empty or ending with a band: tokens, value, seconds, cut level, number at it."""
     best_tokens, best_value, best_s, cut = tokens, float(value), other_s + verify_s[tokens], NUM_LEVELS
     for band in range(_NUM_BANDS - 1, -1, -1):
         bands[band] = inside = _count_band(levels, band)

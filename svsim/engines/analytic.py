@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from svsim.decoding.method import DecodingMethod
 from svsim.engines.analytic_batches import Lengths
@@ -97,7 +98,7 @@ class AnalyticModel:
         if self.of_copies:
             models = {size: self._steps([size]) for size in sizes}
         else:
-            model = self._steps(range(1, max(sizes) + 1) if self.drains else sizes)
+            model = self._steps(sorted({*sizes, *_counts(max(sizes))}) if self.drains else sizes)
             models = dict.fromkeys(sizes, model)
         cells = [(models[b], h, b, walked) for h in hardware for b in sizes for walked in self.walked]
         records: list[RunRecord] = []
@@ -135,8 +136,8 @@ class AnalyticModel:
         self, steps: MeanSteps, h: int, size: int, walked: WalkedMethod, replicate: int
     ) -> _Account:
         """Full batches: a request pays for its steps, and for its context beyond the mean."""
-        tables = steps.tables
-        mean = steps.at(walked, h, int(np.flatnonzero(tables.batch_sizes == size)[0]), replicate)
+        place = int(np.flatnonzero(steps.tables.batch_sizes == size)[0])
+        mean = steps.at(walked, h, place, replicate)
         visits = self._walk(walked, mean.lengths, replicate)
         num_steps, num_context = visits.sums[:, STEPS], visits.sums[:, CONTEXT]
         mean_context = num_context.sum() / num_steps.sum()
@@ -153,13 +154,14 @@ class AnalyticModel:
     def _drained(self, steps: MeanSteps, h: int, size: int, walked: WalkedMethod, replicate: int) -> _Account:
         """Batches that drain: lengths and prices by the number alive, which follows its law."""
         planned = walked.plans is not None
-        counts = np.arange(1, size + 1) if planned else _few_counts(size)
-        means = [steps.at(walked, h, n - 1, replicate) for n in counts.tolist()]
-        seconds = np.stack([mean.seconds for mean in means]).reshape(len(counts), -1)
+        counts = steps.tables.batch_sizes[steps.tables.batch_sizes <= size]
+        places = np.arange(len(counts)) if planned else _spread_out(counts)
+        means = [steps.at(walked, h, place, replicate) for place in places.tolist()]
+        seconds = np.stack([mean.seconds for mean in means]).reshape(len(places), -1)
         alive = np.arange(1, size + 1)
-        by_count = np.stack([np.interp(alive, counts, column) for column in seconds.T], axis=1)
+        by_count = np.stack([np.interp(alive, counts[places], column) for column in seconds.T], axis=1)
         rows = means[:1] if planned else means
-        nearest = np.abs(alive[:, None] - counts[: len(rows)]).argmin(axis=1)
+        nearest = np.abs(alive[:, None] - counts[places[: len(rows)]]).argmin(axis=1)
         visits, shares = drain(
             self.paths,
             walked.replicates[replicate].accepted,
@@ -259,9 +261,19 @@ def _in_memory(part: EvaluationPart) -> TokenTrace:
     return concatenate([chunk for chunk in kept if chunk.num_requests] or [next(part.chunks())])
 
 
-def _few_counts(batch_size: int) -> Counts:
-    """Numbers alive at which lengths are worked out: all small ones, then about a quarter more each."""
-    counts = [*range(1, LARGEST_SMALL_BATCH + 1)]
+def _counts(batch_size: int) -> list[int]:
+    """Numbers alive that are priced: each up to 64, then a sixteenth more each time; linear between."""
+    counts = [1]
     while counts[-1] < batch_size:
-        counts.append(counts[-1] * 5 // 4)
-    return np.unique(np.minimum(counts, batch_size))
+        counts.append(counts[-1] + max(1, counts[-1] // 16 if counts[-1] >= 64 else 1))
+    return counts[:-1] if counts[-1] > batch_size else counts
+
+
+def _spread_out(counts: Counts) -> NDArray[np.intp]:
+    """Places of counts at which lengths are selected: all small ones, a quarter more each time, the last."""
+    places = [0]
+    for place in range(1, len(counts)):
+        small, last = counts[place] <= LARGEST_SMALL_BATCH, place == len(counts) - 1
+        if small or last or counts[place] >= counts[places[-1]] * 1.25:
+            places.append(place)
+    return np.array(places, np.intp)

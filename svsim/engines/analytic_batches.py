@@ -24,7 +24,7 @@ from svsim.engines.binding import BoundColumns
 Lengths = NDArray[np.uint8]
 
 NUM_ROUNDS = 3
-MIN_BATCHES = 2000  # fewer starts than these batches hold are shuffled several times
+MIN_STARTS = 100_000  # fewer starts than these are shuffled several times
 
 
 class BatchPrices(NamedTuple):
@@ -112,7 +112,7 @@ def threshold_lengths(
 
 def _shuffled(group: Counts | None, num: int, num_sequences: int, rng: np.random.Generator) -> Counts:
     """Places 0 .. num - 1 shuffled (within groups, if given) as whole batches, all about equally often."""
-    rounds = max(1, -(-MIN_BATCHES * num_sequences // num))
+    rounds = -(-MIN_STARTS // num)
     orders = [
         rng.permutation(num) if group is None else np.lexsort((rng.random(num), group)) for _ in range(rounds)
     ]

@@ -5,7 +5,7 @@ hardware is arithmetic (``throughput_grid``). Derivation: docs/analytic.md.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ from svsim.engines.analytic_walks import (
 from svsim.engines.binding import BoundColumns, Deployment, drafts_as_planned
 
 NUM_CUTS = 100
+NUM_PRICED = 15
 NUM_SEARCHES = 4  # a search starts from what the last one's answer implies
 
 
@@ -68,6 +69,15 @@ class MethodLaw:
         below = np.clip(np.searchsorted(self.verified, verified, "right") - 1, 0, max(last - 1, 0))
         low, high = self.verified[below], self.verified[np.minimum(below + 1, last)]
         return below, np.clip((verified - low) / np.maximum(high - low, 1e-12), 0.0, 1.0)
+
+    def at_few_points(self) -> "MethodLaw":
+        """The law at NUM_PRICED thresholds: what catch-up and context cost hardly bends between them."""
+        last = len(self.verified) - 1
+        few = np.unique(np.linspace(0, last, min(NUM_PRICED, last + 1)).astype(np.intp))
+        names = ("verified", "tokens_per_step", "catch_up", "context", "believed", "added")
+        return replace(
+            self, cuts=self.cuts[few[: len(self.cuts)]], **{n: getattr(self, n)[few] for n in names}
+        )
 
 
 def method_law(
@@ -181,7 +191,8 @@ def expected_step(law: MethodLaw, tables: StepTables, i: int) -> ExpectedStep:
         draft_s = law.lengths.draft_s(tables, i, float(law.catch_up[0]))
         verify_s = law.lengths.verify_s(tables, i)
         return ExpectedStep(law.verified.repeat(len(draft_s)), draft_s, np.zeros_like(draft_s), verify_s)
-    catch_up = binomial_law(n, law.catch_up)
+    priced = law.at_few_points()
+    catch_up = binomial_law(n, priced.catch_up)
     draft_s = tables.draft_s(i, method.num_speculative_tokens, catch_up)
     companion_s = tables.companion_s(i, method, catch_up)
     verify_s = tables.verify_s(i)
@@ -189,10 +200,10 @@ def expected_step(law: MethodLaw, tables: StepTables, i: int) -> ExpectedStep:
         all_tokens = n * method.num_speculative_tokens
         verified = law.verified.repeat(len(verify_s))
         return ExpectedStep(verified, draft_s[0], companion_s[0], verify_s[:, :, all_tokens])
-    budgets = best_budgets(law, tables, i, draft_s + companion_s)
+    budgets = best_budgets(law, priced, tables, i, draft_s + companion_s)
     verified = budgets / n
-    below, share = law.place(verified)
-    hardware, above = np.arange(len(budgets)), np.minimum(below + 1, len(law.verified) - 1)
+    below, share = priced.place(verified)
+    hardware, above = np.arange(len(budgets)), np.minimum(below + 1, len(priced.verified) - 1)
 
     def at_budget(seconds: Floats) -> Floats:
         low, high = seconds[below, hardware], seconds[above, hardware]
@@ -201,19 +212,19 @@ def expected_step(law: MethodLaw, tables: StepTables, i: int) -> ExpectedStep:
     return ExpectedStep(verified, at_budget(draft_s), at_budget(companion_s), verify_s[hardware, :, budgets])
 
 
-def best_budgets(law: MethodLaw, tables: StepTables, i: int, other_s: Floats) -> Counts:
+def best_budgets(law: MethodLaw, priced: MethodLaw, tables: StepTables, i: int, other_s: Floats) -> Counts:
     """Draft tokens that a batch verifies, int64 [H]: the stop rule along the law's believed goodput.
 
-    other_s: [P, H, G] seconds of drafting and companion at every threshold. Every budget is tried, so
-    the edges of latency stairs are; between two thresholds the law is a mixture of theirs.
+    other_s: [P, H, G] seconds of drafting and companion at the thresholds of ``priced``. Every budget is
+    tried, so the edges of latency stairs are; between two thresholds the law is a mixture of theirs.
     """
     method, n = law.method, int(tables.batch_sizes[i])
     objective, stops_at_drop = EMITTED, False
     if isinstance(method.selection, SelectByRule) and has_threshold_rule(method):
         objective, stops_at_drop = method.selection.options[0], method.selection.rule is first_drop_goodput
     budgets = np.arange(n * method.num_speculative_tokens + 1)
-    below, share = law.place(budgets / n)
-    at_context = tables.knots.weights(law.context)
+    below, share = priced.place(budgets / n)
+    at_context = tables.knots.weights(priced.context)
     fixed_s = tables.overhead_s + np.einsum("phg,pg->ph", other_s, at_context)
     best = np.empty(len(tables.deployments), np.int64)
     _search_budgets(

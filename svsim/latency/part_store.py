@@ -14,6 +14,7 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -63,7 +64,7 @@ def cached_parts(hardware: str, model: ModelOnGpus, software: str) -> PassParts 
         with np.load(_cache_file(hardware, model, software), allow_pickle=False) as stored:
             values = {name: np.asarray(stored[name], np.float64) for name in PARTS}
             kernels = str(stored["kernels"])
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
     lengths = [len(keys) for keys in standard_keys()]
     is_whole = [values[name].shape for name in PARTS] == [(length,) for length in lengths]

@@ -129,7 +129,7 @@ def with_options(
     if tasks:
         found["tasks"] = [_task_of_text(text) for text in tasks]
     if of_task:
-        present = found.get("tasks") or [{}]
+        present = found.get("tasks") or [{"acceptance": SyntheticSettings().tasks[0].acceptance}]
         if not isinstance(present, list | tuple) or len(present) != 1 or not isinstance(present[0], Mapping):
             raise InputError(
                 f"--{next(iter(of_task)).replace('_', '-')} is of one task, but {len(present)} are given; "

@@ -5,7 +5,7 @@ from dataclasses import asdict, fields
 
 import pytest
 
-from svsim.cli import SYNTH_NUMBERS
+from svsim.cli.traces import SYNTH_NUMBERS
 from svsim.errors import InputError
 from svsim.workload.synthetic_options import read_settings, settings_of, with_options
 from svsim.workload.synthetic_settings import LengthLaw, SyntheticSettings, TaskSettings

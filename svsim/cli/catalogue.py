@@ -1,0 +1,81 @@
+"""What there is: methods, hardware, models."""
+
+import click
+
+from svsim.cli.app import command, common, option
+from svsim.cli.output import console, write_json
+
+
+@command(
+    """
+    svsim methods
+    svsim methods --json -
+    """
+)
+@common
+def methods(json_out: str | None) -> None:
+    """List decoding methods, their options, losslessness and source."""
+    from svsim.decoding.presets import PRESETS, parse_method
+
+    entries = []
+    for name, preset in PRESETS.items():
+        built = parse_method(name)
+        entries.append(
+            {
+                "method": name,
+                "options": {key: option.default for key, option in preset.options.items()},
+                "summary": preset.summary,
+                "lossless": built.lossless.value,
+                "why": built.why_lossless,
+                "needs": list(built.belief.signals) if built.belief else [],
+                "source": preset.source,
+            }
+        )
+    if json_out:
+        write_json({"methods": entries}, json_out)
+    if json_out != "-":
+        for entry in entries:
+            options = ", ".join(f"{k}={v}" for k, v in entry["options"].items())  # type: ignore[attr-defined]
+            click.echo(f"{entry['method']:10} {entry['summary']}  [{entry['source']}]")
+            click.echo(f"{'':10} options: {options or 'none'}; {entry['lossless']}: {entry['why']}")
+
+
+@command(
+    """
+    svsim hardware
+    svsim hardware h100_sxm my_gpu.json --prices my_prices.json --json -
+    """
+)
+@click.argument("names", nargs=-1)
+@option("--prices", metavar="FILE", help="Your own prices per GPU-hour (JSON).  [default: dated examples]")
+@common
+def hardware(names: tuple[str, ...], prices: str | None, json_out: str | None) -> None:
+    """List GPUs by data sheet, with sources. NAMES: some of them, or a .json file that describes one."""
+    from svsim.catalogue import hardware_entries
+    from svsim.report.catalogue_tables import print_hardware
+
+    entries = hardware_entries(names, prices)
+    if json_out:
+        write_json({"hardware": entries}, json_out)
+    if json_out != "-":
+        print_hardware(entries, console())
+
+
+@command(
+    """
+    svsim models
+    svsim models --config my-model/config.json --json -
+    """
+)
+@option("--config", metavar="FILE", help="Read one model's Hugging Face config.json instead.")
+@common
+def models(config: str | None, json_out: str | None) -> None:
+    """List known model shapes, or read one from a config.json."""
+    from svsim.catalogue import model_entries
+    from svsim.report.catalogue_tables import print_models
+
+    entries = model_entries(config)
+    if json_out:
+        write_json({"models": entries}, json_out)
+    if json_out != "-":
+        print_models(entries, console())

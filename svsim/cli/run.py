@@ -1,0 +1,140 @@
+"""Which method is fastest? The two engines: replay and analytic."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from svsim.cli.app import F, command, common, option
+from svsim.cli.output import (
+    check_outputs,
+    console,
+    integers,
+    progress_bar,
+    this_command,
+    write_json,
+    write_text,
+)
+from svsim.errors import InputError
+
+if TYPE_CHECKING:
+    from svsim.metrics.rows import ResultTable
+
+
+def run_options(function: F) -> F:
+    """The options that replay and analytic share."""
+    options = [
+        option("--method", "methods", multiple=True, metavar="NAME[:key=value,...]",
+                help="td, sd:k=5, sv:k=7 ...; repeatable. See svsim methods.  [default: td, sd:k=5, sv:k=7]"),
+        option("--batch", "batch", metavar="1,2,4", help="Batch sizes.  [default: 1,2,4,8,16,32,48,64]"),
+        option("--hardware", multiple=True, metavar="NAME[:tp=4]",
+                help="Hardware to price; repeatable.  [default: the first of the step times]"),
+        option("--latency", default="trace", show_default=True, metavar="trace|database|roofline|FILE",
+                help="Where step times come from; FILE is a linear .json or a step-time .parquet."),
+        option("--refill", metavar="continuous|static", help="New requests at once, or batches that drain."
+                "  [default: continuous]"),
+        option("--batch-of", metavar="requests|copies", help="Distinct requests, or copies of one."
+                "  [default: requests]"),
+        option("--prefill", metavar="include|exclude", help="Count prefill passes.  [default: exclude]"),
+        option("--profile-split", type=float, metavar="SHARE",
+                help="Share of requests that beliefs learn from and nobody replays.  [default: 0.5]"),
+        option("--coins", default="recorded", show_default=True, metavar="recorded|redraw:N",
+                help="Acceptance as recorded, or N fresh draws from its probabilities."),
+        option("--convention", default="native", show_default=True, metavar="native|specdecode-bench",
+                help="Accounting of svsim, or of SpecDecode-Bench's simulator."),
+        option("--out-of-range", default="raise", show_default=True, metavar="raise|clip|extrapolate",
+                help="Passes outside the calibrated step times."),
+        option("--prices", metavar="FILE", help="Your prices of a GPU-hour (JSON).  [default: examples]"),
+        option("--seed", type=int, default=0, show_default=True, help="Seed of split, order and intervals."),
+        option("--jobs", type=int, metavar="N", help="Worker threads; results do not depend on it."
+                "  [default: all cores]"),
+        option("--csv", "csv_out", metavar="FILE|-", help="Write the rows as CSV."),
+        option("--report", "report_out", metavar="FILE", help="Write one offline HTML page with figures."),
+    ]  # fmt: skip
+    for made in reversed(options):
+        function = made(function)
+    return common(function)
+
+
+@command(
+    """
+    svsim replay traces/llama70b.parquet
+    svsim replay traces/llama70b.parquet --batch 8,64 --hardware h100_sxm:tp=4 --hardware h200_sxm:tp=4
+    svsim replay T.parquet --method sd:k=3 --method sv:k=7,objective=accepted,stop=first-drop --json rows.json
+    svsim replay gsm8k.parquet --latency linear.json --method sd:k=3 --batch 1,32
+    svsim replay traces/llama70b.parquet --report out.html
+    """
+)
+@click.argument("trace")
+@run_options
+def replay(trace: str, **options: Any) -> None:
+    """Which method is fastest at which batch size? Replays TRACE in a closed loop.
+
+    Target-only decoding (td), fixed-length speculation (sd) and Speculative Verification (sv) run on
+    the same requests and the same coins; speedups carry paired 95 % intervals.
+    """
+    _answer("replay", trace, **options)
+
+
+@command(
+    """
+    svsim analytic traces/llama70b.parquet
+    svsim analytic traces/llama70b.parquet --batch 8,64 --hardware h100_sxm:tp=4 --hardware h200_sxm:tp=4
+    svsim analytic T.parquet --method sd:k=3 --method sv:k=7 --refill static --json rows.json
+    """
+)
+@click.argument("trace")
+@run_options
+def analytic(trace: str, **options: Any) -> None:
+    """The question of replay, answered by the analytic model: same options, same rows.
+
+    Walks every request once per method instead of replaying batches; docs/analytic.md derives it.
+    """
+    _answer("analytic", trace, **options)
+
+
+def _answer(
+    engine: str,
+    trace: str,
+    json_out: str | None,
+    csv_out: str | None,
+    report_out: str | None,
+    **options: Any,
+) -> None:
+    """Ask one of the two engines and show its rows."""
+    from svsim import api
+
+    check_outputs(json_out, csv_out, report_out)
+    if report_out == "-":
+        raise InputError("--report - is no file; a page goes to a file, as --report out.html")
+    batch = options.pop("batch")
+    asked = {**options, "batch_sizes": integers("--batch", batch) if batch is not None else ()}
+    ask = api.replay if engine == "replay" else api.analytic
+    with progress_bar(engine) as progress:
+        table = ask(trace, progress=progress, **asked)
+    _show(table, json_out, csv_out)
+    if report_out:
+        _report(engine, table, trace, report_out, asked)
+
+
+def _show(table: "ResultTable", json_out: str | None, csv_out: str | None) -> None:
+    if json_out:
+        write_json(table.to_dict(), json_out)
+    if csv_out:
+        write_text(table.to_csv(), csv_out)
+    if "-" not in (json_out, csv_out):
+        from svsim.report.terminal import print_table
+
+        print_table(table, console())
+
+
+def _report(engine: str, table: "ResultTable", trace: str, report_out: str, options: dict[str, Any]) -> None:
+    """Write the page, with the analytic model beside a replay and what the signals are worth."""
+    from svsim import api
+    from svsim.report.page import write_report  # the only path to plotly
+
+    analytic, information = None, None
+    if api.fits_in_memory(trace):
+        analytic = api.analytic(trace, **options) if engine == "replay" else None
+        kept = {name: options[name] for name in ("latency", "hardware", "seed")}
+        information = api.info(trace, **kept).to_dict()["information"]
+    write_report(table, report_out, analytic=analytic, information=information, command=this_command())

@@ -1,0 +1,151 @@
+"""Commands that make and describe traces: info, import, synth."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from svsim.cli.app import F, command, common, option
+from svsim.cli.output import check_outputs, command_without, console, progress_bar, write_json
+from svsim.errors import InputError
+
+# field of SyntheticSettings -> (kind, default, help)
+SYNTH_NUMBERS: dict[str, tuple[type, int | float | None, str]] = {
+    "num_requests": (int, 512, "Requests."),
+    "num_speculative_tokens": (int, 7, "K, the draft tokens per position."),
+    "information_gain_bits": (float, 0.2, "What S and A tell about acceptance, held out."),
+    "overlap_correlation": (float, 0.7, "Correlation of S with the target overlap."),
+    "draft_entropy_nats": (float, 0.8, "Mean entropy of the draft distribution."),
+    "request_spread": (float, 0.06, "Deviation between requests of their acceptance."),
+    "burstiness": (float, None, "Lag-1 autocorrelation of acceptance along the output."),
+    "drift": (float, 0.0, "Change of acceptance from the first to the last token."),
+    "wrong_prefix_decay": (float, None, "Share of acceptance lost after a rejected token."),
+    "overlap_spread": (float, 1.5, "How polar the overlap is: deviation of the latent difficulty."),
+}
+
+
+@command(
+    """
+    svsim info traces/llama70b.parquet
+    svsim info gsm8k.parquet --latency linear.json --json -
+    """
+)
+@click.argument("trace")
+@option("--profile-split", type=float, default=0.5, show_default=True, metavar="SHARE",
+         help="Share of requests that beliefs learn from; they are judged on the others.")  # fmt: skip
+@option("--latency", default="trace", show_default=True, metavar="trace|database|roofline|FILE",
+         help="Step times for the share of slow steps.")  # fmt: skip
+@option("--hardware", multiple=True, metavar="NAME[:tp=4]", help="Hardware of these step times.")
+@option("--seed", type=int, default=0, show_default=True, help="Seed of split, shuffles and intervals.")
+@common
+def info(trace: str, json_out: str | None, **options: Any) -> None:
+    """What is in TRACE: provenance, acceptance, what its signals tell about it, and whether it is sound."""
+    from svsim import api
+
+    check_outputs(json_out)
+    with progress_bar("reading") as progress:
+        found = api.info(trace, progress=progress, **options)
+    if json_out:
+        write_json(found.to_dict(), json_out)
+    if json_out != "-":
+        from svsim.report.information import print_information
+
+        print_information(found, console())
+
+
+@command(
+    """
+    svsim import specdecode-bench gsm8k.jsonl --drafter eagle --out gsm8k.parquet
+    """,
+    name="import",
+)
+@click.argument("format_name", metavar="FORMAT")
+@click.argument("file")
+@option(
+    "--drafter", default="eagle", show_default=True, metavar="eagle|ngram", help="Whose acceptance to import."
+)
+@option("--out", required=True, metavar="FILE", help="The trace to write (.parquet).")
+@common
+def import_(format_name: str, file: str, drafter: str, out: str, json_out: str | None) -> None:
+    """Turn another tool's recording into a trace. FORMAT: specdecode-bench."""
+    from svsim.api import provenance
+    from svsim.workload.trace_file import save_trace
+    from svsim.workload.trace_importers import IMPORTERS
+
+    if format_name not in IMPORTERS:
+        raise InputError(f"unknown format {format_name}; known: {', '.join(IMPORTERS)}")
+    check_outputs(out, json_out)
+    trace = IMPORTERS[format_name](file, drafter)
+    save_trace(trace, out)
+    if json_out:
+        write_json({"trace": {"file": Path(out).name, **provenance(trace.metadata)}}, json_out)
+    if json_out != "-":
+        click.echo(f"{out}: {trace.num_requests:,} requests, {trace.num_positions:,} positions, "
+                   f"K = {trace.num_speculative_tokens}")  # fmt: skip
+
+
+def _synth_options(function: F) -> F:
+    """The settings of a synthetic trace."""
+    options = [
+        option("--settings", "settings_file", metavar="FILE",
+                help="JSON object of settings; the options below are put over it."),
+        option("--task", "tasks", multiple=True, metavar="NAME:key=value,...",
+                help="A kind of request, as chat:acceptance=0.65,share=2,output_tokens=300:0.6; repeatable."),
+        option("--acceptance", metavar="A|A1/.../AK",
+                help="Mean acceptance at depth 1, or conditional at depths 1 to K.  [default: 0.75]"),
+        option("--verified-acceptance", metavar="A", help="Accepted/verified of SD(K), instead."),
+        option("--prompt-tokens", metavar="MEAN[:VARIATION]", help="Prompt lengths.  [default: 200:0.5]"),
+        option("--output-tokens", metavar="MEAN[:VARIATION]", help="Output lengths.  [default: 200:0.5]"),
+        *(option(f"--{name.replace('_', '-')}", type=kind,
+                  help=f"{text}  [default: {'what follows' if default is None else default}]")
+          for name, (kind, default, text) in SYNTH_NUMBERS.items()),
+        option("--information-measure", metavar="acceptance|paper",
+                help="Bits about acceptance, or I(X; S, A) of arXiv 2509.24328.  [default: acceptance]"),
+        option("--greedy/--sampled", default=None, help="How the target decodes.  [default: sampled]"),
+    ]  # fmt: skip
+    for made in reversed(options):
+        function = made(function)
+    return function
+
+
+@command(
+    """
+    svsim synth --acceptance 0.8 --information-gain-bits 0.2 --out T.parquet
+    svsim synth --task chat:acceptance=0.65,share=2 --task code:acceptance=0.9 --out T.parquet
+    svsim synth --settings settings.json --num-requests 2000 --seed 7 --out T.parquet --json -
+    """
+)
+@_synth_options
+@option("--out", required=True, metavar="FILE", help="The trace to write (.parquet).")
+@option("--seed", type=int, default=0, show_default=True, help="Same settings and seed, same bytes.")
+@common
+def synth(settings_file: str | None, tasks: tuple[str, ...], out: str, seed: int, json_out: str | None,
+          **options: Any) -> None:  # fmt: skip
+    """Make a synthetic trace with chosen properties, and measure what was made.
+
+    Each property is an observable of the trace; what no trace can have together is refused, naming the
+    limit. svsim info describes the result, svsim replay runs it (with --latency).
+    """
+    from svsim.api import provenance
+    from svsim.metrics.synthetic_outcome import is_small, outcomes
+    from svsim.report.outcomes import print_outcomes
+    from svsim.workload.synthetic_options import read_settings, settings_of, with_options
+    from svsim.workload.synthetic_trace import synthesize
+    from svsim.workload.trace_file import save_trace
+
+    check_outputs(out, json_out)
+    if out == "-":
+        raise InputError("--out - is no file; a trace goes to a file, as --out T.parquet")
+    settings = settings_of(
+        with_options(read_settings(settings_file) if settings_file else {}, tasks, options)
+    )
+    trace = synthesize(settings, seed, command_without(out, json_out))
+    found = outcomes(settings, trace)
+    save_trace(trace, out)
+    if json_out:
+        about = {"file": Path(out).name, **provenance(trace.metadata)}
+        write_json({"trace": about, "outcomes": [outcome.to_dict() for outcome in found]}, json_out)
+    if json_out != "-":
+        size = f"{trace.num_requests:,} requests, {trace.num_positions:,} positions"
+        made = f"{out}: {size}, K = {trace.num_speculative_tokens}"
+        print_outcomes(made, found, is_small(trace), console())

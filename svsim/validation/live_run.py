@@ -1,0 +1,388 @@
+"""Trained models really generating, beside the replay's prediction of that run.
+
+1. A trace of the three models is captured (coherent chains). 2. The loop's own passes are timed on other
+contexts. 3. The replay predicts a static batch of the evaluation part's requests. 4. The same requests
+are generated live with every method, ABBA, with fresh random numbers. 5. Many texts behind one prompt tell
+whether a method's text follows the law of target-only decoding.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from svsim.collect.capture import capture
+from svsim.collect.extras import hardware_name, require_extra, software_versions
+from svsim.collect.prompts import read_prompts
+from svsim.collect.settings import CaptureSettings, Device, SamplingSettings, require
+from svsim.decoding.beliefs import believed_survival
+from svsim.decoding.method import DecodingMethod, SelectByRule
+from svsim.decoding.presets import parse_method
+from svsim.decoding.selection_rules import MEMORY_SIZE, SCRATCH_SIZE
+from svsim.engines.binding import Deployment
+from svsim.engines.replay import ClosedLoopReplay
+from svsim.engines.settings import PreparedRun, RunSettings, prepare
+from svsim.errors import InputError
+from svsim.latency.measured import MeasuredLatency
+from svsim.latency.model import LatencyModel
+from svsim.latency.shape import Role, StepShape
+from svsim.metrics.accuracy import Accuracy, GoodputPair, accuracy
+from svsim.random_streams import RandomStreams
+from svsim.records import RunRecord
+from svsim.validation.two_samples import LawTest, compare_laws
+from svsim.workload.parts import FileSource
+from svsim.workload.trace_file import TraceReader, creation_date
+
+if TYPE_CHECKING:
+    from svsim.collect.coherent_chains import Triple
+    from svsim.collect.model_loading import LoadedModels
+    from svsim.validation.live_decoder import LiveDecoder, Signals
+
+METHODS = ("td", "sd:k=3", "sd:k=5", "sv:k=7", "sv-lossless:k=7")
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSettings:
+    """One live run of a trained triplet (``svsim.collect.triplet``).
+
+    folder:        the triplet: target/, draft/, companion/ and prompts_<task>.jsonl.
+    num_repeats:   live runs of every method over the same prompts, with different random numbers.
+    num_law_texts: texts per method behind one prompt, of num_law_tokens tokens each, for the test of laws.
+    """
+
+    folder: Path
+    scratch: Path
+    task: str = "mixed"
+    methods: tuple[str, ...] = METHODS
+    batch_size: int = 8
+    max_requests: int | None = None
+    num_output_tokens: int = 64
+    num_speculative_tokens: int = 8
+    num_repeats: int = 4
+    num_law_texts: int = 512
+    num_law_tokens: int = 8
+    num_timed: int = 8
+    sampling: SamplingSettings = field(default_factory=lambda: SamplingSettings(temperature=0.7))
+    seed: int = 0
+    device: Device = "cpu"
+    command: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "num_output_tokens", "num_repeats", "num_law_texts", "num_timed"):
+            require(getattr(self, name) >= 1, f"{name} = {getattr(self, name)}; expected at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRow:
+    """One method: what the replay says of the captured trace, and what the live run did.
+
+    Acceptance lengths count the bonus token and whole last steps; standard errors over requests.
+    law: test of the method's texts against target-only decoding's; None for td itself.
+    """
+
+    method: str
+    lossless: bool
+    predicted_tok_s: float
+    measured_tok_s: float
+    measured_standard_error: float | None
+    predicted_acceptance_length: float
+    measured_acceptance_length: float
+    acceptance_length_standard_error: float
+    predicted_verification_length: float
+    measured_verification_length: float
+    law: LawTest | None
+
+
+@dataclass(frozen=True, slots=True)
+class LiveReport:
+    """Rows, errors of goodput, and where it all comes from."""
+
+    rows: tuple[LiveRow, ...]
+    accuracy: Accuracy
+    about: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        rows = [asdict(row) for row in self.rows]
+        return {"kind": "live run", **self.about, **self.accuracy.to_dict(), "live_rows": rows}
+
+
+def live_run(settings: LiveSettings, say: Progress = lambda line: None) -> LiveReport:
+    """Capture, predict, generate, compare. Raises InputError or InfeasibleError, one line."""
+    require_extra("torch", "transformers", "tokenizers")
+    import torch
+
+    from svsim.collect.coherent_chains import Triple
+    from svsim.collect.model_loading import load_models
+
+    prompts_file = settings.folder / f"prompts_{settings.task}.jsonl"
+    trace_file = settings.scratch / "live_trace.parquet"
+    captured = CaptureSettings(
+        *(str(settings.folder / role) for role in ("target", "draft", "companion")),
+        prompts=prompts_file,
+        out=trace_file,
+        sampling=settings.sampling,
+        num_speculative_tokens=settings.num_speculative_tokens,
+        num_output_tokens=settings.num_output_tokens,
+        batch_size=64,
+        max_requests=settings.max_requests,
+        seed=settings.seed,
+        device=settings.device,
+        ignore_eos=True,
+        command=settings.command,
+    )
+    report = capture(captured)
+    say(f"captured {report.num_positions} positions")
+    loaded = load_models(captured)
+    triple = Triple(*(loaded.models[role] for role in ("target", "draft", "companion")))
+    prompts = {p.request_id: _token_ids(p.token_ids, loaded, p.text) for p in read_prompts(prompts_file)}
+    latency = live_latency(triple, settings, loaded.device, max(map(len, prompts.values())))
+    say("timed the loop's passes")
+    source = FileSource(TraceReader(trace_file))
+    limit = source.metadata.num_speculative_tokens
+    methods = tuple(parse_method(text, limit, source.signals) for text in settings.methods)
+    if methods[0].name != "td" or any(m.is_bound for m in methods):
+        raise InputError("a live run compares with target-only decoding: name td first, and no bound")
+    run = RunSettings(methods, (settings.batch_size,), refill="static", seed=settings.seed, jobs=1)
+    prepared = prepare(source, run, [Deployment(latency)])
+    records = ClosedLoopReplay(prepared).run()
+    say("replayed the trace")
+    bench = _Live(prepared, triple, settings, loaded.device)
+    rows = bench.rows(records, prompts, say)
+    about = {
+        "hardware": hardware_name(settings.device),
+        "num_threads": torch.get_num_threads() if settings.device == "cpu" else None,
+        "models": {role: settings.folder.name for role in ("target", "draft", "companion")},
+        "batch_size": settings.batch_size,
+        "num_output_tokens": settings.num_output_tokens,
+        "num_requests": prepared.part.num_requests,
+        "num_repeats": settings.num_repeats,
+        "sampling": asdict(settings.sampling),
+        "seed": settings.seed,
+        "software": software_versions(),
+        "command": settings.command,
+        "date": creation_date(),
+    }
+    pairs = [
+        GoodputPair(
+            r.method, settings.batch_size, r.predicted_tok_s, r.measured_tok_s, r.measured_standard_error
+        )
+        for r in rows
+    ]
+    return LiveReport(tuple(rows), accuracy(pairs), about)
+
+
+def _token_ids(ids: Sequence[int] | None, loaded: "LoadedModels", text: str | None) -> list[int]:
+    found = list(ids) if ids is not None else loaded.encode(text or "")
+    if len(found) < 2:
+        raise InputError("a live run needs prompts of at least two tokens")
+    return found
+
+
+def live_latency(
+    triple: "Triple", settings: LiveSettings, device: Any, longest_prompt: int
+) -> MeasuredLatency:
+    """Step times of the loop's own parts (passes with sampling and signals), at every size of the batch."""
+    from svsim.validation.live_decoder import LiveDecoder
+
+    k, num = settings.num_speculative_tokens, settings.num_output_tokens
+    rng = RandomStreams(settings.seed).generator("live timing")
+    vocabulary = 64  # of the made-up prompts: any tokens do
+    rows: list[dict[str, Any]] = []
+    for context in sorted({max(longest_prompt // 3, 2), longest_prompt + num}):
+        decoder = LiveDecoder(triple, settings.sampling, k, lambda s, c: c, device, settings.seed)
+        prompts = rng.integers(0, vocabulary, (settings.batch_size, context)).tolist()
+        decoder.start(prompts, 2 * k + 2)
+        sizes = sorted({1, *(settings.batch_size * i // 4 for i in range(1, 5))} - {0})
+        for size in sizes:
+            rows += _timed_parts(decoder, size, context, settings)
+    columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    return MeasuredLatency.from_step_times(columns, out_of_range="extrapolate", where="live passes")
+
+
+def _timed_parts(
+    decoder: "LiveDecoder", size: int, context: int, settings: LiveSettings
+) -> Iterator[dict[str, Any]]:
+    """Rows of the step-time table: draft, companion and verifications of 0 to K tokens."""
+    import torch
+
+    rows, k = torch.arange(size, device=decoder.device), settings.num_speculative_tokens
+    start = decoder.context.clone()
+    with torch.inference_mode():
+        drafted = decoder.draft(rows)
+        works: list[tuple[Role, int, int, Callable[[], object]]] = [
+            (Role.DRAFT, 1, k, lambda: decoder.draft(rows)),
+            (Role.COMPANION, k, 1, lambda: decoder.score(rows, drafted)),
+        ]
+        for length in range(k + 1):
+            lengths = np.full(size, length, np.int64)
+
+            def check(lengths: NDArray[np.int64] = lengths) -> None:
+                decoder.verify(rows, drafted, lengths)
+                decoder.context.copy_(start)
+
+            works.append((Role.TARGET, length + 1, 1, check))
+        for role, each, divisor, work in works:
+            seconds = []
+            for _ in range(settings.num_timed + 1):
+                began = time.perf_counter()
+                work()
+                _wait(settings.device)
+                seconds.append((time.perf_counter() - began) / divisor)
+            yield {
+                "role": role.value,
+                "hardware": hardware_name(settings.device),
+                "tensor_parallel": 1,
+                "num_sequences": size,
+                "num_new_tokens": size * each,
+                "num_kv_tokens": size * context,
+                "seconds": float(np.median(seconds[1:])),
+                "source": "measured",
+            }
+
+
+def _wait(device: Device) -> None:
+    if device == "cuda":
+        import torch
+
+        torch.cuda.synchronize()
+
+
+class _Live:
+    """The live runs of all methods."""
+
+    def __init__(self, prepared: PreparedRun, triple: "Triple", settings: LiveSettings, device: Any) -> None:
+        self.prepared, self.triple, self.settings, self.device = prepared, triple, settings, device
+        self.latency = prepared.deployments[0].latency
+
+    def rows(
+        self, records: Sequence[RunRecord], prompts: Mapping[str, list[int]], say: Progress
+    ) -> list[LiveRow]:
+        settings, methods = self.settings, self.prepared.methods
+        chosen = [prompts[name] for name in self.prepared.trace.request_ids]
+        size = settings.batch_size
+        batches = [chosen[i : i + size] for i in range(0, len(chosen) - size + 1, size)]
+        goodputs: list[list[float]] = [[] for _ in methods]
+        counts: list[list[NDArray[np.int64]]] = [[] for _ in methods]
+        self._run(methods[-1], batches[:1], seed=0)  # warm-up
+        for repeat in range(settings.num_repeats):
+            order = range(len(methods)) if repeat % 2 == 0 else reversed(range(len(methods)))
+            for m in order:
+                goodput, count = self._run(methods[m], batches, seed=1 + repeat * len(methods) + m)
+                goodputs[m].append(goodput)
+                counts[m].append(count)
+            say(f"generated {repeat + 1} of {settings.num_repeats}")
+        laws = self._laws(chosen[0])
+        return [
+            self._row(record, np.array(goodputs[m]), np.concatenate(counts[m]), laws[m])
+            for m, record in enumerate(records)
+        ]
+
+    def _run(
+        self, method: DecodingMethod, batches: Sequence[Sequence[Sequence[int]]], seed: int
+    ) -> tuple[float, NDArray[np.int64]]:
+        """Goodput over all batches, prefill left out, and [requests, (steps, accepted, verified)]."""
+        num, seconds, found = self.settings.num_output_tokens, 0.0, []
+        for index, prompts in enumerate(batches):
+            decoder = self._decoder(method, 1000 * seed + index)
+            prefill = _Stopwatch(self.settings.device)
+            decoder.start(prompts, num)
+            prefill_s = prefill.seconds()
+            whole = _Stopwatch(self.settings.device)
+            text = decoder.generate(prompts, num)
+            seconds += whole.seconds() - prefill_s
+            found.append(np.stack([text.num_steps, text.num_accepted, text.num_verified], 1))
+        return sum(map(len, batches)) * num / seconds, np.concatenate(found)
+
+    def _decoder(self, method: DecodingMethod, seed: int) -> "LiveDecoder":
+        from svsim.validation.live_decoder import LiveDecoder
+
+        plan = Selection(method, self.latency) if isinstance(method.selection, SelectByRule) else None
+        k = method.num_speculative_tokens
+        return LiveDecoder(self.triple, self.settings.sampling, k, plan, self.device, seed)
+
+    def _laws(self, prompt: Sequence[int]) -> list[LawTest | None]:
+        """Every method's texts behind one prompt against target-only decoding's."""
+        settings, size = self.settings, 64
+        texts = []
+        for m, method in enumerate(self.prepared.methods):
+            decoder = self._decoder(method, 500_000 + m)
+            parts = [
+                decoder.generate(
+                    [prompt] * min(size, settings.num_law_texts - first), settings.num_law_tokens
+                )
+                for first in range(0, settings.num_law_texts, size)
+            ]
+            texts.append(np.concatenate([part.tokens for part in parts]))
+        rng = RandomStreams(settings.seed).generator("law tests")
+        return [None if m == 0 else compare_laws(texts[0], mine, rng) for m, mine in enumerate(texts)]
+
+    def _row(
+        self, record: RunRecord, goodputs: NDArray[np.float64], counts: NDArray[np.int64], law: LawTest | None
+    ) -> LiveRow:
+        sums = record.sums
+        steps, accepted, verified = counts.T.astype(np.float64)
+        mean = accepted.sum() / steps.sum()
+        error = np.sqrt(((accepted - mean * steps) ** 2).sum()) / steps.sum()
+        several = len(goodputs) > 1
+        return LiveRow(
+            record.label,
+            record.lossless,
+            float(sums.emitted_tokens.sum() / sums.seconds.sum()),
+            float(np.median(goodputs)),
+            float(goodputs.std(ddof=1) / np.sqrt(len(goodputs))) if several else None,
+            float(1 + sums.accepted_tokens.sum() / sums.sequence_steps.sum()),
+            float(1 + mean),
+            float(error),
+            float(sums.verified_tokens.sum() / sums.sequence_steps.sum()),
+            float(verified.sum() / steps.sum()),
+            law,
+        )
+
+
+class Selection:
+    """A method's rule as a live plan: belief from the signals, prices from the latency model."""
+
+    def __init__(self, method: DecodingMethod, latency: LatencyModel) -> None:
+        if method.belief is None or not isinstance(method.selection, SelectByRule):
+            raise InputError(f"{method.label} selects no lengths; a live plan needs a method that does")
+        self.method, self.latency, self.selection = method, latency, method.selection
+        self.belief, self.k = method.belief, method.num_speculative_tokens
+        self.memory, self.scratch = np.zeros(MEMORY_SIZE), np.zeros(SCRATCH_SIZE, np.int64)
+        self.options = np.asarray(method.selection.options, np.float64)
+
+    def __call__(self, signals: "Signals", context: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Verification lengths [n]."""
+        num, kv = len(context), float(context.sum())
+        chosen = tuple(np.asarray(signals[name], np.float32) for name in self.belief.signals)
+        survival = np.ascontiguousarray(believed_survival(self.belief, chosen))
+        tokens = num + np.arange(num * self.k + 1)
+        verify_s = np.ascontiguousarray(self._price(Role.TARGET, num, tokens, kv))
+        drafting = self._price(Role.DRAFT, num, np.full(self.k, num), kv + num * np.arange(self.k)).sum()
+        fixed_s = float(drafting + self._price(Role.COMPANION, num, num * self.k, kv))
+        lengths = np.zeros(num, np.int64)
+        self.selection.rule(
+            num, survival, verify_s, fixed_s, self.options, self.memory, self.scratch, lengths
+        )
+        return lengths
+
+    def _price(self, role: Role, num_sequences: int, tokens: Any, kv: Any) -> NDArray[np.float64]:
+        return self.latency.predict_s(StepShape(role, num_sequences, tokens, kv))
+
+
+class _Stopwatch:
+    """Seconds since it was made, work of the device included."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        _wait(device)
+        self.began = time.perf_counter()
+
+    def seconds(self) -> float:
+        _wait(self.device)
+        return time.perf_counter() - self.began

@@ -1,0 +1,62 @@
+"""``svsim capture`` and ``svsim calibrate`` through the command line, on the CPU, tiny."""
+
+import json
+
+import pytest
+from command_line import svsim_json, svsim_refuses, svsim_run
+
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 128,
+    "torch_dtype": "float32",
+}
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(CONFIG))
+    return path
+
+
+def test_calibrate_writes_a_table_that_replay_prices_with(config, tmp_path):
+    pytest.importorskip("torch", reason="calibrate needs the extra capture")
+    table = tmp_path / "cpu.parquet"
+    report = svsim_json(
+        "calibrate", "--target", config, "--draft", config, "--device", "cpu", "--dtype", "float32", "--k", 2,
+        "--sequences", "1,4", "--contexts", "16,64", "--repeats", 2, "--seconds-per-model", 3, "--out", table,
+    )  # fmt: skip
+    assert report["num_rows"] > 10
+    trace = tmp_path / "t.parquet"
+    svsim_run("synth", "--num-requests", 40, "--num-speculative-tokens", 2, "--prompt-tokens", "20:0.2",
+              "--output-tokens", "20:0.2", "--information-gain-bits", 0.1, "--out", trace)  # fmt: skip
+    rows = svsim_json(
+        "replay", trace, "--latency", table, "--method", "sd:k=2", "--batch", "2", "--out-of-range", "extrapolate"
+    )["rows"]
+    assert rows[0]["latency_source"] == "measured" and rows[0]["goodput_tok_s"] > 0
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["calibrate", "--out", "x.parquet"], "no model"),
+        (["calibrate", "--target", "no-such-model", "--device", "cpu", "--out", "x.parquet"], "no-such-model"),
+        (["calibrate", "--target", "Llama-3.1-8B", "--sequences", "one", "--out", "x.parquet"], "whole numbers"),
+        (["calibrate", "--target", "Llama-3.1-8B", "--device", "tpu", "--out", "x.parquet"], "--device"),
+        (["calibrate", "--target", "Llama-3.1-8B", "--out", "/nonexistent/x.parquet"], "cannot be written"),
+        (["capture", "--out", "x.parquet"], "Missing option"),
+        (["capture", "--target", "nowhere", "--draft", "nowhere", "--companion", "nowhere", "--prompts",
+          "missing.txt", "--device", "cpu", "--out", "x.parquet"], "missing.txt"),
+    ],
+)  # fmt: skip
+def test_bad_usage_is_one_line(args, says, tmp_path, monkeypatch):
+    pytest.importorskip("torch", reason="capture and calibrate need the extra capture")
+    monkeypatch.chdir(tmp_path)
+    assert says in svsim_refuses(*args)
+    assert not (tmp_path / "x.parquet").exists()
