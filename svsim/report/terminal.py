@@ -33,13 +33,12 @@ def _provenance(table: ResultTable) -> str:
     )
     return (
         f"[bold]{escape(printable(text, 200))}[/bold]  {trace['acceptance_kind']} acceptance, "
-        f"{trace['chains']} chains, {trace['num_evaluation_positions']:,} positions {_done(table)}"
+        f"{trace['chains']} chains, {trace['num_evaluation_positions']:,} positions {'walked' if _is_analytic(table) else 'replayed'}"
     )
 
 
-def _done(table: ResultTable) -> str:
-    """What the engine did with the requests."""
-    return "walked by the analytic model" if table.config.get("engine") == "analytic" else "replayed"
+def _is_analytic(table: ResultTable) -> bool:
+    return table.config.get("engine") == "analytic"
 
 
 # Columns a narrow terminal leaves out, first to go first.
@@ -60,7 +59,8 @@ def _table_of(table: ResultTable, rows: Sequence[ResultRow], width: int) -> Tabl
     first, config = rows[0], table.config
     title = (
         f"{escape(first.deployment)} ({escape(first.latency_source)} step times), closed loop, "
-        f"{config['refill']} refill, {first.num_requests:,} requests {_done(table)}"
+        f"{config['refill']} refill, {first.num_requests:,} requests "
+        f"{'in the analytic model' if _is_analytic(table) else 'replayed'}"
     )
     best = {
         size: max(_speed(r) for r in rows if r.batch_size == size) for size in {r.batch_size for r in rows}

@@ -7,7 +7,7 @@ whether a method's text follows the law of target-only decoding.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,20 +19,17 @@ from svsim.collect.capture import capture
 from svsim.collect.extras import hardware_name, require_extra, software_versions
 from svsim.collect.prompts import read_prompts
 from svsim.collect.settings import CaptureSettings, Device, SamplingSettings, require
-from svsim.decoding.beliefs import believed_survival
 from svsim.decoding.method import DecodingMethod, SelectByRule
 from svsim.decoding.presets import parse_method
-from svsim.decoding.selection_rules import MEMORY_SIZE, SCRATCH_SIZE
 from svsim.engines.binding import Deployment
 from svsim.engines.replay import ClosedLoopReplay
 from svsim.engines.settings import PreparedRun, RunSettings, prepare
 from svsim.errors import InputError
-from svsim.latency.measured import MeasuredLatency
-from svsim.latency.model import LatencyModel
-from svsim.latency.shape import Role, StepShape
 from svsim.metrics.accuracy import Accuracy, GoodputPair, accuracy
 from svsim.random_streams import RandomStreams
 from svsim.records import RunRecord
+from svsim.validation.live_latency import live_latency, wait_for
+from svsim.validation.live_plan import Selection
 from svsim.validation.two_samples import LawTest, compare_laws
 from svsim.workload.parts import FileSource
 from svsim.workload.trace_file import TraceReader, creation_date
@@ -40,7 +37,7 @@ from svsim.workload.trace_file import TraceReader, creation_date
 if TYPE_CHECKING:
     from svsim.collect.coherent_chains import Triple
     from svsim.collect.model_loading import LoadedModels
-    from svsim.validation.live_decoder import LiveDecoder, Signals
+    from svsim.validation.live_decoder import LiveDecoder
 
 METHODS = ("td", "sd:k=3", "sd:k=5", "sv:k=7", "sv-lossless:k=7")
 Progress = Callable[[str], None]
@@ -123,7 +120,9 @@ def live_run(settings: LiveSettings, say: Progress = lambda line: None) -> LiveR
     prompts_file = settings.folder / f"prompts_{settings.task}.jsonl"
     trace_file = settings.scratch / "live_trace.parquet"
     captured = CaptureSettings(
-        *(str(settings.folder / role) for role in ("target", "draft", "companion")),
+        target=str(settings.folder / "target"),
+        draft=str(settings.folder / "draft"),
+        companion=str(settings.folder / "companion"),
         prompts=prompts_file,
         out=trace_file,
         sampling=settings.sampling,
@@ -157,7 +156,7 @@ def live_run(settings: LiveSettings, say: Progress = lambda line: None) -> LiveR
     about = {
         "hardware": hardware_name(settings.device),
         "num_threads": torch.get_num_threads() if settings.device == "cpu" else None,
-        "models": {role: settings.folder.name for role in ("target", "draft", "companion")},
+        "models": dict.fromkeys(("target", "draft", "companion"), settings.folder.name),
         "batch_size": settings.batch_size,
         "num_output_tokens": settings.num_output_tokens,
         "num_requests": prepared.part.num_requests,
@@ -182,75 +181,6 @@ def _token_ids(ids: Sequence[int] | None, loaded: "LoadedModels", text: str | No
     if len(found) < 2:
         raise InputError("a live run needs prompts of at least two tokens")
     return found
-
-
-def live_latency(
-    triple: "Triple", settings: LiveSettings, device: Any, longest_prompt: int
-) -> MeasuredLatency:
-    """Step times of the loop's own parts (passes with sampling and signals), at every size of the batch."""
-    from svsim.validation.live_decoder import LiveDecoder
-
-    k, num = settings.num_speculative_tokens, settings.num_output_tokens
-    rng = RandomStreams(settings.seed).generator("live timing")
-    vocabulary = 64  # of the made-up prompts: any tokens do
-    rows: list[dict[str, Any]] = []
-    for context in sorted({max(longest_prompt // 3, 2), longest_prompt + num}):
-        decoder = LiveDecoder(triple, settings.sampling, k, lambda s, c: c, device, settings.seed)
-        prompts = rng.integers(0, vocabulary, (settings.batch_size, context)).tolist()
-        decoder.start(prompts, 2 * k + 2)
-        sizes = sorted({1, *(settings.batch_size * i // 4 for i in range(1, 5))} - {0})
-        for size in sizes:
-            rows += _timed_parts(decoder, size, context, settings)
-    columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    return MeasuredLatency.from_step_times(columns, out_of_range="extrapolate", where="live passes")
-
-
-def _timed_parts(
-    decoder: "LiveDecoder", size: int, context: int, settings: LiveSettings
-) -> Iterator[dict[str, Any]]:
-    """Rows of the step-time table: draft, companion and verifications of 0 to K tokens."""
-    import torch
-
-    rows, k = torch.arange(size, device=decoder.device), settings.num_speculative_tokens
-    start = decoder.context.clone()
-    with torch.inference_mode():
-        drafted = decoder.draft(rows)
-        works: list[tuple[Role, int, int, Callable[[], object]]] = [
-            (Role.DRAFT, 1, k, lambda: decoder.draft(rows)),
-            (Role.COMPANION, k, 1, lambda: decoder.score(rows, drafted)),
-        ]
-        for length in range(k + 1):
-            lengths = np.full(size, length, np.int64)
-
-            def check(lengths: NDArray[np.int64] = lengths) -> None:
-                decoder.verify(rows, drafted, lengths)
-                decoder.context.copy_(start)
-
-            works.append((Role.TARGET, length + 1, 1, check))
-        for role, each, divisor, work in works:
-            seconds = []
-            for _ in range(settings.num_timed + 1):
-                began = time.perf_counter()
-                work()
-                _wait(settings.device)
-                seconds.append((time.perf_counter() - began) / divisor)
-            yield {
-                "role": role.value,
-                "hardware": hardware_name(settings.device),
-                "tensor_parallel": 1,
-                "num_sequences": size,
-                "num_new_tokens": size * each,
-                "num_kv_tokens": size * context,
-                "seconds": float(np.median(seconds[1:])),
-                "source": "measured",
-            }
-
-
-def _wait(device: Device) -> None:
-    if device == "cuda":
-        import torch
-
-        torch.cuda.synchronize()
 
 
 class _Live:
@@ -308,7 +238,7 @@ class _Live:
 
     def _laws(self, prompt: Sequence[int]) -> list[LawTest | None]:
         """Every method's texts behind one prompt against target-only decoding's."""
-        settings, size = self.settings, 64
+        settings, size = self.settings, self.settings.batch_size
         texts = []
         for m, method in enumerate(self.prepared.methods):
             decoder = self._decoder(method, 500_000 + m)
@@ -345,44 +275,14 @@ class _Live:
         )
 
 
-class Selection:
-    """A method's rule as a live plan: belief from the signals, prices from the latency model."""
-
-    def __init__(self, method: DecodingMethod, latency: LatencyModel) -> None:
-        if method.belief is None or not isinstance(method.selection, SelectByRule):
-            raise InputError(f"{method.label} selects no lengths; a live plan needs a method that does")
-        self.method, self.latency, self.selection = method, latency, method.selection
-        self.belief, self.k = method.belief, method.num_speculative_tokens
-        self.memory, self.scratch = np.zeros(MEMORY_SIZE), np.zeros(SCRATCH_SIZE, np.int64)
-        self.options = np.asarray(method.selection.options, np.float64)
-
-    def __call__(self, signals: "Signals", context: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Verification lengths [n]."""
-        num, kv = len(context), float(context.sum())
-        chosen = tuple(np.asarray(signals[name], np.float32) for name in self.belief.signals)
-        survival = np.ascontiguousarray(believed_survival(self.belief, chosen))
-        tokens = num + np.arange(num * self.k + 1)
-        verify_s = np.ascontiguousarray(self._price(Role.TARGET, num, tokens, kv))
-        drafting = self._price(Role.DRAFT, num, np.full(self.k, num), kv + num * np.arange(self.k)).sum()
-        fixed_s = float(drafting + self._price(Role.COMPANION, num, num * self.k, kv))
-        lengths = np.zeros(num, np.int64)
-        self.selection.rule(
-            num, survival, verify_s, fixed_s, self.options, self.memory, self.scratch, lengths
-        )
-        return lengths
-
-    def _price(self, role: Role, num_sequences: int, tokens: Any, kv: Any) -> NDArray[np.float64]:
-        return self.latency.predict_s(StepShape(role, num_sequences, tokens, kv))
-
-
 class _Stopwatch:
     """Seconds since it was made, work of the device included."""
 
     def __init__(self, device: Device) -> None:
         self.device = device
-        _wait(device)
+        wait_for(device)
         self.began = time.perf_counter()
 
     def seconds(self) -> float:
-        _wait(self.device)
+        wait_for(self.device)
         return time.perf_counter() - self.began

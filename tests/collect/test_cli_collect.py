@@ -35,7 +35,7 @@ def test_calibrate_writes_a_table_that_replay_prices_with(config, tmp_path):
     assert report["num_rows"] > 10
     trace = tmp_path / "t.parquet"
     svsim_run("synth", "--num-requests", 40, "--num-speculative-tokens", 2, "--prompt-tokens", "20:0.2",
-              "--output-tokens", "20:0.2", "--information-gain-bits", 0.1, "--out", trace)  # fmt: skip
+              "--output-tokens", "20:0.2", "--out", trace)  # fmt: skip
     rows = svsim_json(
         "replay", trace, "--latency", table, "--method", "sd:k=2", "--batch", "2", "--out-of-range", "extrapolate"
     )["rows"]
