@@ -282,7 +282,8 @@ class ClosedLoopReplay:
         method, latency, metadata = run.method, run.prices.deployment.latency, self.part.metadata
         lossless = method.lossless.holds_on(metadata)
         recorded = isinstance(self.settings.coins, RecordedCoins)
-        exact = metadata.chains == "coherent" and lossless and recorded
+        alike = self.settings.batch_of == "copies" and selects(method)  # copies would share their drafts
+        exact = metadata.chains == "coherent" and lossless and recorded and not alike
         return RunRecord(
             method=method.name,
             params=method.params,
