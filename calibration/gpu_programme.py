@@ -39,18 +39,21 @@ def main() -> int:
         scales = {"full": FULL, "cpu": CPU, "rehearsal": rehearsal(Path(scratch))}
         comparisons = {"full": validation.FULL, "cpu": validation.CPU, "rehearsal": validation.REHEARSAL}
         command = f"python calibration/gpu_programme.py --scale {arguments.scale} {' '.join(parts)}"
+        triplet = arguments.triplet or arguments.out / "triplet"
         try:
             programme = Programme(
                 scales[arguments.scale],
                 arguments.out,
-                arguments.triplet or arguments.out / "triplet",
+                triplet,
                 command=command,
                 say=say,
             )
             for part in parts:
                 if part == "d":
                     scale = comparisons[arguments.scale]
-                    validation.run_part_d(scale, arguments.out, Path(scratch), command=command, say=say)
+                    validation.run_part_d(
+                        scale, arguments.out, Path(scratch), triplet, command=command, say=say
+                    )
                 else:
                     programme.run(part)
         except SvsimError as error:

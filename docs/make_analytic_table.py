@@ -16,10 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 import svsim
+from svsim.decoding.presets import parse_method
+from svsim.engines.analytic import method_laws
+from svsim.engines.analytic_law import throughput_grid
+from svsim.engines.binding import Deployment
+from svsim.engines.replay import ClosedLoopReplay
+from svsim.engines.settings import RunSettings, prepare
 from svsim.latency.linear import LinearLatency
 from svsim.latency.model import LatencyModel, OutOfRange
 from svsim.latency.shape import Role, StepShape
 from svsim.metrics.agreement import compare
+from svsim.workload.parts import MemorySource
 from svsim.workload.synthetic_settings import LengthLaw, SyntheticSettings, TaskSettings
 from svsim.workload.synthetic_trace import synthesize
 from svsim.workload.token_trace import TokenTrace
@@ -33,6 +40,7 @@ FIXED = ("td", "sd:k=1", "sd:k=3", "sd:k=5", "oracle:k=7", "oracle:k=7,draft=exa
 SELECTED = ("sv:k=7", "sv:k=7,objective=accepted", "sv:k=7,min_verify=1", "sv:k=3")
 PAPER = ("sv:k=7,objective=accepted,stop=first-drop", "sv:k=7,stop=first-drop")
 LOSSLESS = ("sv-lossless:k=7",)
+CLOSED_FORM = {"sv, closed form": SELECTED, "sv, first-drop, closed form": PAPER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +113,7 @@ def cases(num_requests: int, bench: Path | None) -> Iterator[Case]:
     for kind in ("i.i.d.", "bursty", "heterogeneous"):
         trace = synthetic(kind, num_requests)
         for latency_name, latency in steps:
-            yield Case(f"synthetic, {kind}", latency_name, trace, latency, groups)
+            yield Case(f"synthetic, {kind}", latency_name, trace, latency, (*groups, *CLOSED_FORM.items()))
     yield Case("llama70b (reconstructed)", "its own", TRACES / "llama70b.parquet", "trace", groups)
     for dataset in ("gsm8k", "cnn") if bench else ():
         trace = import_specdecode_bench(bench / f"{dataset}.jsonl", "eagle")
@@ -129,13 +137,25 @@ def errors(case: Case, methods: Sequence[str]) -> NDArray[np.float64]:
     return np.array([[found[label, size] for size in BATCH_SIZES] for label in labels])
 
 
+def grid_errors(case: Case, methods: Sequence[str]) -> NDArray[np.float64]:
+    """As ``errors``, of the closed form alone: ``throughput_grid``."""
+    assert isinstance(case.trace, TokenTrace) and not isinstance(case.latency, str)
+    settings = RunSettings(tuple(map(parse_method, methods)), BATCH_SIZES)
+    deployments = [Deployment(case.latency)]
+    prepared = prepare(MemorySource(case.trace), settings, deployments)
+    answers = throughput_grid(method_laws(prepared), BATCH_SIZES, deployments).goodput_tok_s[:, :, 0]
+    records = ClosedLoopReplay(prepared).run()
+    replayed = np.array([r.sums.emitted_tokens.sum() / r.sums.seconds.sum() for r in records])
+    return 100 * (answers / replayed.reshape(len(BATCH_SIZES), -1).T - 1)
+
+
 def table(num_requests: int, bench: Path | None) -> str:
     """The table as Markdown."""
     heads = ("trace", "step times", "methods", *(f"B = {size}" for size in BATCH_SIZES))
     lines = [" | ".join(heads), " | ".join(["---"] * 3 + ["---:"] * len(BATCH_SIZES))]
     for case in cases(num_requests, bench):
         for name, methods in case.groups:
-            found = errors(case, methods)
+            found = (grid_errors if name in CLOSED_FORM else errors)(case, methods)
             worst = found[np.abs(found).argmax(axis=0), np.arange(len(BATCH_SIZES))]
             numbers = (f"{value:+.2f}" for value in worst)
             lines.append(" | ".join((case.trace_name, case.latency_name, name, *numbers)))

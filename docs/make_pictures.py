@@ -16,10 +16,17 @@ from svsim.report.page import write_report
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "docs" / "img"
 METHODS = ["td", "sd:k=3", "sd:k=5", "sv:k=5", "oracle:k=5"]
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --hide-scrollbars --virtual-time-budget=10000"
-).split()
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--virtual-time-budget=10000",
+]
 
 
 def photograph(page: Path, picture: Path, width: int, height: int) -> None:

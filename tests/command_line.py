@@ -9,7 +9,7 @@ from typing import Any
 def svsim_run(*args: object, code: int = 0) -> subprocess.CompletedProcess[str]:
     """Run ``svsim ARGS``; the exit code must be ``code``."""
     command = [sys.executable, "-c", "from svsim.cli import main; main()", *map(str, args)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == code, f"exit {done.returncode}, stderr: {done.stderr}"
     return done
 

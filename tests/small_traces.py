@@ -12,6 +12,16 @@ from svsim.workload.token_trace import (
     TraceMetadata,
 )
 
+# a linear latency file
+LINEAR = {
+    "kind": "linear",
+    "target": {"fixed_s": 0.012, "per_new_token_s": 2e-5, "per_kv_token_s": 1e-8},
+    "draft": {"fixed_s": 0.001, "per_new_token_s": 1e-6, "per_kv_token_s": 1e-9},
+    "companion": {"fixed_s": 0.002, "per_new_token_s": 2e-6, "per_kv_token_s": 2e-9},
+    "overhead_per_step_s": 0.001,
+    "draft_is_one_pass": False,
+}
+
 
 def independent_trace(
     num_requests: int = 40,

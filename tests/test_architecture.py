@@ -27,7 +27,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sweep": MATH | {"workload", "latency", "decoding", "engines", "records", "metrics"},
     "report": BASE | {"records", "metrics"},
     "collect": MATH | {"workload", "latency"},
-    "validation": MATH | {"workload", "latency", "decoding", "engines", "records", "metrics", "planning", "collect"},
+    "validation": MATH
+    | {"workload", "latency", "decoding", "engines", "records", "metrics", "planning", "collect"},
     "deployments": BASE | {"workload", "latency"},
     "catalogue": BASE | {"latency"},
     "inspection": MATH
@@ -35,10 +36,33 @@ MAY_IMPORT: dict[str, set[str]] = {
     "feasibility": MATH | {"workload", "latency", "decoding", "engines", "records", "deployments"},
     "version": set(),
     "api": MATH
-    | {"workload", "latency", "decoding", "engines", "records", "metrics", "deployments", "feasibility", "inspection", "version"}
+    | {
+        "workload",
+        "latency",
+        "decoding",
+        "engines",
+        "records",
+        "metrics",
+        "deployments",
+        "feasibility",
+        "inspection",
+        "version",
+    }
     | {"collect", "validation"},
     "cli": MATH
-    | {"api", "compiled", "workload", "latency", "decoding", "engines", "records", "metrics", "planning", "sweep", "report"}
+    | {
+        "api",
+        "compiled",
+        "workload",
+        "latency",
+        "decoding",
+        "engines",
+        "records",
+        "metrics",
+        "planning",
+        "sweep",
+        "report",
+    }
     | {"catalogue"}
     | {"collect", "validation"},
 }
@@ -83,7 +107,9 @@ def test_imports_point_down(path: Path) -> None:
             if not rest:
                 continue
             target = rest.split(".")[0]
-            assert target == room or target in MAY_IMPORT[room], f"{path}:{line}: {room} may not import {target}"
+            assert target == room or target in MAY_IMPORT[room], (
+                f"{path}:{line}: {room} may not import {target}"
+            )
         if top in ONLY_IN:
             assert room in ONLY_IN[top], f"{path}:{line}: {top} is not for {room}"
 

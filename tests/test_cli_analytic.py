@@ -4,8 +4,7 @@ import json
 
 import pytest
 from command_line import svsim_json, svsim_refuses, svsim_run
-from small_traces import independent_trace
-from test_cli_replay import LINEAR
+from small_traces import LINEAR, independent_trace
 
 from svsim.workload.trace_file import save_trace
 

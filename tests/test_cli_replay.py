@@ -8,19 +8,10 @@ from pathlib import Path
 
 import pytest
 from command_line import svsim_json, svsim_refuses, svsim_run
-from small_traces import independent_trace
+from small_traces import LINEAR, independent_trace
 
 from svsim.metrics.rows import ResultRow
 from svsim.workload.trace_file import save_trace
-
-LINEAR = {
-    "kind": "linear",
-    "target": {"fixed_s": 0.012, "per_new_token_s": 2e-5, "per_kv_token_s": 1e-8},
-    "draft": {"fixed_s": 0.001, "per_new_token_s": 1e-6, "per_kv_token_s": 1e-9},
-    "companion": {"fixed_s": 0.002, "per_new_token_s": 2e-6, "per_kv_token_s": 2e-9},
-    "overhead_per_step_s": 0.001,
-    "draft_is_one_pass": False,
-}
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +54,17 @@ def test_rows_have_every_documented_field_and_add_up(files):
             assert row["draft_time_s"] == row["companion_time_s"] == 0
         else:
             accepted = row["mean_acceptance_length"] - 1
-            assert row["verified_acceptance_rate"] == pytest.approx(accepted / row["mean_verification_length"])
+            assert row["verified_acceptance_rate"] == pytest.approx(
+                accepted / row["mean_verification_length"]
+            )
             assert row["rejected_share_of_verified"] == pytest.approx(1 - row["verified_acceptance_rate"])
         assert all(v is None or not (isinstance(v, float) and math.isnan(v)) for v in row.values())
 
 
 def test_speedups_are_ratios_of_goodput(files):
-    rows = svsim_json(*args(files), "--batch", "4", "--method", "td", "--method", "sd:k=1", "--method", "sd:k=7")
+    rows = svsim_json(
+        *args(files), "--batch", "4", "--method", "td", "--method", "sd:k=1", "--method", "sd:k=7"
+    )
     by = {r["method"] + str(r["params"].get("k", "")): r for r in rows["rows"]}
     best = max(by["sd1"], by["sd7"], key=lambda r: r["goodput_tok_s"])
     for row in by.values():
@@ -86,10 +81,13 @@ def test_target_only_runs_unasked_but_shows_only_if_asked(files):
     assert rows[0]["speedup_vs_sd"] is None and rows[0]["sd_baseline"] is None
 
 
-@pytest.mark.parametrize("extra", [[], ["--refill", "static"], ["--coins", "redraw:3"], ["--prefill", "include"]])
+@pytest.mark.parametrize(
+    "extra", [[], ["--refill", "static"], ["--coins", "redraw:3"], ["--prefill", "include"]]
+)
 def test_same_bytes_for_any_number_of_workers(files, extra):
     outputs = {
-        svsim_run(*args(files), "--batch", "1,4", *extra, "--jobs", jobs, "--json", "-").stdout for jobs in (1, 2, 3)
+        svsim_run(*args(files), "--batch", "1,4", *extra, "--jobs", jobs, "--json", "-").stdout
+        for jobs in (1, 2, 3)
     }
     assert len(outputs) == 1
 

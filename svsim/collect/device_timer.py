@@ -1,4 +1,7 @@
-"""Seconds of stages of work: device events and CUDA graphs on a GPU, the wall clock on a CPU.
+"""Seconds of stages of work: device events and CUDA graphs on a GPU, a clock on a CPU.
+
+The clock of a CPU is that of the calling thread where torch uses one (what other programs take from the
+machine then does not count), else the wall clock.
 
 Between two timed repeats a buffer larger than the last-level cache is read, so that no repeat finds the
 weights or caches of the one before it there.
@@ -26,6 +29,11 @@ class StageTimes:
     seconds: NDArray[np.float64]
 
 
+def cpu_clock() -> Callable[[], float]:
+    """Seconds: of this thread if torch computes in it alone, else of the wall."""
+    return time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
+
+
 class DeviceTimer:
     """Times stages that run one after the other and hand their results on through fixed tensors."""
 
@@ -50,13 +58,13 @@ class DeviceTimer:
         for _ in range(num_warm_ups):
             for stage in stages:
                 stage()
-        seconds = np.empty((num_repeats, len(stages)))
+        seconds, clock = np.empty((num_repeats, len(stages))), cpu_clock()
         for repeat in range(num_repeats):
             self._read_flush_buffer()
             for index, stage in enumerate(stages):
-                started = time.perf_counter()
+                started = clock()
                 stage()
-                seconds[repeat, index] = time.perf_counter() - started
+                seconds[repeat, index] = clock() - started
         return StageTimes(seconds)
 
     def _on_gpu(self, stages: Sequence[Stage], num_repeats: int, num_warm_ups: int) -> StageTimes:

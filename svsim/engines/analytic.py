@@ -40,8 +40,7 @@ from svsim.engines.settings import PreparedRun
 from svsim.latency.shape import Role, StepShape
 from svsim.random_streams import RandomStreams
 from svsim.records import GroupSums, RunRecord
-from svsim.workload.parts import EvaluationPart
-from svsim.workload.sample import concatenate
+from svsim.workload.parts import EvaluationPart, concatenate
 from svsim.workload.split import request_ranks
 from svsim.workload.token_trace import TokenTrace
 

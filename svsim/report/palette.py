@@ -89,9 +89,14 @@ TOKEN_PARTS = (
 
 def looks(table: ResultTable) -> dict[str, MethodLook]:
     """The look of every method label of the table, by order of appearance."""
+    return looks_of({row.label: row.method for row in table.rows})
+
+
+def looks_of(methods: Mapping[str, str]) -> dict[str, MethodLook]:
+    """The look of every label (``sv:k=7``) of a method (``sv``), in their order."""
     markers = list(_MARKERS)
     found: dict[str, MethodLook] = {}
-    for label, method in {r.label: r.method for r in table.rows}.items():
+    for label, method in methods.items():
         if method == "td":
             look = (_TARGET_ONLY, "solid", "x", "✖")
         elif method in BOUNDS:

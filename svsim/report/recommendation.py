@@ -115,6 +115,6 @@ def caveats(table: ResultTable) -> list[str]:
     lossy = list(dict.fromkeys(r.label for r in adaptive if not r.lossless))
     if lossy:
         sentences.append(
-            f"Not lossless at this sampling: {', '.join(lossy)} (the text no longer follows the target's law)."
+            f"Not lossless at this sampling: {', '.join(lossy)} (the text leaves the target's law)."
         )
     return sentences

@@ -33,7 +33,8 @@ def _provenance(table: ResultTable) -> str:
     )
     return (
         f"[bold]{escape(printable(text, 200))}[/bold]  {trace['acceptance_kind']} acceptance, "
-        f"{trace['chains']} chains, {trace['num_evaluation_positions']:,} positions {'walked' if _is_analytic(table) else 'replayed'}"
+        f"{trace['chains']} chains, {trace['num_evaluation_positions']:,} positions "
+        f"{'walked' if _is_analytic(table) else 'replayed'}"
     )
 
 

@@ -7,7 +7,8 @@ sampling. Weights are random, so the tokens mean nothing; how many are accepted 
 logged   every step was decided beforehand; passes follow each other without a look at the host: the
          device's time alone.
 online   every step is decided when the signals would be there: the host waits for the companion, selects
-         lengths from the predicted prices, lays out the verification and waits for it. Wall clock.
+         lengths from the predicted prices, lays out the verification and waits for it: all the time
+         that passes (on a CPU with one thread, that thread's).
 
 All sequences of a pass stand behind the batch's mean context: the KV cache read in all is that of the step,
 its spread over the sequences is not. A captured graph is fixed to one context, so on a GPU all steps of a
@@ -23,6 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from svsim.collect.device_timer import cpu_clock
 from svsim.collect.pass_layout import PassLayout
 from svsim.decoding.method import DecodingMethod
 from svsim.engines.step_log import LoggedStep, StepWalk, StepWork
@@ -58,6 +60,7 @@ class DeviceLoop:
     ) -> None:
         self.runners, self.method, self.context = runners, method, context
         self.timer = next(iter(runners.values())).timer
+        self._clock = cpu_clock()
 
     # -- decided beforehand -----------------------------------------------------------------------
 
@@ -99,9 +102,10 @@ class DeviceLoop:
         ``dry`` leaves out the passes: what remains is the host's own time.
         """
         seconds, emitted = np.empty(num_steps), np.empty(num_steps, np.int64)
+        clock = time.perf_counter if self.timer.is_gpu else self._clock
         self._synchronize()
         for index in range(num_steps):
-            started = time.perf_counter()
+            started = clock()
             work = walk.begin()
             ahead = self._speculation(work)
             self._run(Role.DRAFT, self._drafting(ahead, dry), dry)
@@ -112,7 +116,7 @@ class DeviceLoop:
             verify = self._verify_layout(work, outcome.lengths)
             self._run(Role.TARGET, self._lay_out(Role.TARGET, verify, dry), dry)
             self._synchronize()  # what was accepted decides where the next step starts
-            seconds[index] = time.perf_counter() - started
+            seconds[index] = clock() - started
             emitted[index] = outcome.emitted.sum()
         return seconds, emitted
 
@@ -162,7 +166,7 @@ class DeviceLoop:
 
     def _mark(self) -> Any:
         if not self.timer.is_gpu:
-            return time.perf_counter()
+            return self._clock()
         new_event: Any = torch.cuda.Event
         event = new_event(enable_timing=True)
         event.record()

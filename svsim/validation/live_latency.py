@@ -65,10 +65,9 @@ def _timed_parts(
         for role, each, divisor, work in works:
             seconds = []
             for _ in range(settings.num_timed + 1):
-                began = time.perf_counter()
+                watch = Stopwatch(settings.device)
                 work()
-                wait_for(settings.device)
-                seconds.append((time.perf_counter() - began) / divisor)
+                seconds.append(watch.seconds() / divisor)
             yield {
                 "role": role.value,
                 "hardware": hardware_name(settings.device),
@@ -81,8 +80,24 @@ def _timed_parts(
             }
 
 
-def wait_for(device: Device) -> None:
-    if device == "cuda":
-        import torch
+class Stopwatch:
+    """Seconds since it was made, work of the device included."""
 
-        torch.cuda.synchronize()
+    def __init__(self, device: Device) -> None:
+        from svsim.collect.device_timer import cpu_clock
+
+        self.device = device
+        self._clock = time.perf_counter if device == "cuda" else cpu_clock()
+        self._wait()
+        self._began = self._clock()
+
+    def seconds(self) -> float:
+        """Once the device is done."""
+        self._wait()
+        return self._clock() - self._began
+
+    def _wait(self) -> None:
+        if self.device == "cuda":
+            import torch
+
+            torch.cuda.synchronize()

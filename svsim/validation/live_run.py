@@ -6,7 +6,6 @@ are generated live with every method, ABBA, with fresh random numbers. 5. Many t
 whether a method's text follows the law of target-only decoding.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -28,7 +27,7 @@ from svsim.errors import InputError
 from svsim.metrics.accuracy import Accuracy, GoodputPair, accuracy
 from svsim.random_streams import RandomStreams
 from svsim.records import RunRecord
-from svsim.validation.live_latency import live_latency, wait_for
+from svsim.validation.live_latency import Stopwatch, live_latency
 from svsim.validation.live_plan import Selection
 from svsim.validation.two_samples import LawTest, compare_laws
 from svsim.workload.parts import FileSource
@@ -220,10 +219,10 @@ class _Live:
         num, seconds, found = self.settings.num_output_tokens, 0.0, []
         for index, prompts in enumerate(batches):
             decoder = self._decoder(method, 1000 * seed + index)
-            prefill = _Stopwatch(self.settings.device)
+            prefill = Stopwatch(self.settings.device)
             decoder.start(prompts, num)
             prefill_s = prefill.seconds()
-            whole = _Stopwatch(self.settings.device)
+            whole = Stopwatch(self.settings.device)
             text = decoder.generate(prompts, num)
             seconds += whole.seconds() - prefill_s
             found.append(np.stack([text.num_steps, text.num_accepted, text.num_verified], 1))
@@ -273,16 +272,3 @@ class _Live:
             float(verified.sum() / steps.sum()),
             law,
         )
-
-
-class _Stopwatch:
-    """Seconds since it was made, work of the device included."""
-
-    def __init__(self, device: Device) -> None:
-        self.device = device
-        wait_for(device)
-        self.began = time.perf_counter()
-
-    def seconds(self) -> float:
-        wait_for(self.device)
-        return time.perf_counter() - self.began

@@ -1,7 +1,8 @@
-"""Part d of the programme of measurements: hardware in the loop at full, CPU and rehearsal size.
+"""Part d of the programme of measurements: validation at full, CPU and rehearsal size.
 
-Every family of models is compared with the prediction of a table calibrated beforehand. Tables that parts
-a and c left in the results folder are used; others are measured now, with less time.
+Hardware in the loop: every family of models is compared with the prediction of a table calibrated
+beforehand. Tables that parts a and c left in the results folder are used; others are measured now, with less
+time. Live run: with the triplet of part b, where there is one and time is left.
 """
 
 import json
@@ -17,6 +18,8 @@ from svsim.collect.files import write_atomically
 from svsim.collect.settings import CalibrationSettings, Device, Progress
 from svsim.latency.measured import MeasuredLatency
 from svsim.validation.hardware_in_the_loop import METHODS, LoopReport, LoopSettings, hardware_in_the_loop
+from svsim.validation.live_run import METHODS as LIVE_METHODS
+from svsim.validation.live_run import LiveReport, LiveSettings, live_run
 from svsim.workload.parts import FileSource
 from svsim.workload.trace_file import TraceReader
 
@@ -35,6 +38,20 @@ class Family:
 
 
 @dataclass(frozen=True, slots=True)
+class LiveSize:
+    """Sizes of the live run (see ``LiveSettings``); it is begun within ``begin_within_s`` or left out."""
+
+    methods: tuple[str, ...]
+    batch_size: int
+    max_requests: int
+    num_output_tokens: int
+    num_speculative_tokens: int
+    num_repeats: int
+    num_law_texts: int
+    begin_within_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class ValidationScale:
     """Sizes; ``configs`` holds geometries that are no presets, as ``config.json`` objects by name."""
 
@@ -49,6 +66,7 @@ class ValidationScale:
     contexts: tuple[int, ...]
     calibration_seconds_per_model: float
     calibration_repeats: int
+    live: LiveSize
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -79,6 +97,7 @@ FULL = ValidationScale(
     contexts=(128, 1024, 4096),
     calibration_seconds_per_model=15.0,
     calibration_repeats=10,
+    live=LiveSize(LIVE_METHODS, 16, 64, 64, 8, 3, 256, begin_within_s=360.0),
 )
 
 
@@ -111,10 +130,10 @@ CPU = replace(
     ),
     trace=TRACES / "cpu_triplet_mixed_t07.parquet",
     batch_sizes=(1, 2, 4, 8, 16, 32, 64),
-    num_steps=12,
+    num_steps=8,
     one_context=False,
     contexts=(16, 64, 256),
-    calibration_seconds_per_model=50.0,
+    calibration_seconds_per_model=40.0,
     configs={
         "target-14m": _llama_config(384, 6, 6, 1024),
         "draft-2m": _llama_config(192, 2, 3, 512),
@@ -133,6 +152,7 @@ REHEARSAL = replace(
     contexts=(16, 64),
     calibration_seconds_per_model=2.0,
     calibration_repeats=2,
+    live=LiveSize(("td", "sd:k=2", "sv:k=3", "sv-lossless:k=3"), 2, 6, 6, 3, 2, 40, begin_within_s=600.0),
     configs=dict.fromkeys(
         ("qwen2.5-32b", "qwen2.5-0.5b", "qwen2.5-1.5b", "llama-3.1-8b", "llama-3.2-1b"), _TINY
     ),
@@ -140,11 +160,18 @@ REHEARSAL = replace(
 
 
 def run_part_d(
-    scale: ValidationScale, out: Path, scratch: Path, *, command: str, say: Callable[[str], None]
+    scale: ValidationScale,
+    out: Path,
+    scratch: Path,
+    triplet: Path,
+    *,
+    command: str,
+    say: Callable[[str], None],
 ) -> None:
-    """Compare every family and write ``validation_<family>.json`` and ``part_d.json`` into ``out``.
+    """Compare every family and write ``validation_<name>.json`` and ``part_d.json`` into ``out``.
 
-    ``scratch`` takes geometries and tables that are not kept. Raises the errors of ``svsim.errors``.
+    ``scratch`` takes files that are not kept; ``triplet`` is the folder of part b's models. Raises the
+    errors of ``svsim.errors``.
     """
     began = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
@@ -164,10 +191,17 @@ def run_part_d(
             _calibrate(scale, models, table, command, say)
         report = _compare(scale, family, models, table, command, say)
         path = out / f"{hardware}_validation_{family.name}.json"
-        document = {**report.to_dict(), "trace": scale.trace.name, "latency_table": table.name}
-        write_atomically(path, (json.dumps(document, indent=1, sort_keys=True) + "\n").encode())
+        _write(path, {**report.to_dict(), "trace": scale.trace.name, "latency_table": table.name})
         summaries[family.name] = {"logged": report.logged.summary(), "online": report.online.summary()}
         _tell(say, began, f"{path.name}: {_in_words(report)}")
+    if not (triplet / "triplet.json").exists():
+        _tell(say, began, "no live run: part b has left no triplet")
+    elif time.perf_counter() - began > scale.live.begin_within_s:
+        _tell(say, began, "no live run: no time left")
+    else:
+        live = _live(scale, triplet, scratch, command, lambda line: _tell(say, began, f"  live: {line}"))
+        _write(out / f"{hardware}_validation_live.json", live.to_dict())
+        summaries["live"] = live.accuracy.summary()
     elapsed_s = time.perf_counter() - began
     about = {"part": "d", "hardware": hardware, "summaries": summaries, "elapsed_s": elapsed_s}
     (out / "part_d.json").write_text(json.dumps(about, indent=1, sort_keys=True))
@@ -218,6 +252,30 @@ def _compare(
     )
     latency = MeasuredLatency.from_file(table, out_of_range="extrapolate")
     return hardware_in_the_loop(FileSource(TraceReader(scale.trace)), latency, settings, _Lines(say))
+
+
+def _live(
+    scale: ValidationScale, triplet: Path, scratch: Path, command: str, say: Callable[[str], None]
+) -> LiveReport:
+    size = scale.live
+    settings = LiveSettings(
+        triplet,
+        scratch,
+        methods=size.methods,
+        batch_size=size.batch_size,
+        max_requests=size.max_requests,
+        num_output_tokens=size.num_output_tokens,
+        num_speculative_tokens=size.num_speculative_tokens,
+        num_repeats=size.num_repeats,
+        num_law_texts=size.num_law_texts,
+        device=scale.device,
+        command=command,
+    )
+    return live_run(settings, say)
+
+
+def _write(path: Path, document: Mapping[str, Any]) -> None:
+    write_atomically(path, (json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
 
 
 class _Lines:

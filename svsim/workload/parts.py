@@ -131,7 +131,9 @@ class FileSource:
     def split(self, share: float, seed: int, needed: Needed) -> tuple[TokenTrace | None, EvaluationPart]:
         """As in memory; of a long file, deciding by a hash of each request's id, and a capped profile."""
         if self.reader.num_positions <= IN_MEMORY_POSITIONS:
-            return MemorySource(next(self._read(needed, self.reader.num_positions))).split(share, seed, needed)
+            return MemorySource(next(self._read(needed, self.reader.num_positions))).split(
+                share, seed, needed
+            )
         profile = self._profile(share, seed, needed) if share else None
         requests, positions, low, high = 0, 0, np.iinfo(np.int64).max, 0
         sums = np.zeros(2)
@@ -175,7 +177,7 @@ class FileSource:
             parts.append(chunk.select(np.flatnonzero(mask)))
             if sum(p.num_positions for p in parts) >= MAX_PROFILE_POSITIONS:
                 break
-        joined = _join(parts)
+        joined = concatenate(parts)
         if joined.num_requests == 0:
             raise _empty_part(share, 0)
         return joined
@@ -196,24 +198,33 @@ def _slim(trace: TokenTrace, needed: Needed) -> TokenTrace:
     )
 
 
-def _join(parts: Sequence[TokenTrace]) -> TokenTrace:
-    """Traces of the same columns one after another."""
-    offsets = np.cumsum([0, *(p.num_positions for p in parts)])
-    first = [p.first_position[:-1] + o for p, o in zip(parts, offsets, strict=False)]
-    head = parts[0]
-    accept = [p.target.accept_prob for p in parts if p.target.accept_prob is not None]
+def concatenate(traces: Sequence[TokenTrace]) -> TokenTrace:
+    """Traces of the same columns, one after another."""
+    offsets = np.cumsum([0, *(t.num_positions for t in traces)])
+    first = [t.first_position[:-1] + offset for t, offset in zip(traces, offsets, strict=False)]
+    head = traces[0]
+
+    def joined(column: str) -> NDArray[np.float32] | None:
+        parts = [getattr(t.target, column) for t in traces]
+        return None if parts[0] is None else np.concatenate(parts)
+
     return replace(
         head,
-        request_ids=tuple(i for p in parts for i in p.request_ids),
-        first_position=np.concatenate([*first, offsets[-1:]]),
-        num_prompt_tokens=np.concatenate([p.num_prompt_tokens for p in parts]),
+        request_ids=tuple(i for t in traces for i in t.request_ids),
+        first_position=np.concatenate([*first, offsets[-1:]]).astype(np.int64),
+        num_prompt_tokens=np.concatenate([t.num_prompt_tokens for t in traces]),
         observable=ObservableColumns(
-            {n: np.concatenate([p.observable.signals[n] for p in parts]) for n in head.observable.signals}
+            {
+                name: np.concatenate([t.observable.signals[name] for t in traces])
+                for name in head.observable.signals
+            }
         ),
         target=TargetColumns(
-            np.concatenate([p.target.num_accepted for p in parts]), np.concatenate(accept) if accept else None
+            np.concatenate([t.target.num_accepted for t in traces]),
+            joined("accept_prob"),
+            joined("target_overlap"),
         ),
-        tasks=None,
+        tasks=None if head.tasks is None else tuple(name for t in traces for name in t.tasks or ()),
     )
 
 

@@ -2,14 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from svsim.workload.parts import IN_MEMORY_POSITIONS, FileSource, Source
+from svsim.workload.parts import IN_MEMORY_POSITIONS, FileSource, Source, concatenate
 from svsim.workload.split import request_ranks
-from svsim.workload.token_trace import ObservableColumns, TargetColumns, TokenTrace
+from svsim.workload.token_trace import TokenTrace
 
 SAMPLE_POSITIONS = 1 << 20  # of a trace that does not fit in memory, on average
 # Another key than any seed of a split: sample and split decide independently.
@@ -54,36 +54,6 @@ def sample_requests(source: Source, max_positions: int = IN_MEMORY_POSITIONS) ->
         if len(chosen):
             kept.append(chunk.select(chosen))
     return TraceSample(concatenate(kept or [chunk.select(np.arange(1))]), _join_sizes(sizes), False)
-
-
-def concatenate(traces: Sequence[TokenTrace]) -> TokenTrace:
-    """Traces of the same columns, one after another."""
-    offsets = np.cumsum([0, *(t.num_positions for t in traces)])
-    first = [t.first_position[:-1] + offset for t, offset in zip(traces, offsets, strict=False)]
-    head = traces[0]
-
-    def joined(column: str) -> NDArray[np.float32] | None:
-        parts = [getattr(t.target, column) for t in traces]
-        return None if parts[0] is None else np.concatenate(parts)
-
-    return replace(
-        head,
-        request_ids=tuple(i for t in traces for i in t.request_ids),
-        first_position=np.concatenate([*first, offsets[-1:]]).astype(np.int64),
-        num_prompt_tokens=np.concatenate([t.num_prompt_tokens for t in traces]),
-        observable=ObservableColumns(
-            {
-                name: np.concatenate([t.observable.signals[name] for t in traces])
-                for name in head.observable.signals
-            }
-        ),
-        target=TargetColumns(
-            np.concatenate([t.target.num_accepted for t in traces]),
-            joined("accept_prob"),
-            joined("target_overlap"),
-        ),
-        tasks=None if head.tasks is None else tuple(name for t in traces for name in t.tasks or ()),
-    )
 
 
 def _sizes_of(trace: TokenTrace) -> RequestSizes:

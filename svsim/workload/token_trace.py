@@ -71,8 +71,9 @@ class ObservableColumns:
         if missing:
             present = ", ".join(sorted(self.signals)) or "none"
             raise MissingSignalError(
-                f"{needed_by} needs the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}, which this "
-                f"trace lacks (it has: {present}); record a trace with a companion model, or leave {needed_by} out"
+                f"{needed_by} needs the column{'s' * (len(missing) > 1)} {', '.join(missing)}, which this "
+                f"trace lacks (it has: {present}); record one with a companion model (svsim capture), "
+                f"or leave {needed_by} out"
             )
         return tuple(self.signals[name] for name in names)
 

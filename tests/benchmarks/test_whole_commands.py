@@ -9,19 +9,11 @@ from pathlib import Path
 
 import pytest
 from shared_data import shared
-from small_traces import independent_trace
+from small_traces import LINEAR, independent_trace
 
 from svsim.workload.trace_file import TraceWriter
 
 ROOT = Path(__file__).resolve().parents[2]
-LINEAR = {
-    "kind": "linear",
-    "target": {"fixed_s": 0.012, "per_new_token_s": 2e-5, "per_kv_token_s": 1e-8},
-    "draft": {"fixed_s": 0.001, "per_new_token_s": 1e-6, "per_kv_token_s": 1e-9},
-    "companion": {"fixed_s": 0.002, "per_new_token_s": 2e-6, "per_kv_token_s": 2e-9},
-    "overhead_per_step_s": 0.001,
-    "draft_is_one_pass": False,
-}
 
 
 def run(*args: object) -> tuple[float, float]:
@@ -61,7 +53,9 @@ def test_the_twelve_reference_configurations(benchmark, figure, tmp_path):
         5, benchmark, "replay", trace, "--convention", "specdecode-bench", "--latency", latency, *methods,
         "--batch", "1,32,128", "--json", "-",
     )  # fmt: skip
-    figure("12 configurations of gsm8k", f"{seconds:.2f} s = {74 / seconds:.0f} x", ">= 50 x faster than 74 s")
+    figure(
+        "12 configurations of gsm8k", f"{seconds:.2f} s = {74 / seconds:.0f} x", ">= 50 x faster than 74 s"
+    )
 
 
 @pytest.mark.parametrize("num_positions", [1_000_000, 3_000_000, 10_000_000])
@@ -75,10 +69,12 @@ def test_memory_stays_flat(benchmark, figure, tmp_path, num_positions):
             ids = tuple(f"{number}-{i}" for i in block.request_ids)
             writer.write(type(block)(**{**fields(block), "request_ids": ids}))
     seconds, peak = best_of(1, benchmark, "replay", path, "--latency", latency, "--batch", "64")
-    figure(f"replay of a file of {num_positions:,} positions", f"{peak:.0f} MiB, {seconds:.1f} s", "<= 2 GiB, flat")
+    figure(
+        f"replay of a file of {num_positions:,} positions",
+        f"{peak:.0f} MiB, {seconds:.1f} s",
+        "<= 2 GiB, flat",
+    )
 
 
 def fields(trace) -> dict[str, object]:
     return {name: getattr(trace, name) for name in type(trace).__dataclass_fields__}
-
-

@@ -36,9 +36,8 @@ def test_calibrate_writes_a_table_that_replay_prices_with(config, tmp_path):
     trace = tmp_path / "t.parquet"
     svsim_run("synth", "--num-requests", 40, "--num-speculative-tokens", 2, "--prompt-tokens", "20:0.2",
               "--output-tokens", "20:0.2", "--out", trace)  # fmt: skip
-    rows = svsim_json(
-        "replay", trace, "--latency", table, "--method", "sd:k=2", "--batch", "2", "--out-of-range", "extrapolate"
-    )["rows"]
+    replay = ["replay", trace, "--latency", table, "--out-of-range", "extrapolate"]
+    rows = svsim_json(*replay, "--method", "sd:k=2", "--batch", "2")["rows"]
     assert rows[0]["latency_source"] == "measured" and rows[0]["goodput_tok_s"] > 0
 
 
@@ -46,8 +45,8 @@ def test_calibrate_writes_a_table_that_replay_prices_with(config, tmp_path):
     ("args", "says"),
     [
         (["calibrate", "--out", "x.parquet"], "no model"),
-        (["calibrate", "--target", "no-such-model", "--device", "cpu", "--out", "x.parquet"], "no-such-model"),
-        (["calibrate", "--target", "Llama-3.1-8B", "--sequences", "one", "--out", "x.parquet"], "whole numbers"),
+        (["calibrate", "--target", "nowhere", "--device", "cpu", "--out", "x.parquet"], "nowhere"),
+        (["calibrate", "--target", "Llama-3.1-8B", "--sequences", "a", "--out", "x.parquet"], "whole number"),
         (["calibrate", "--target", "Llama-3.1-8B", "--device", "tpu", "--out", "x.parquet"], "--device"),
         (["calibrate", "--target", "Llama-3.1-8B", "--out", "/nonexistent/x.parquet"], "cannot be written"),
         (["capture", "--out", "x.parquet"], "Missing option"),

@@ -26,7 +26,7 @@ def test_rehearsal(tmp_path: Path) -> None:
     done = run("--scale", "rehearsal", "--out", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
     out = tmp_path / "out"
-    reports = {part: json.loads((out / f"part_{part}.json").read_text()) for part in "abc"}
+    reports = {part: json.loads((out / f"part_{part}.json").read_text()) for part in "abcd"}
     assert reports["a"]["tables"]["cpu_llama-3.1-8b"]["roles"]["target"]["layer_scaling_error"]
     assert set(reports["b"]["traces"]) == {
         f"cpu_triplet_{task}_{sampling}"
@@ -35,9 +35,14 @@ def test_rehearsal(tmp_path: Path) -> None:
     }
     for name in ("llama-3.1-70b_1b_3b", "llama-3.1-8b_1b_3b", "qwen2.5-32b_0.5b_1.5b", "triplet_step_times"):
         assert len(MeasuredLatency.from_file(out / f"cpu_{name}.parquet").roles) == 3, name
+    assert set(reports["d"]["summaries"]) == {"qwen2.5-32b", "llama-3.1-8b", "live"}
+    for family in ("qwen2.5-32b", "llama-3.1-8b"):
+        found = json.loads((out / f"cpu_validation_{family}.json").read_text())
+        assert found["latency_table"].startswith("cpu_") and found["left_out_batch_sizes"] == {}
+        assert {row["batch_size"] for row in found["rows"]} == {1, 4}
     trace = load_trace(out / "cpu_triplet_mixed_greedy.parquet")
     assert trace.metadata.is_greedy and trace.step_times is not None
-    assert trace.metadata.command == "python calibration/gpu_programme.py --scale rehearsal a b c"
+    assert trace.metadata.command == "python calibration/gpu_programme.py --scale rehearsal a b c d"
     assert all(path.stat().st_size < 16 << 20 for path in out.rglob("*") if path.is_file())
 
 
@@ -48,7 +53,7 @@ def test_full_scale_is_what_was_promised() -> None:
     assert CPU.num_requests >= 200 and CPU.num_output_tokens >= 128
 
 
-@pytest.mark.parametrize("arguments", [["d"], ["--scale", "huge"]])
+@pytest.mark.parametrize("arguments", [["e"], ["--scale", "huge"]])
 def test_unknown_part_or_scale(arguments: list[str]) -> None:
     done = run(*arguments)
     assert done.returncode == 2 and "Traceback" not in done.stderr

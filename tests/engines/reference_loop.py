@@ -6,7 +6,6 @@ model pass by pass, and selection sorts all candidates.
 
 from dataclasses import dataclass, field
 
-
 from svsim.latency.shape import Role, StepShape
 
 
@@ -54,7 +53,9 @@ def select(survival, batch_size, cost_s, fixed_s):
     return lengths
 
 
-def run(trace, latency, k, order, skips, warm_up, num_measured, *, plan="all", survival=None, draft_exactly=False):
+def run(  # one argument per thing that the definitions mention
+    trace, latency, k, order, skips, warm_up, num_measured, *, plan="all", survival=None, draft_exactly=False
+):
     """Continuous refill until the measured requests (``num_measured`` after ``warm_up``
     admissions) have finished."""
 
@@ -90,7 +91,7 @@ def run(trace, latency, k, order, skips, warm_up, num_measured, *, plan="all", s
             lengths = select(
                 [survival[s.position] for s in slots],
                 batch_size,
-                lambda e: price(Role.TARGET, batch_size, batch_size + e, kv),
+                lambda e, kv=kv: price(Role.TARGET, batch_size, batch_size + e, kv),
                 fixed,
             )
         seconds = fixed + price(Role.TARGET, batch_size, batch_size + sum(lengths), kv)
@@ -119,5 +120,3 @@ def run(trace, latency, k, order, skips, warm_up, num_measured, *, plan="all", s
 
 def goodput(totals, batch_size):
     return totals.tokens * batch_size / totals.sequence_seconds
-
-

@@ -1,6 +1,5 @@
 """The compiled closed loop equals a slow, independent one on small traces, number by number."""
 
-import numpy as np
 import pytest
 import reference_loop
 from small_traces import StairLatency, independent_trace
@@ -70,7 +69,8 @@ def test_lone_request_is_a_walk_over_its_positions():
         position += min(int(accepted[position]), 2) + 1
         steps += 1
     settings = RunSettings((parse_method("sd:k=2"),), (1,))
-    sums = ClosedLoopReplay(prepare(MemorySource(trace), settings, [Deployment(StairLatency())])).run()[0].sums
+    prepared = prepare(MemorySource(trace), settings, [Deployment(StairLatency())])
+    sums = ClosedLoopReplay(prepared).run()[0].sums
     cycles = sums.emitted_tokens.sum() / 30
     assert sums.sequence_steps.sum() == steps * cycles
     assert sums.accepted_tokens.sum() == (position - steps) * cycles

@@ -77,7 +77,9 @@ def test_one_group_has_no_interval():
 
 
 def test_hardware_and_tensor_parallel_are_separate_cells():
-    records = [record("td", {}, tensor_parallel=tp, seconds=s) for tp, s in ((2, (2.0, 2.0)), (4, (1.0, 1.0)))]
+    records = [
+        record("td", {}, tensor_parallel=tp, seconds=s) for tp, s in ((2, (2.0, 2.0)), (4, (1.0, 1.0)))
+    ]
     records += [record(tensor_parallel=tp) for tp in (2, 4)]
     rows = {r.deployment: r for r in result_rows(records, 0) if r.method == "sd"}
     assert rows["gpu:tp=2"].speedup_vs_td == 2 * rows["gpu:tp=4"].speedup_vs_td

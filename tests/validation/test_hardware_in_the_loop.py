@@ -25,7 +25,7 @@ class FakeClock:
     def __init__(self) -> None:
         self.now_s = 0.0
 
-    def perf_counter(self) -> float:
+    def read_s(self) -> float:
         return self.now_s
 
 
@@ -59,7 +59,7 @@ class FakeRunner:
 def fake_device(monkeypatch: pytest.MonkeyPatch) -> type[FakeRunner]:
     FakeRunner.clock, FakeRunner.factors = FakeClock(), {}
     monkeypatch.setattr(device_passes, "PassRunner", FakeRunner)
-    monkeypatch.setattr(device_loop, "time", FakeRunner.clock)
+    monkeypatch.setattr(device_loop, "cpu_clock", lambda: FakeRunner.clock.read_s)
     return FakeRunner
 
 

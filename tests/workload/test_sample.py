@@ -5,8 +5,8 @@ import pytest
 from workload.trace_examples import assert_same_trace, make_trace
 
 from svsim.workload import sample as sampling
-from svsim.workload.parts import FileSource, MemorySource
-from svsim.workload.sample import concatenate, sample_requests
+from svsim.workload.parts import FileSource, MemorySource, concatenate
+from svsim.workload.sample import sample_requests
 from svsim.workload.split import profile_mask_by_threshold
 from svsim.workload.trace_file import TraceReader, save_trace
 
