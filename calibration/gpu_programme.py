@@ -18,7 +18,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from svsim.collect.programme import Programme
 from svsim.collect.programme_scale import CPU, FULL, rehearsal
 from svsim.errors import SvsimError
-from svsim.validation import programme as validation
 
 
 def main() -> int:
@@ -37,7 +36,6 @@ def main() -> int:
         parser.error(f"no part {unknown[0]}; the parts are a, b, c, d")
     with tempfile.TemporaryDirectory() as scratch:
         scales = {"full": FULL, "cpu": CPU, "rehearsal": rehearsal(Path(scratch))}
-        comparisons = {"full": validation.FULL, "cpu": validation.CPU, "rehearsal": validation.REHEARSAL}
         command = f"python calibration/gpu_programme.py --scale {arguments.scale} {' '.join(parts)}"
         triplet = arguments.triplet or arguments.out / "triplet"
         try:
@@ -50,10 +48,11 @@ def main() -> int:
             )
             for part in parts:
                 if part == "d":
-                    scale = comparisons[arguments.scale]
-                    validation.run_part_d(
-                        scale, arguments.out, Path(scratch), triplet, command=command, say=say
-                    )
+                    # only this part needs the compiled engines
+                    from svsim.validation.programme import SCALES, run_part_d
+
+                    scale = SCALES[arguments.scale]
+                    run_part_d(scale, arguments.out, Path(scratch), triplet, command=command, say=say)
                 else:
                     programme.run(part)
         except SvsimError as error:

@@ -71,13 +71,11 @@ class MethodLaw:
         return below, np.clip((verified - low) / np.maximum(high - low, 1e-12), 0.0, 1.0)
 
     def at_few_points(self) -> "MethodLaw":
-        """The law at NUM_PRICED thresholds: what catch-up and context cost hardly bends between them."""
+        """The means at NUM_PRICED thresholds: what catch-up and context cost hardly bends between them."""
         last = len(self.verified) - 1
         few = np.unique(np.linspace(0, last, min(NUM_PRICED, last + 1)).astype(np.intp))
         names = ("verified", "tokens_per_step", "catch_up", "context", "believed", "added")
-        return replace(
-            self, cuts=self.cuts[few[: len(self.cuts)]], **{n: getattr(self, n)[few] for n in names}
-        )
+        return replace(self, **{name: getattr(self, name)[few] for name in names})
 
 
 def method_law(

@@ -134,6 +134,7 @@ CPU = replace(
     one_context=False,
     contexts=(16, 64, 256),
     calibration_seconds_per_model=40.0,
+    live=LiveSize(LIVE_METHODS, 8, 100, 64, 8, 4, 512, begin_within_s=900.0),
     configs={
         "target-14m": _llama_config(384, 6, 6, 1024),
         "draft-2m": _llama_config(192, 2, 3, 512),
@@ -157,6 +158,7 @@ REHEARSAL = replace(
         ("qwen2.5-32b", "qwen2.5-0.5b", "qwen2.5-1.5b", "llama-3.1-8b", "llama-3.2-1b"), _TINY
     ),
 )
+SCALES: Mapping[str, ValidationScale] = {"full": FULL, "cpu": CPU, "rehearsal": REHEARSAL}
 
 
 def run_part_d(

@@ -36,15 +36,15 @@ SMOOTH = LinearLatency.from_json(
     "smooth",
 )
 STAIRS = StairLatency(pad=16)
-BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
-FIXED = ["td", "sd:k=1", "sd:k=3", "sd:k=7", "oracle:k=7", "oracle:k=7,draft=exact"]
-SELECTED = ["sv:k=7", "sv:k=5,min_verify=1", "sv:k=7,objective=accepted", "sv-lossless:k=7"]
+BATCH_SIZES = (1, 4, 8, 16, 64)
+FIXED = ["td", "sd:k=1", "sd:k=7", "oracle:k=7", "oracle:k=7,draft=exact"]
+SELECTED = ["sv:k=7", "sv:k=5,min_verify=1,objective=accepted", "sv-lossless:k=7"]
 
 
 def synthetic(burstiness, spread):
     task = TaskSettings(acceptance=0.75, prompt_tokens=LengthLaw(300, 0.8))
     settings = SyntheticSettings(
-        tasks=(task,), num_requests=800, burstiness=burstiness, request_spread=spread
+        tasks=(task,), num_requests=600, burstiness=burstiness, request_spread=spread
     )
     return synthesize(settings, seed=0)
 
