@@ -21,7 +21,7 @@ test: $(VENV)/.test-extras
 	$(BIN)/python -m pytest -n 2
 
 bench: $(VENV)/.test-extras
-	$(BIN)/python -m pytest -o addopts="" tests/benchmarks --benchmark-only --benchmark-columns=min,median,rounds
+	$(BIN)/python -m pytest -o addopts="--import-mode=importlib" tests/benchmarks --benchmark-only --benchmark-columns=min,median,rounds
 
 lint: $(VENV)/.test-extras
 	$(BIN)/ruff check .

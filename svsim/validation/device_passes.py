@@ -44,8 +44,9 @@ class _Graph:
 class PassRunner:
     """Runs the passes of one role's model."""
 
-    def __init__(self, role: Role, decoder: RandomDecoder, timer: DeviceTimer, pool: Any = None) -> None:
-        self.role, self.decoder, self.timer, self.pool = role, decoder, timer, pool
+    def __init__(self, role: Role, decoder: RandomDecoder, timer: DeviceTimer) -> None:
+        self.role, self.decoder, self.timer = role, decoder, timer
+        self._pool: Any = None
         self._buffers: SamplingBuffers | None = None
         self._samplers: dict[tuple[int, int], Sampler] = {}
         self._graphs: dict[tuple[int, int, int, int], _Graph] = {}
@@ -55,9 +56,13 @@ class PassRunner:
         """Captured graphs; 0 on a CPU."""
         return len(self._graphs)
 
-    def reserve(self, num_rows: int) -> None:
-        """Buffers of the sampler for up to ``num_rows`` rows; graphs captured before are dropped."""
+    def reserve(self, num_rows: int, pool: Any = None) -> None:
+        """Buffers of the sampler for up to ``num_rows`` rows, and a memory pool for the graphs to come.
+
+        Graphs captured before are dropped; a pool whose graphs are gone cannot be used again.
+        """
         self.forget()
+        self._pool = pool
         vocabulary = self.decoder.geometry.vocabulary_size
         self._buffers = SamplingBuffers.of(num_rows, vocabulary, self.decoder.device)
 
@@ -87,7 +92,7 @@ class PassRunner:
             if self.role is Role.DRAFT:
                 self._sample(one.layout, left)
 
-        self._graphs[key] = _Graph(self.timer.capture(layers, pool=self.pool), own, left)
+        self._graphs[key] = _Graph(self.timer.capture(layers, pool=self._pool), own, left)
 
     def run(self, one: LaidOutPass) -> None:
         """Forward, logits and sampling."""

@@ -65,8 +65,8 @@ class LoopSettings:
 
     def __post_init__(self) -> None:
         require(self.num_repeats >= 3, f"num_repeats = {self.num_repeats}; expected at least 3")
-        require(self.num_steps >= 1, f"num_steps = {self.num_steps}; expected at least 1")
-        require(bool(self.batch_sizes) and min(self.batch_sizes) >= 1, "batch sizes must be at least 1")
+        least = min((self.num_steps, *self.batch_sizes), default=0)
+        require(least >= 1, f"{least} steps or sequences; expected at least 1")
 
     @property
     def models(self) -> dict[Role, str]:
@@ -228,30 +228,23 @@ class _Bench:
         }
         self.runners = self._runners()
 
-    def _walk(self, method: int, batch_size: int, *, warmed_up: bool = True) -> StepWalk:
+    def _walk(self, method: int, batch_size: int) -> StepWalk:
         walk = StepWalk(self.prepared, method, batch_size)
-        if warmed_up:
-            walk.warm_up()
+        walk.warm_up()
         return walk
 
     def _runners(self) -> "dict[Role, PassRunner]":
         """The models, each with a cache for the largest step."""
-        import torch
-
         from svsim.collect.decoder import RandomDecoder
         from svsim.validation.device_passes import PassRunner
 
-        settings = self.settings
-        longest = 2 + max(method.num_speculative_tokens for method in self.prepared.methods)
+        settings, methods = self.settings, self.prepared.methods
+        longest = 2 + max(method.num_speculative_tokens for method in methods)
         cache_tokens = max(
             len(step.work.context) * (int(step.work.context.mean()) + 2 * longest)
             for log in self.logs.values()
             for step in log
         )
-        pool = None
-        if self.timer.is_gpu:
-            new_pool: Any = torch.cuda.graph_pool_handle
-            pool = new_pool()
         runners = {}
         for role, name in settings.models.items():
             geometry = find_geometry(name)
@@ -263,7 +256,7 @@ class _Bench:
                 dtype=torch_dtype(settings.dtype, settings.device),
                 seed=settings.seed,
             )
-            runners[role] = PassRunner(role, decoder, self.timer, pool)
+            runners[role] = PassRunner(role, decoder, self.timer)
         return runners
 
     def run(self, on_progress: OnProgress | None) -> Iterator[LoopRow]:
@@ -300,12 +293,16 @@ class _Bench:
 
     def _measure(self, batch_size: int) -> list[LoopRow]:
         """All methods at one batch size, ABBA."""
+        import torch
+
         from svsim.validation.device_loop import DeviceLoop
 
         settings, methods = self.settings, self.prepared.methods
         k = max(method.num_speculative_tokens for method in methods)
+        new_pool: Any = torch.cuda.graph_pool_handle
+        pool = new_pool() if self.timer.is_gpu else None
         for runner in self.runners.values():
-            runner.reserve(batch_size * (k + 1))
+            runner.reserve(batch_size * (k + 1), pool)
         logs = [self.logs[m, batch_size] for m in range(len(methods))]
         loops = [
             DeviceLoop(self.runners, method, round(_mean_context(log)) if settings.one_context else None)
@@ -314,7 +311,7 @@ class _Bench:
         laid_out = [loop.lay_out(log) for loop, log in zip(loops, logs, strict=True)]
         host_s = [self._host_s(loop, m, batch_size) for m, loop in enumerate(loops)]
         for loop, steps in zip(loops, laid_out, strict=True):
-            loop.run_logged(steps)  # kernels are compiled and clocks are up afterwards
+            loop.run_logged(steps)  # compiles kernels, brings the clocks up
         logged: list[list[NDArray[np.float64]]] = [[] for _ in methods]
         online: list[list[NDArray[np.float64]]] = [[] for _ in methods]
         for m in _abba(len(methods), settings.num_repeats):
@@ -333,9 +330,8 @@ class _Bench:
 
     def _host_s(self, loop: "DeviceLoop", method: int, batch_size: int) -> float:
         """Seconds per step of deciding and laying out, on the walk's first steps, without any pass."""
-        walk = self._walk(method, batch_size, warmed_up=False)
-        seconds, _ = loop.run_online(walk, self.settings.num_steps, dry=True)
-        return float(np.median(seconds))
+        walk = StepWalk(self.prepared, method, batch_size)
+        return float(np.median(loop.run_online(walk, self.settings.num_steps, dry=True)[0]))
 
     def _note_slope(
         self, batch_size: int, logs: Sequence[Sequence[LoggedStep]], parts: Sequence[NDArray[np.float64]]

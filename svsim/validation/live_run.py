@@ -217,8 +217,9 @@ class _Live:
     ) -> tuple[float, NDArray[np.int64]]:
         """Goodput over all batches, prefill left out, and [requests, (steps, accepted, verified)]."""
         num, seconds, found = self.settings.num_output_tokens, 0.0, []
+        plan = self._plan(method)  # what a rule learns it keeps from batch to batch, as in the replay
         for index, prompts in enumerate(batches):
-            decoder = self._decoder(method, 1000 * seed + index)
+            decoder = self._decoder(method, plan, 1000 * seed + index)
             prefill = Stopwatch(self.settings.device)
             decoder.start(prompts, num)
             prefill_s = prefill.seconds()
@@ -228,10 +229,12 @@ class _Live:
             found.append(np.stack([text.num_steps, text.num_accepted, text.num_verified], 1))
         return sum(map(len, batches)) * num / seconds, np.concatenate(found)
 
-    def _decoder(self, method: DecodingMethod, seed: int) -> "LiveDecoder":
+    def _plan(self, method: DecodingMethod) -> Selection | None:
+        return Selection(method, self.latency) if isinstance(method.selection, SelectByRule) else None
+
+    def _decoder(self, method: DecodingMethod, plan: Selection | None, seed: int) -> "LiveDecoder":
         from svsim.validation.live_decoder import LiveDecoder
 
-        plan = Selection(method, self.latency) if isinstance(method.selection, SelectByRule) else None
         k = method.num_speculative_tokens
         return LiveDecoder(self.triple, self.settings.sampling, k, plan, self.device, seed)
 
@@ -240,7 +243,7 @@ class _Live:
         settings, size = self.settings, self.settings.batch_size
         texts = []
         for m, method in enumerate(self.prepared.methods):
-            decoder = self._decoder(method, 500_000 + m)
+            decoder = self._decoder(method, self._plan(method), 500_000 + m)
             parts = [
                 decoder.generate(
                     [prompt] * min(size, settings.num_law_texts - first), settings.num_law_tokens

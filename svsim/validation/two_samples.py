@@ -65,9 +65,16 @@ def permutation_p_value(
 
 
 def shifted(texts: Tokens, distance: float, rng: np.random.Generator) -> Tokens:
-    """At every position a share ``distance`` of the texts gets a token that none of them has there."""
+    """Texts whose law at every position is ``distance`` away in total variation, as far as that goes.
+
+    Mass moves from all tokens alike to the most frequent one: nothing occurs that did not occur before.
+    """
     moved = texts.copy()
-    moved[rng.random(texts.shape) < distance] = texts.max() + 1
+    for position in range(texts.shape[1]):
+        tokens, counts = np.unique(texts[:, position], return_counts=True)
+        others = 1.0 - counts.max() / len(texts)
+        share = min(1.0, distance / others) if others > 0 else 0.0
+        moved[rng.random(len(texts)) < share, position] = tokens[counts.argmax()]
     return moved
 
 

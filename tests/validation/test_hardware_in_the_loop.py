@@ -35,10 +35,10 @@ class FakeRunner:
     clock = FakeClock()
     factors: ClassVar[dict[Role, float]] = {}
 
-    def __init__(self, role: Role, decoder: object, timer: Any, pool: object = None) -> None:
+    def __init__(self, role: Role, decoder: object, timer: Any) -> None:
         self.role, self.timer = role, timer
 
-    def reserve(self, num_rows: int) -> None:
+    def reserve(self, num_rows: int, pool: object = None) -> None:
         assert num_rows > 0
 
     def forget(self) -> None:
