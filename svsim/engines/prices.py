@@ -75,6 +75,22 @@ def pass_s(sheet, num_sequences, num_new_tokens, num_kv_tokens):  # type: ignore
 
 
 @compiled()
+def growing_passes_s(sheet, num_sequences, num_kv_tokens, count):  # type: ignore[no-untyped-def]
+    """Seconds of ``count`` passes of one new token per sequence, each at one more token of context."""
+    per_token = sheet.axis[num_sequences, 1]
+    width, top = sheet.places[num_sequences, 2], sheet.places[num_sequences, 3] - 2
+    offset = sheet.places[num_sequences, 0] + num_sequences - sheet.places[num_sequences, 1]
+    x = (num_kv_tokens / num_sequences - sheet.axis[num_sequences, 0]) * per_token
+    seconds = 0.0
+    for _ in range(count):
+        knot = min(max(int(x), 0), top)
+        low = offset + knot * width
+        seconds += sheet.seconds[low] + (sheet.seconds[low + width] - sheet.seconds[low]) * (x - knot)
+        x += per_token
+    return seconds
+
+
+@compiled()
 def pass_row_s(sheet, num_sequences, num_kv_tokens, out):  # type: ignore[no-untyped-def]
     """Seconds of passes of every laid-out number of new tokens, written to ``out``."""
     row, upper = _bracket(sheet, num_sequences, num_kv_tokens)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from svsim.compiled import compiled
 from svsim.decoding.selection_rules import MEMORY_SIZE, SCRATCH_SIZE
-from svsim.engines.prices import EMPTY_SHEET, PriceSheet, pass_row_s, pass_s
+from svsim.engines.prices import EMPTY_SHEET, PriceSheet, growing_passes_s, pass_row_s, pass_s
 
 
 class Draft(IntEnum):
@@ -138,10 +138,8 @@ def _sequential_draft_s(program, batch, n):  # type: ignore[no-untyped-def]
     sheet = program.draft_prices
     if not program.draft_as_planned:
         kv = batch.counters[NUM_CONTEXT_TOKENS] * m
-        seconds = pass_s(sheet, n * m, (n + batch.counters[NUM_CATCH_UP_TOKENS]) * m, kv)
-        for j in range(1, k):
-            seconds += pass_s(sheet, n * m, n * m, kv + j * n * m)
-        return seconds
+        first_s = pass_s(sheet, n * m, (n + batch.counters[NUM_CATCH_UP_TOKENS]) * m, kv)
+        return first_s + growing_passes_s(sheet, n * m, kv + n * m, k - 1)
     seconds = 0.0
     for j in range(k):
         sequences, tokens, kv = 0, 0, 0

@@ -22,7 +22,8 @@ def trace():
 @pytest.mark.parametrize("batch_size", [1, 8, 64, 256])
 @pytest.mark.parametrize("spec", ["td", "sd:k=5", "sv:k=7", "oracle:k=7"])
 def test_closed_loop(benchmark, monkeypatch, figure, trace, spec, batch_size):
-    positions = 4_000_000 if spec == "sv:k=7" or batch_size < 8 else 60_000_000
+    # long enough that binding the columns once does not count
+    positions = (40_000_000 if spec == "sv:k=7" else 200_000_000) * min(batch_size, 64) // 64
     monkeypatch.setattr(replay_module, "MIN_POSITIONS", positions)
     monkeypatch.setattr(replay_module, "MAX_CYCLES", 10**6)
     settings = RunSettings((parse_method(spec),), (batch_size,))
