@@ -37,6 +37,7 @@ from svsim.workload.token_trace import TokenTrace
 MAX_GROUPS = 4096  # more requests (or static batches) than this share bootstrap groups
 MIN_POSITIONS = 400_000  # a short trace is cycled until about this many positions were replayed
 MAX_CYCLES = 16
+REQUESTS_PER_STRETCH = 1 << 16  # short cycles are handed to the compiled loop together
 
 Progress = Callable[[int, int], None]
 
@@ -59,11 +60,14 @@ class _Run:
 
 @dataclass(frozen=True, slots=True)
 class _Stretch:
-    """A piece of the evaluation part and where it lies in the request numbering."""
+    """A piece of the evaluation part and where it lies in the request numbering.
+
+    cycles: passes over the part in which this piece is replayed now (several, if it is all in memory).
+    """
 
     trace: TokenTrace
     first_request: int
-    cycle: int
+    cycles: range
     index: int
     is_new: bool
 
@@ -150,8 +154,9 @@ class ClosedLoopReplay:
     def _advance(self, run: _Run, columns: BoundColumns, offset: int, stretch: _Stretch) -> None:
         slots = run.shape.num_slots
         copies = slots if self.settings.batch_of == "copies" else 1
-        order = np.repeat(self._order(stretch), copies)
-        if (stretch.cycle, stretch.index) == (0, 0):
+        orders = [self._order(stretch, cycle) for cycle in stretch.cycles]
+        order = np.repeat(np.concatenate(orders), copies)
+        if (stretch.cycles.start, stretch.index) == (0, 0):
             warm_up = self.streams.generator("warm-up").permutation(stretch.trace.num_requests)
             order = np.concatenate([np.resize(np.repeat(warm_up, copies), 2 * slots), order])
         skips = self.streams.generator("stagger").random(slots)
@@ -174,7 +179,7 @@ class ClosedLoopReplay:
     ) -> None:
         """Batches of consecutive requests until empty; a short last batch (of a stretch) is dropped."""
         for stretch in self._stretches():
-            if stretch.cycle > 0:
+            if stretch.cycles.start > 0:
                 break
             columns = [bind_columns(m, stretch.trace, self.settings.coins, replicate) for m in self.methods]
             jobs = ((run, columns[run.method_index], stretch) for run in runs)
@@ -187,7 +192,7 @@ class ClosedLoopReplay:
         slots, copies = run.shape.num_slots, 1
         if self.settings.batch_of == "copies":
             copies = slots
-        order = np.repeat(self._order(stretch), copies)
+        order = np.repeat(self._order(stretch, 0), copies)
         batches = order[: len(order) // slots * slots].reshape(-1, slots)
         prefill_s = np.zeros(len(batches))
         if self.settings.prefill == "include" and len(batches):
@@ -213,11 +218,13 @@ class ClosedLoopReplay:
         """The evaluation part over and over; what is in memory is bound once."""
         if self.part.in_memory:
             trace = next(self.part.chunks())
-            yield from (_Stretch(trace, 0, cycle, 0, cycle == 0) for cycle in count())
+            together = max(1, min(self.num_cycles, REQUESTS_PER_STRETCH // self.part.num_requests))
+            for start in count(0, together):
+                yield _Stretch(trace, 0, range(start, start + together), 0, start == 0)
         for cycle in count():
             first_request = 0
             for index, trace in enumerate(self.part.chunks()):
-                yield _Stretch(trace, first_request, cycle, index, True)
+                yield _Stretch(trace, first_request, range(cycle, cycle + 1), index, True)
                 first_request += trace.num_requests
 
     def _new_run(self, prices: PriceBook, method_index: int, batch_size: int) -> _Run:
@@ -243,11 +250,11 @@ class ClosedLoopReplay:
             np.zeros((groups, NUM_TALLIES)),
         )
 
-    def _order(self, stretch: _Stretch) -> NDArray[np.int64]:
+    def _order(self, stretch: _Stretch, cycle: int) -> NDArray[np.int64]:
         """Requests in the order of admission: a fresh permutation each time, the same for all runs."""
         if self.settings.convention == "specdecode-bench":
             return np.arange(stretch.trace.num_requests)
-        rng = self.streams.generator("order", stretch.cycle, stretch.index)
+        rng = self.streams.generator("order", cycle, stretch.index)
         return rng.permutation(stretch.trace.num_requests).astype(np.int64)
 
     def _requests(self, run: _Run, stretch: _Stretch, offset: int) -> Requests:
