@@ -18,7 +18,7 @@ from svsim.workload.trace_file import TraceReader
 if TYPE_CHECKING:
     from svsim.decoding.acceptance_rules import AcceptanceRule
     from svsim.decoding.method import DecodingMethod
-    from svsim.engines.settings import PreparedRun
+    from svsim.engines.settings import PreparedRun, RunSettings
     from svsim.feasibility import MemoryFit
     from svsim.metrics.trace_information import TraceInformation
     from svsim.records import RunRecord
@@ -147,7 +147,7 @@ def info(
 def _understand(trace: TokenTrace | str | Path, options: RunOptions) -> _Run:
     from svsim.decoding.presets import parse_method, target_only
     from svsim.engines.binding import Deployment
-    from svsim.engines.settings import BatchOf, Convention, Prefill, Refill, RunSettings, prepare
+    from svsim.engines.settings import prepare
     from svsim.feasibility import MemoryFit
 
     source = open_source(trace)
@@ -159,29 +159,8 @@ def _understand(trace: TokenTrace | str | Path, options: RunOptions) -> _Run:
     if "td" not in asked:
         methods = [target_only(), *methods]  # the baseline of every speedup
 
-    # svsim's own way first, SpecDecode-Bench's second
-    conventions: tuple[Convention, ...] = ("native", "specdecode-bench")
-    refills: tuple[Refill, ...] = ("continuous", "static")
-    batches: tuple[BatchOf, ...] = ("requests", "copies")
-    prefills: tuple[Prefill, ...] = ("exclude", "include")
-    convention = _word("convention", options.get("convention") or "native", conventions)
-    bench = convention == "specdecode-bench"
-    seed, coins = _integer("seed", options.get("seed", 0), 0, 2**63 - 1), options.get("coins", "recorded")
-    sizes = options.get("batch_sizes") or ()
-    settings = RunSettings(
-        methods=tuple(methods),
-        batch_sizes=tuple(dict.fromkeys(_integer("batch", b, 1, MAX_BATCH_SIZE) for b in sizes))
-        or DEFAULT_BATCH_SIZES,
-        trim_batch_sizes=not sizes,
-        refill=_by_convention("refill", options.get("refill"), refills, refills[bench], bench),
-        batch_of=_by_convention("batch-of", options.get("batch_of"), batches, batches[bench], bench),
-        prefill=_by_convention("prefill", options.get("prefill"), prefills, prefills[bench], bench),
-        profile_split=_share(options.get("profile_split"), bench),
-        coins=_coins(coins, seed),
-        convention=convention,
-        seed=seed,
-        jobs=_integer("jobs", _or(options.get("jobs"), os.cpu_count() or 1), 1, 1024),
-    )
+    settings = _settings(options, methods)
+    bench = settings.convention == "specdecode-bench"
     latency = options.get("latency") or "trace"
     models: Sequence[LatencyModel] = (
         latency_models(source, latency, options.get("hardware") or (), options.get("out_of_range") or "raise")
@@ -201,9 +180,9 @@ def _understand(trace: TokenTrace | str | Path, options: RunOptions) -> _Run:
         "batch_of": settings.batch_of,
         "prefill": settings.prefill,
         "profile_split": settings.profile_split,
-        "coins": coins,
-        "convention": convention,
-        "seed": seed,
+        "coins": options.get("coins", "recorded"),
+        "convention": settings.convention,
+        "seed": settings.seed,
     }
     file = Path(trace).name if isinstance(trace, str | Path) else None
     about = {
@@ -213,6 +192,35 @@ def _understand(trace: TokenTrace | str | Path, options: RunOptions) -> _Run:
     }
     notes += [*prepared.notes, *memory.notes(prepared.settings.batch_sizes)]
     return _Run(prepared, memory, costs, asked, about, config, tuple(notes))
+
+
+def _settings(options: RunOptions, methods: Sequence["DecodingMethod"]) -> "RunSettings":
+    """The options that say how to run, checked; a convention fixes some of them."""
+    from svsim.engines.settings import BatchOf, Convention, Prefill, Refill, RunSettings
+
+    # svsim's own way first, SpecDecode-Bench's second
+    conventions: tuple[Convention, ...] = ("native", "specdecode-bench")
+    refills: tuple[Refill, ...] = ("continuous", "static")
+    batches: tuple[BatchOf, ...] = ("requests", "copies")
+    prefills: tuple[Prefill, ...] = ("exclude", "include")
+    convention = _word("convention", options.get("convention") or "native", conventions)
+    bench = convention == "specdecode-bench"
+    seed, coins = _integer("seed", options.get("seed", 0), 0, 2**63 - 1), options.get("coins", "recorded")
+    sizes = options.get("batch_sizes") or ()
+    return RunSettings(
+        methods=tuple(methods),
+        batch_sizes=tuple(dict.fromkeys(_integer("batch", b, 1, MAX_BATCH_SIZE) for b in sizes))
+        or DEFAULT_BATCH_SIZES,
+        trim_batch_sizes=not sizes,
+        refill=_by_convention("refill", options.get("refill"), refills, refills[bench], bench),
+        batch_of=_by_convention("batch-of", options.get("batch_of"), batches, batches[bench], bench),
+        prefill=_by_convention("prefill", options.get("prefill"), prefills, prefills[bench], bench),
+        profile_split=_share(options.get("profile_split"), bench),
+        coins=_coins(coins, seed),
+        convention=convention,
+        seed=seed,
+        jobs=_integer("jobs", _or(options.get("jobs"), os.cpu_count() or 1), 1, 1024),
+    )
 
 
 def open_source(trace: TokenTrace | str | Path) -> Source:

@@ -55,7 +55,6 @@ class RunRecord:
     estimator: Estimator
     replay_kind: ReplayKind
     lossless: bool
-    is_bound: bool
     asked: bool = True
     fits_memory: bool | None = None
     usd_per_hour: float | None = None

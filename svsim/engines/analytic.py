@@ -212,7 +212,6 @@ class AnalyticModel:
             estimator="mean-of-ratios" if self.bench else "ratio-of-sums",
             replay_kind="approximate",  # whatever the trace: nothing was replayed
             lossless=method.lossless.holds_on(self.trace.metadata),
-            is_bound=method.is_bound,
         )
 
     def _sums(self, h: int, size: int, method: DecodingMethod, account: _Account) -> Floats:

@@ -306,7 +306,6 @@ class ClosedLoopReplay:
             ),
             replay_kind="exact" if exact else "approximate",
             lossless=lossless,
-            is_bound=method.is_bound,
         )
 
 

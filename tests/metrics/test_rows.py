@@ -36,7 +36,6 @@ def record(method="sd", params=None, seconds=(1.0, 3.0), asked=True, **changes):
         "estimator": "ratio-of-sums",
         "replay_kind": "exact",
         "lossless": True,
-        "is_bound": False,
         "asked": asked,
     }
     return RunRecord(**{**values, **changes})
