@@ -43,7 +43,7 @@ from svsim.latency.step_grid import PassShapes, standard_shapes
 Floats = NDArray[np.float64]
 FITTED = (
     "memory", "arithmetic", "crossing", "experts", "attention", "interconnect",
-    "kernel_s", "attention_s", "all_reduce_s",
+    "product_s", "kernel_s", "attention_s", "all_reduce_s", "two_shot_s",
 )  # fmt: skip
 TILES = (1, 16, 32, 64, 128)
 MAX_ROUNDS = 12
@@ -77,7 +77,9 @@ def load(shapes: PassShapes) -> list[Deployment]:
     """All shipped deployments whose kernels are known."""
     found = []
     rows = logit_rows(Role.TARGET, shapes.num_sequences, graph_padded(shapes.num_new_tokens))
-    for name, gpu, degree in shipped_deployments():
+    for name, dtype, gpu, degree in shipped_deployments():
+        if dtype != "bf16":
+            continue
         model = ModelOnGpus(model_presets()[name], degree)
         try:
             parts = shipped_parts(gpu, model)

@@ -4,8 +4,8 @@ Parts run alone, each in at most 9 minutes on an H200-class GPU, in the order gi
 a and c measure step times, b captures traces, d compares predictions with hardware in the loop (it uses
 the tables of a and c if they are in the folder of the results). ``--scale rehearsal`` runs everything at
 tiny size on the CPU; ``--scale cpu`` makes the CPU's traces in some ten minutes of one core (part b; part d,
-six minutes, if asked for). Needs svsim, torch, transformers and tokenizers; nothing is downloaded. Part b
-goes on with a triplet that was trained before.
+a quarter of an hour, if asked for). Needs svsim, torch, transformers and tokenizers; nothing is downloaded.
+Part b goes on with a triplet that was trained before.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Write svsim/latency/tables/kernel_parts.parquet: kernel times of all preset models on five GPUs.
 
-    python calibration/make_tables.py            (about 30 s on one core; needs svsim[hardware])
+    python calibration/make_tables.py            (about a minute on one core; needs svsim[hardware])
 
-One row per (model, GPU, tensor_parallel): the parts of ``svsim/latency/pass_parts.py`` on the keys of
+One row per (model, precision of its weights, GPU, tensor_parallel): the parts of ``svsim/latency/pass_parts.py`` on the keys of
 the standard grid, priced from the kernel database of aiconfigurator-core, in seconds with 4 significant
 digits. A row without numbers: the database lacks a kernel (``kernels`` says which). The file is package
 data, so that the core install answers ``--latency database`` for these models. Running it again writes
@@ -12,6 +12,7 @@ the same bytes (for the same versions of the packages).
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -24,29 +25,53 @@ import pyarrow.parquet as pq
 from svsim.errors import LatencyError
 from svsim.latency.database import measured_parts
 from svsim.latency.geometry import model_geometry, model_presets
+from svsim.latency.hardware import data_sheet
 from svsim.latency.part_store import PARTS
 from svsim.latency.pass_parts import MissingKernelError
-from svsim.latency.pass_work import ModelOnGpus
+from svsim.latency.pass_work import ModelOnGpus, check_precision
+from svsim.latency.precision import Dtype
+from svsim.latency.shape import Role
 from svsim.latency.step_grid import standard_shapes
 
 HARDWARE = ("a100_sxm", "h100_sxm", "h200_sxm", "b200_sxm", "l40s")
 TENSOR_PARALLEL = (1, 2, 4, 8)
+# Besides each model's own precision, for models that are targets rather than drafts.
+QUANTIZED: Mapping[str, tuple[Dtype, ...]] = {
+    "h100_sxm": ("fp8",),
+    "h200_sxm": ("fp8",),
+    "b200_sxm": ("fp8", "nvfp4"),
+    "l40s": ("fp8",),
+}
+LEAST_TARGET_PARAMETERS = 3e9
 SIGNIFICANT_DIGITS = 4
 DEFAULT_OUT = Path(__file__).parent.parent / "svsim" / "latency" / "tables" / "kernel_parts.parquet"
 
 
-def row_of(name: str, hardware: str, degree: int) -> dict[str, Any] | None:
+def row_of(name: str, dtype: Dtype, hardware: str, degree: int) -> dict[str, Any] | None:
     """One row; None if the model cannot be split that way."""
     try:
-        model = ModelOnGpus(model_geometry(name), degree)
+        model = ModelOnGpus(replace(model_geometry(name), weight_dtype=dtype), degree)
+        check_precision(data_sheet(hardware), {Role.TARGET: model})
     except LatencyError:
         return None
-    row: dict[str, Any] = {"model": name, "hardware": hardware, "tensor_parallel": degree}
+    row: dict[str, Any] = {
+        "model": name,
+        "weight_dtype": dtype,
+        "hardware": hardware,
+        "tensor_parallel": degree,
+    }
     try:
         parts = measured_parts(hardware, model, standard_shapes())
     except MissingKernelError as error:
         return row | dict.fromkeys(PARTS) | {"kernels": str(error)}
     return row | {part: rounded(getattr(parts, part)) for part in PARTS} | {"kernels": parts.kernels}
+
+
+def precisions(name: str, hardware: str) -> list[Dtype]:
+    """The model's own precision, then those it may be served in."""
+    shape = model_geometry(name)
+    further = QUANTIZED.get(hardware, ()) if shape.num_parameters >= LEAST_TARGET_PARAMETERS else ()
+    return [shape.weight_dtype, *(dtype for dtype in further if shape.weight_dtype == "bf16")]
 
 
 def distinct_models() -> list[str]:
@@ -65,12 +90,17 @@ def build_table() -> pa.Table:
     rows = []
     for hardware in HARDWARE:
         for name in distinct_models():
-            made = [row_of(name, hardware, degree) for degree in TENSOR_PARALLEL]
+            made = [
+                row_of(name, dtype, hardware, degree)
+                for dtype in precisions(name, hardware)
+                for degree in TENSOR_PARALLEL
+            ]
             rows += [row for row in made if row is not None]
             print(f"{hardware} {name}: {len(rows)} rows", file=sys.stderr)
     seconds = pa.list_(pa.float32())
     schema = pa.schema(
-        [("model", pa.string()), ("hardware", pa.string()), ("tensor_parallel", pa.int32())]
+        [(name, pa.string()) for name in ("model", "weight_dtype", "hardware")]
+        + [("tensor_parallel", pa.int32())]
         + [(part, seconds) for part in PARTS]
         + [("kernels", pa.string())]
     )

@@ -11,7 +11,10 @@ Reading guide, four files for the whole flow:
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from svsim.api import analytic, info, replay
+    from svsim.api import analytic, info, replay, value
+    from svsim.collect.calibrate import calibrate
+    from svsim.collect.capture import capture
+    from svsim.collect.settings import CalibrationSettings, CaptureSettings, SamplingSettings
     from svsim.version import __version__
     from svsim.workload.trace_file import load_trace, save_trace
 
@@ -19,12 +22,31 @@ _WHERE = {
     "analytic": "svsim.api",
     "info": "svsim.api",
     "replay": "svsim.api",
+    "value": "svsim.api",
     "load_trace": "svsim.workload.trace_file",
     "save_trace": "svsim.workload.trace_file",
+    "capture": "svsim.collect.capture",
+    "calibrate": "svsim.collect.calibrate",
+    "CaptureSettings": "svsim.collect.settings",
+    "SamplingSettings": "svsim.collect.settings",
+    "CalibrationSettings": "svsim.collect.settings",
     "__version__": "svsim.version",
 }
 
-__all__ = ["__version__", "analytic", "info", "load_trace", "replay", "save_trace"]
+__all__ = [
+    "CalibrationSettings",
+    "CaptureSettings",
+    "SamplingSettings",
+    "__version__",
+    "analytic",
+    "calibrate",
+    "capture",
+    "info",
+    "load_trace",
+    "replay",
+    "save_trace",
+    "value",
+]
 
 
 def __getattr__(name: str) -> Any:

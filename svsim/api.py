@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
-from svsim.deployments import RunningCost, latency_models
+from svsim.deployments import PricedHardware, RunningCost, priced_hardware
 from svsim.errors import InputError
+from svsim.latency.memory import GPU_MEMORY_UTILIZATION
 from svsim.latency.model import LatencyModel, OutOfRange
 from svsim.metrics.rows import ResultTable, result_rows
 from svsim.version import __version__
@@ -18,24 +19,29 @@ from svsim.workload.trace_file import TraceReader
 if TYPE_CHECKING:
     from svsim.decoding.acceptance_rules import AcceptanceRule
     from svsim.decoding.method import DecodingMethod
+    from svsim.engines.binding import Deployment
     from svsim.engines.settings import PreparedRun, RunSettings
     from svsim.feasibility import MemoryFit
+    from svsim.metrics.signal_values import SignalValues
     from svsim.metrics.trace_information import TraceInformation
     from svsim.records import RunRecord
 
 DEFAULT_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 48, 64)
+VALUE_BATCH_SIZES = (1, 8, 32, 64)
 MAX_BATCH_SIZE = 4096
 MAX_REDRAWS = 10_000
 Progress = Callable[[int, int], None]
 W = TypeVar("W", bound=str)
+N = TypeVar("N", int, float)
 
 
 class RunOptions(TypedDict, total=False):
     """Options of ``replay`` and ``analytic``, the words of the command line; all may be left out.
 
     methods: texts (``"sv:k=7"``) or DecodingMethod objects (default td, sd:k=5, sv:k=7);
-    batch_sizes: default 1 to 64; hardware: names such as ``"h100_sxm:tp=4"``; latency: ``"trace"``,
-    ``"database"``, ``"roofline"``, a file, or a LatencyModel; prices: a file of dollars per GPU-hour;
+    batch_sizes: default 1 to 64; hardware: names such as ``"h100_sxm:tp=4,draft=replicated"``; latency:
+    ``"trace"``, ``"database"``, ``"roofline"``, a file, or a LatencyModel; prices: a file of dollars per
+    GPU-hour; gpu_memory_utilization: share of each GPU's memory that the server uses (default 0.9);
     coins: ``"recorded"`` or ``"redraw:N"``.
     """
 
@@ -51,6 +57,7 @@ class RunOptions(TypedDict, total=False):
     convention: str
     out_of_range: OutOfRange
     prices: str | Path | None
+    gpu_memory_utilization: float | None
     seed: int
     jobs: int | None
 
@@ -61,7 +68,7 @@ class _Run:
 
     prepared: "PreparedRun"
     memory: "MemoryFit"
-    costs: Mapping[tuple[str, int | None], RunningCost]
+    costs: Mapping[str, RunningCost]
     asked: frozenset[str]
     trace: Mapping[str, Any]
     config: Mapping[str, Any]
@@ -78,7 +85,7 @@ class _Run:
         return ResultTable(result_rows(marked, seed), __version__, self.trace, config, self.notes)
 
     def _cost(self, record: "RunRecord") -> RunningCost:
-        return self.costs[record.hardware, record.tensor_parallel]
+        return self.costs[record.deployment]
 
 
 def replay(
@@ -90,10 +97,13 @@ def replay(
 
     >>> svsim.replay("traces/llama70b.parquet", batch_sizes=[8, 64]).to_frame()  # doctest: +SKIP
     """
+    from svsim.engines.belief_error import with_belief_error
     from svsim.engines.replay import ClosedLoopReplay
 
     run = _understand(trace, options)
-    return run.table("replay", ClosedLoopReplay(run.prepared).run(progress))
+    records = ClosedLoopReplay(run.prepared).run(progress)
+    records = with_belief_error(records, run.prepared, lambda p: ClosedLoopReplay(p, max_cycles=1).run())
+    return run.table("replay", records)
 
 
 def analytic(
@@ -107,10 +117,12 @@ def analytic(
     >>> svsim.analytic("traces/llama70b.parquet", batch_sizes=[8, 64]).to_frame()  # doctest: +SKIP
     """
     from svsim.engines.analytic import AnalyticModel
+    from svsim.engines.belief_error import with_belief_error
 
     run = _understand(trace, options)
     model = AnalyticModel(run.prepared)
-    return replace(run, notes=run.notes + model.notes).table("analytic", model.run(progress))
+    records = with_belief_error(model.run(progress), run.prepared, lambda p: AnalyticModel(p).run())
+    return replace(run, notes=run.notes + model.notes).table("analytic", records)
 
 
 def info(
@@ -144,9 +156,47 @@ def info(
     return inspect_trace(open_source(trace), settings, progress)
 
 
+def value(
+    trace: TokenTrace | str | Path,
+    *,
+    k: int | None = None,
+    batch_sizes: Sequence[int] = (),
+    hardware: Sequence[str] = (),
+    latency: str | LatencyModel = "trace",
+    profile_split: float = 0.5,
+    seed: int = 0,
+    jobs: int | None = None,
+) -> "SignalValues":
+    """What the signals of a trace are worth: held-out bits, and goodput under the same selection.
+
+    Beliefs from every signal, from the mean alone and from the acceptance probability itself choose what to
+    verify of ``k`` drafted tokens (default 7, or K). Raises the errors of ``svsim.errors``.
+    """
+    from svsim.decoding.presets import target_only
+    from svsim.inspection.signal_value import value_of_signals
+
+    source = open_source(trace)
+    if not 0.0 < profile_split < 1.0:
+        raise InputError(f"--profile-split {profile_split:g} is out of range; expected 0 < split < 1")
+    options: RunOptions = {
+        "batch_sizes": batch_sizes or VALUE_BATCH_SIZES,
+        "profile_split": profile_split,
+        "seed": seed,
+        "jobs": jobs,
+    }
+    longest = source.metadata.num_speculative_tokens
+    settings = replace(_settings(options, [target_only()]), trim_batch_sizes=not batch_sizes)
+    return value_of_signals(
+        source,
+        settings,
+        _deployments(source, latency, hardware),
+        _integer("k", _or(k, min(7, longest)), 1, longest),
+        Path(trace).name if isinstance(trace, str | Path) else None,
+    )
+
+
 def _understand(trace: TokenTrace | str | Path, options: RunOptions) -> _Run:
     from svsim.decoding.presets import parse_method, target_only
-    from svsim.engines.binding import Deployment
     from svsim.engines.settings import prepare
     from svsim.feasibility import MemoryFit
 
@@ -162,19 +212,24 @@ def _understand(trace: TokenTrace | str | Path, options: RunOptions) -> _Run:
     settings = _settings(options, methods)
     bench = settings.convention == "specdecode-bench"
     latency = options.get("latency") or "trace"
-    models: Sequence[LatencyModel] = (
-        latency_models(source, latency, options.get("hardware") or (), options.get("out_of_range") or "raise")
-        if isinstance(latency, str)
-        else [latency]
+    deployments = _deployments(
+        source,
+        latency,
+        options.get("hardware") or (),
+        options.get("out_of_range") or "raise",
+        draft_of_one_sequence=bench,
     )
-    prepared = prepare(source, settings, [Deployment(m, draft_of_one_sequence=bench) for m in models])
-    memory = MemoryFit.of(prepared)
+    prepared = prepare(source, settings, deployments)
+    utilization = _or(options.get("gpu_memory_utilization"), GPU_MEMORY_UTILIZATION)
+    memory = MemoryFit.of(prepared, utilization)
     prices = options.get("prices")
-    costs = {(m.hardware, m.tensor_parallel): RunningCost.of(m, prices) for m in models}
+    costs = {d.name: RunningCost.of(d.latency, prices) for d in deployments}
     config = {
         "methods": sorted(asked),
         "batch_sizes": list(prepared.settings.batch_sizes),
-        "hardware": [m.hardware for m in models],
+        "hardware": [d.latency.hardware for d in deployments],
+        "deployments": [d.name for d in deployments],
+        "gpu_memory_utilization": utilization,
         "latency": latency if isinstance(latency, str) else latency.source,
         "refill": settings.refill,
         "batch_of": settings.batch_of,
@@ -192,6 +247,23 @@ def _understand(trace: TokenTrace | str | Path, options: RunOptions) -> _Run:
     }
     notes += [*prepared.notes, *memory.notes(prepared.settings.batch_sizes)]
     return _Run(prepared, memory, costs, asked, about, config, tuple(notes))
+
+
+def _deployments(
+    source: Source,
+    latency: str | LatencyModel,
+    hardware: Sequence[str],
+    out_of_range: OutOfRange = "raise",
+    draft_of_one_sequence: bool = False,
+) -> list["Deployment"]:
+    """What ``--latency`` and ``--hardware`` stand for, or the given latency model."""
+    from svsim.engines.binding import Deployment
+
+    if isinstance(latency, str):
+        priced = priced_hardware(source, latency, hardware, out_of_range)
+    else:
+        priced = [PricedHardware(latency)]
+    return [Deployment(p.latency, draft_of_one_sequence, p.spec) for p in priced]
 
 
 def _settings(options: RunOptions, methods: Sequence["DecodingMethod"]) -> "RunSettings":
@@ -281,7 +353,7 @@ def _coins(text: str, seed: int) -> "AcceptanceRule":
     raise InputError(f"--coins {text} is unknown; use recorded, or redraw:N as redraw:20")
 
 
-def _or(given: int | None, default: int) -> int:
+def _or(given: N | None, default: N) -> N:
     return default if given is None else given
 
 

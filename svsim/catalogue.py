@@ -1,13 +1,54 @@
-"""What ``svsim hardware`` and ``svsim models`` list, as plain JSON values."""
+"""What ``svsim methods``, ``svsim hardware`` and ``svsim models`` list, as plain JSON values."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from svsim.decoding.method import SelectByRule
+from svsim.decoding.preset import Option
+from svsim.decoding.presets import PRESETS, parse_method
 from svsim.latency.geometry import MODELS_SOURCE, ModelGeometry, model_presets
 from svsim.latency.hardware import GpuDataSheet, data_sheet, data_sheets
 from svsim.latency.prices import hourly_prices
+
+
+def method_entries() -> list[dict[str, Any]]:
+    """Every method by name: options with default and domain, losslessness, what it needs, source.
+
+    needs: columns of the trace, with the default options; accept_prob is of the target's half.
+    """
+    entries = []
+    for name, preset in PRESETS.items():
+        method = parse_method(name)
+        selection = method.selection
+        knows_target = isinstance(selection, SelectByRule) and selection.knows_target
+        entries.append(
+            {
+                "method": name,
+                "summary": preset.summary,
+                "options": {key: option.default for key, option in preset.options.items()},
+                "option_domains": {key: _domain(option) for key, option in preset.options.items()},
+                "lossless": method.lossless.value,
+                "why": method.why_lossless,
+                "is_bound": method.is_bound,
+                "needs": [*method.signals, *(["accept_prob"] if knows_target else [])],
+                "runs_companion": method.uses_companion,
+                "learns_from_profile": method.belief is not None and method.belief.needs_profile,
+                "source": preset.source,
+            }
+        )
+    return entries
+
+
+def _domain(option: Option) -> dict[str, Any]:
+    """What an option may be: one of some words, text of a form, or a number of a range."""
+    if option.words:
+        return {"type": "word", "words": list(option.words)}
+    if option.pattern:
+        return {"type": "text", "form": option.form}
+    kind = "number" if isinstance(option.default, float) else "integer"
+    return {"type": kind, "at_least": option.at_least, "at_most": option.at_most}
 
 
 def hardware_entries(names: Sequence[str] = (), prices: str | Path | None = None) -> list[dict[str, Any]]:

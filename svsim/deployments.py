@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from svsim.errors import LatencyError
+from svsim.latency.data_parallel import DataParallelLatency
 from svsim.latency.geometry import ModelGeometry, model_geometry
-from svsim.latency.hardware import HardwareSpec, data_sheets
+from svsim.latency.hardware import GpuDataSheet, data_sheets
+from svsim.latency.hardware_spec import HardwareSpec, Placement
 from svsim.latency.linear import LinearLatency
-from svsim.latency.measured import MeasuredLatency
+from svsim.latency.measured import MeasuredLatency, read_step_times
 from svsim.latency.model import LatencyModel, OutOfRange
+from svsim.latency.pass_work import ModelOnGpus, models_on_gpus
 from svsim.latency.prices import hourly_prices
 from svsim.latency.roofline import RooflineLatency
 from svsim.latency.shape import Role
@@ -19,59 +22,100 @@ from svsim.workload.parts import Source
 from svsim.workload.token_trace import TraceMetadata
 
 
-def latency_models(
+@dataclass(frozen=True, slots=True)
+class PricedHardware:
+    """A latency model and the ``--hardware`` it answers for; None: it was not asked for by name."""
+
+    latency: LatencyModel
+    spec: HardwareSpec | None = None
+
+
+def priced_hardware(
     source: Source, latency: str, hardware: Sequence[str], out_of_range: OutOfRange = "raise"
-) -> list[LatencyModel]:
-    """One latency model per hardware asked for; without any, the first of the source.
+) -> list[PricedHardware]:
+    """One latency model per distinct hardware asked for; without any, the first of the source.
 
     ``latency``: ``trace`` (the trace's own step times), ``database``, ``roofline``, or a file: linear
     (``.json``) or a step-time table (``.parquet``).
     """
-    specs = [HardwareSpec.parse(text) for text in hardware]
-    if latency == "trace":
-        return _from_trace(source, specs, out_of_range)
+    specs = list(dict.fromkeys(HardwareSpec.parse(text) for text in hardware))
     if latency in ("database", "roofline"):
         if not specs:
             raise LatencyError(f"--latency {latency} needs --hardware NAME:tp=N, as --hardware h200_sxm:tp=4")
         geometries = _geometries(source, latency)
-        return [_modelled(latency, spec, geometries, out_of_range) for spec in specs]
-    return _from_file(Path(latency), specs, out_of_range)
-
-
-def _from_trace(source: Source, specs: list[HardwareSpec], out_of_range: OutOfRange) -> list[LatencyModel]:
-    if source.step_times is None:
-        raise LatencyError(
-            "this trace holds no step times; give --latency FILE (linear JSON or step-time table), "
-            "or --latency roofline --hardware NAME:tp=N"
-        )
-    times = source.step_times
-    return [
-        MeasuredLatency.from_step_times(times, s.name, s.tensor_parallel, out_of_range=out_of_range)
-        for s in specs
-    ] or [MeasuredLatency.from_step_times(times, out_of_range=out_of_range)]
-
-
-def _from_file(path: Path, specs: list[HardwareSpec], out_of_range: OutOfRange) -> list[LatencyModel]:
+        return [_replicated(_modelled(latency, spec, geometries, out_of_range), spec) for spec in specs]
+    if latency == "trace":
+        if source.step_times is None:
+            raise LatencyError(
+                "this trace holds no step times; give --latency FILE (linear JSON or step-time table), "
+                "or --latency roofline --hardware NAME:tp=N"
+            )
+        return _measured(source.step_times, "step times", specs, out_of_range)
+    path = Path(latency)
     if path.suffix == ".parquet":
-        return [
-            MeasuredLatency.from_file(path, s.name, s.tensor_parallel, out_of_range=out_of_range)
-            for s in specs
-        ] or [MeasuredLatency.from_file(path, out_of_range=out_of_range)]
+        return _measured(read_step_times(path), latency, specs, out_of_range)
     if specs:
         raise LatencyError(f"{path}: a linear latency file is one hardware by itself; leave --hardware out")
-    return [LinearLatency.from_file(path)]
+    return [PricedHardware(LinearLatency.from_file(path))]
+
+
+def _measured(
+    columns: Mapping[str, Any], where: str, specs: Sequence[HardwareSpec], out_of_range: OutOfRange
+) -> list[PricedHardware]:
+    """Fits of a table's rows; a table is of the weights it was measured with."""
+    found = []
+    for spec in specs:
+        if spec.quant or spec.kv:
+            raise LatencyError(
+                f"{spec}: step times of a table are of the weights and KV cache they were measured with; "
+                "leave quant and kv out, or take --latency database or roofline"
+            )
+        degree, placements = spec.tensor_parallel, spec.placements
+        model = MeasuredLatency.from_step_times(
+            columns, spec.name, degree, placements=placements, out_of_range=out_of_range, where=where
+        )
+        found.append(_replicated(model, spec))
+    return found or [
+        PricedHardware(MeasuredLatency.from_step_times(columns, out_of_range=out_of_range, where=where))
+    ]
 
 
 def _modelled(
     latency: str, spec: HardwareSpec, geometries: Mapping[Role, ModelGeometry], out_of_range: OutOfRange
 ) -> LatencyModel:
-    models = (geometries[Role.TARGET], geometries.get(Role.DRAFT), geometries.get(Role.COMPANION))
-    degree = spec.tensor_parallel or 1
+    shapes = {role: spec.quantized(role, geometry) for role, geometry in geometries.items()}
+    models = (shapes[Role.TARGET], shapes.get(Role.DRAFT), shapes.get(Role.COMPANION))
+    degree, sharded = spec.tensor_parallel or 1, spec.roles(Placement.SHARDED)
     if latency == "roofline":
-        return RooflineLatency.of(spec.name, degree, *models)
+        return RooflineLatency.of(spec.name, degree, *models, sharded=sharded)
     from svsim.latency.database import database_latency
 
-    return database_latency(spec.name, degree, *models, out_of_range=out_of_range)
+    return database_latency(spec.name, degree, *models, sharded=sharded, out_of_range=out_of_range)
+
+
+def _replicated(latency: LatencyModel, spec: HardwareSpec) -> PricedHardware:
+    """The model itself, or wrapped where small models are replicated."""
+    copies = dict.fromkeys(spec.roles(Placement.REPLICATED), latency.tensor_parallel or 1)
+    return PricedHardware(DataParallelLatency(latency, copies) if copies else latency, spec)
+
+
+def data_sheet_of(latency: LatencyModel) -> GpuDataSheet | None:
+    """The GPU of a latency model, where it is known."""
+    base = latency.base if isinstance(latency, DataParallelLatency) else latency
+    return base.gpu if isinstance(base, RooflineLatency) else data_sheets().get(latency.hardware)
+
+
+def models_in_memory(
+    shapes: Mapping[Role, ModelGeometry], tensor_parallel: int, spec: HardwareSpec | None
+) -> dict[Role, ModelOnGpus]:
+    """What lies on the GPUs of a deployment: precision, shards and copies as its ``--hardware`` says."""
+    spec = spec or HardwareSpec("")
+    quantized = {role: spec.quantized(role, geometry) for role, geometry in shapes.items()}
+    target, draft, companion = (quantized.get(role) for role in Role)
+    assert target is not None
+    models = models_on_gpus(target, draft, companion, tensor_parallel, spec.roles(Placement.SHARDED))
+    replicated = spec.roles(Placement.REPLICATED) & models.keys()
+    return models | {role: replace(models[role], num_replicas=tensor_parallel) for role in replicated}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +132,7 @@ class RunningCost:
         if degree is None:
             return cls(None, None)
         price = hourly_prices(prices).get(latency.hardware)
-        sheet = latency.gpu if isinstance(latency, RooflineLatency) else data_sheets().get(latency.hardware)
+        sheet = data_sheet_of(latency)
         power_w = None if sheet is None or sheet.power_w is None else sheet.power_w * degree
         return cls(None if price is None else price.usd_per_gpu_hour * degree, power_w)
 

@@ -3,79 +3,103 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from svsim.decoding.drafters import MODEL
 from svsim.decoding.method import DecodingMethod
-from svsim.deployments import known_geometries
+from svsim.decoding.pipelines import Pipeline
+from svsim.deployments import data_sheet_of, known_geometries, models_in_memory
+from svsim.engines.binding import Deployment
 from svsim.engines.settings import PreparedRun
-from svsim.errors import InfeasibleError
+from svsim.errors import InfeasibleError, InputError
 from svsim.latency.geometry import ModelGeometry
-from svsim.latency.hardware import data_sheets
-from svsim.latency.memory import KvDemand, MemoryPlan
-from svsim.latency.model import LatencyModel
-from svsim.latency.pass_work import models_on_gpus
-from svsim.latency.roofline import RooflineLatency
+from svsim.latency.memory import GPU_MEMORY_UTILIZATION, KvDemand, MemoryPlan
 from svsim.latency.shape import Role
 from svsim.records import RunRecord
 
 
 @dataclass(frozen=True, slots=True)
-class MemoryFit:
-    """The memory plan of every (hardware, tp, method label); None where it cannot be known."""
+class _BatchesInMemory:
+    """Batch sizes of one method that a plan holds: two micro-batches may be in flight."""
 
-    plans: Mapping[tuple[str, int | None, str], MemoryPlan | None]
+    plan: MemoryPlan
+    pipeline: Pipeline
+    demand: KvDemand
+
+    def fits(self, batch_size: int) -> bool:
+        return self.plan.fits(self.pipeline.num_sequences(batch_size), self.demand)
+
+    @property
+    def largest(self) -> int:
+        num_sequences = self.plan.largest_batch(self.demand)
+        return num_sequences // 2 if self.pipeline.overlap == "full" else num_sequences
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryFit:
+    """What every (deployment, method label) can hold; None where it cannot be known."""
+
+    batches: Mapping[tuple[str, str], _BatchesInMemory | None]
     demand: KvDemand
 
     @classmethod
-    def of(cls, prepared: PreparedRun) -> "MemoryFit":
-        """Plans of a run. Raises InfeasibleError, naming the largest batch, if no row at all fits."""
+    def of(cls, prepared: PreparedRun, gpu_memory_utilization: float = GPU_MEMORY_UTILIZATION) -> "MemoryFit":
+        """Plans of a run; the server uses that share of each GPU.
+
+        Raises InfeasibleError, naming the largest batch, if no row at all fits.
+        """
+        if not 0.0 < gpu_memory_utilization <= 1.0:
+            raise InputError(
+                f"--gpu-memory-utilization {gpu_memory_utilization:g} is out of range; "
+                "expected a share, 0 < share <= 1"
+            )
         known = known_geometries(prepared.part.metadata)
-        plans = {
-            (d.latency.hardware, d.latency.tensor_parallel, m.label): _plan(known, d.latency, m)
-            for d in prepared.deployments
-            for m in prepared.methods
-        }
         part, settings = prepared.part, prepared.settings
         in_step = settings.batch_of == "copies" or settings.refill == "static"
         longest = float(part.context_range[1])
-        fit = cls(plans, KvDemand(part.context_mean, part.context_deviation, longest, not in_step))
+        demand = KvDemand(part.context_mean, part.context_deviation, longest, not in_step)
+        plans = {
+            (d.name, m.label): (_plan(known, d, m, gpu_memory_utilization), m.pipeline)
+            for d in prepared.deployments
+            for m in prepared.methods
+        }
+        fit = cls(
+            {k: None if p is None else _BatchesInMemory(p, line, demand) for k, (p, line) in plans.items()},
+            demand,
+        )
         fit._check(settings.batch_sizes)
         return fit
 
     def of_record(self, record: RunRecord) -> bool | None:
         """Whether a record's batch fits; None: not known."""
-        plan = self.plans[record.hardware, record.tensor_parallel, record.label]
-        return None if plan is None else plan.fits(record.batch_size, self.demand)
+        batches = self.batches[record.deployment, record.label]
+        return None if batches is None else batches.fits(record.batch_size)
 
     def notes(self, batch_sizes: tuple[int, ...]) -> tuple[str, ...]:
         """One sentence per method and hardware with a batch size that does not fit."""
         sentences = []
-        for (hardware, degree, label), plan in self.plans.items():
-            if plan is not None and not plan.fits(max(batch_sizes), self.demand):
-                largest = plan.largest_batch(self.demand)
-                what = f"batches above {largest} do not fit" if largest else "no batch fits"
-                sentences.append(f"{hardware}:tp={degree}, {label}: {what} in memory")
+        for (deployment, label), batches in self.batches.items():
+            if batches is not None and not batches.fits(max(batch_sizes)):
+                what = f"batches above {batches.largest} do not fit" if batches.largest else "no batch fits"
+                sentences.append(f"{deployment}, {label}: {what} in memory")
         return tuple(sentences)
 
     def _check(self, batch_sizes: tuple[int, ...]) -> None:
         smallest = min(batch_sizes)
-        plans = [p for p in self.plans.values() if p is not None]
-        if len(plans) == len(self.plans) and not any(p.fits(smallest, self.demand) for p in plans):
-            roomiest = max(plans, key=lambda p: (p.largest_batch(self.demand), p.room_bytes))
-            raise InfeasibleError(roomiest.why_not(smallest, self.demand))
+        known = [b for b in self.batches.values() if b is not None]
+        if len(known) == len(self.batches) and not any(b.fits(smallest) for b in known):
+            roomiest = max(known, key=lambda b: (b.largest, b.plan.room_bytes))
+            raise InfeasibleError(roomiest.plan.why_not(smallest, self.demand))
 
 
 def _plan(
-    known: Mapping[Role, ModelGeometry], latency: LatencyModel, method: DecodingMethod
+    known: Mapping[Role, ModelGeometry], deployment: Deployment, method: DecodingMethod, utilization: float
 ) -> MemoryPlan | None:
     roles = {Role.TARGET}
-    if method.num_speculative_tokens:
+    if method.num_speculative_tokens and method.drafter == MODEL:  # a head is small beside its target
         roles.add(Role.DRAFT)
     if method.uses_companion:
         roles.add(Role.COMPANION)
-    sheet = latency.gpu if isinstance(latency, RooflineLatency) else data_sheets().get(latency.hardware)
-    if sheet is None or latency.tensor_parallel is None or roles - known.keys():
+    degree, sheet = deployment.latency.tensor_parallel, data_sheet_of(deployment.latency)
+    if sheet is None or degree is None or roles - known.keys():
         return None
-    shapes = {role: known[role] for role in roles}
-    models = models_on_gpus(
-        shapes[Role.TARGET], shapes.get(Role.DRAFT), shapes.get(Role.COMPANION), latency.tensor_parallel
-    )
-    return MemoryPlan(sheet, models, method.num_speculative_tokens)
+    models = models_in_memory({role: known[role] for role in roles}, degree, deployment.spec)
+    return MemoryPlan(sheet, models, method.num_speculative_tokens, utilization)

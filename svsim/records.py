@@ -41,7 +41,12 @@ class GroupSums:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One method at one batch size on one deployment."""
+    """One method at one batch size on one deployment.
+
+    num_micro_batches: take turns; a sequence has a step once in so many. belief_error: relative standard
+    deviation of goodput between the beliefs that other profile requests would have taught (infinite:
+    unknown); None where none is learnt, or enough requests taught it.
+    """
 
     method: str
     params: Mapping[str, int | float | str]
@@ -55,15 +60,31 @@ class RunRecord:
     estimator: Estimator
     replay_kind: ReplayKind
     lossless: bool
+    is_bound: bool = False
+    num_micro_batches: int = 1
+    belief_error: float | None = None
     asked: bool = True
     fits_memory: bool | None = None
     usd_per_hour: float | None = None
     power_w: float | None = None
+    hardware_options: str | None = None
 
     @property
     def label(self) -> str:
         """The method as the command line spells it: ``sv:k=7``."""
         return spelled(self.method, self.params)
+
+    @property
+    def deployment(self) -> str:
+        """``h100_sxm:tp=4,draft=replicated``, or the hardware's name alone."""
+        return deployment_name(self.hardware, self.tensor_parallel, self.hardware_options)
+
+
+def deployment_name(hardware: str, tensor_parallel: int | None, options: str | None = None) -> str:
+    """A deployment as ``--hardware`` spells it."""
+    parts = [] if tensor_parallel is None else [f"tp={tensor_parallel}"]
+    parts += [options] if options else []
+    return f"{hardware}:{','.join(parts)}" if parts else hardware
 
 
 def params_text(params: Mapping[str, int | float | str]) -> str:

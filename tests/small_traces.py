@@ -1,5 +1,7 @@
 """Small labelled-synthetic traces and latency models for tests."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -61,6 +63,22 @@ def independent_trace(
             num_speculative_tokens, "synthetic", chains, sampling={"greedy": greedy, "temperature": 1.0}
         ),
     )
+
+
+def with_draft_signals(trace: TokenTrace, seed: int = 0) -> TokenTrace:
+    """The trace with what a draft model knows of its own tokens: acceptance seen through more noise."""
+    rng = np.random.default_rng(seed)
+    accept = trace.target.accept_prob
+    assert accept is not None
+    noise = rng.lognormal(0.0, 1.0, accept.shape)
+    signals = {
+        "draft_prob": np.clip(accept + rng.normal(0, 0.2, accept.shape), 0, 1),
+        "draft_confidence": np.clip(accept + rng.normal(0, 0.1, accept.shape), 0, 1),
+        "draft_entropy": 5.0 * (1.0 - accept) ** 2 * noise,
+    }
+    seen = dict(trace.observable.signals)
+    seen |= {name: signal.astype(np.float32) for name, signal in signals.items()}
+    return replace(trace, observable=ObservableColumns(seen))
 
 
 class StairLatency:

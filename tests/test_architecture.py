@@ -25,12 +25,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "metrics": MATH | {"workload", "records"},
     "planning": MATH | {"workload", "latency", "decoding", "engines", "records", "metrics"},
     "sweep": MATH | {"workload", "latency", "decoding", "engines", "records", "metrics"},
-    "report": BASE | {"records", "metrics"},
+    "report": BASE | {"records", "metrics", "reproduction"},
+    "reproduction": MATH | {"workload", "latency", "decoding", "engines", "records", "metrics", "version"},
     "collect": MATH | {"workload", "latency"},
     "validation": MATH
     | {"workload", "latency", "decoding", "engines", "records", "metrics", "planning", "collect"},
     "deployments": BASE | {"workload", "latency"},
-    "catalogue": BASE | {"latency"},
+    "catalogue": BASE | {"latency", "decoding"},
     "inspection": MATH
     | {"workload", "latency", "decoding", "engines", "records", "metrics", "deployments", "version"},
     "feasibility": MATH | {"workload", "latency", "decoding", "engines", "records", "deployments"},
@@ -63,7 +64,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "sweep",
         "report",
     }
-    | {"catalogue"}
+    | {"catalogue", "reproduction", "version"}
     | {"collect", "validation"},
 }
 # heavy packages -> rooms that may import them

@@ -1,13 +1,52 @@
-"""``svsim hardware`` and ``svsim models``."""
+"""``svsim methods``, ``svsim hardware`` and ``svsim models``."""
 
+import io
 import json
 
 from command_line import svsim_json, svsim_refuses, svsim_run
+from rich.console import Console
+
+from svsim.catalogue import method_entries
+from svsim.decoding.presets import PRESETS
+from svsim.report.catalogue_tables import print_methods
 
 CONFIG = {
     "hidden_size": 2048, "intermediate_size": 768, "num_attention_heads": 16, "num_hidden_layers": 4,
     "num_key_value_heads": 4, "vocab_size": 1000, "num_experts": 8, "num_experts_per_tok": 2,
 }  # fmt: skip
+
+
+def test_methods_list_options_with_defaults_and_domains():
+    entries = {entry["method"]: entry for entry in svsim_json("methods")["methods"]}
+    assert list(entries) == list(PRESETS)
+    sv = entries["sv"]
+    assert sv["options"]["k"] == 7
+    assert sv["option_domains"]["k"] == {"type": "integer", "at_least": 1, "at_most": 255}
+    assert sv["option_domains"]["stop"] == {"type": "word", "words": ["argmax", "first-drop"]}
+    assert entries["svip"]["option_domains"]["h"] == {"type": "number", "at_least": 0.0, "at_most": 10.0}
+    assert "64-3/128-1" in entries["vllm-ladder"]["option_domains"]["ladder"]["form"]
+    assert sv["needs"] == ["similarity", "companion_accept"] and sv["runs_companion"]
+    assert entries["disco"]["needs"] == ["draft_prob"] and not entries["disco"]["learns_from_profile"]
+    assert entries["oracle-belief"]["needs"] == ["accept_prob"] and entries["oracle-belief"]["is_bound"]
+    for entry in entries.values():
+        assert set(entry["options"]) == set(entry["option_domains"])
+        assert entry["lossless"] in ("lossless", "lossless-greedy-only", "lossy")
+        assert entry["why"] and entry["source"]
+
+
+def test_methods_are_readable_at_80_columns():
+    console = Console(width=80, record=True, file=io.StringIO())
+    print_methods(method_entries(), console)
+    lines = console.export_text().splitlines()
+    assert all(len(line.rstrip()) <= 80 for line in lines)
+    for entry in method_entries():
+        start = next(i for i, line in enumerate(lines) if line.split()[:1] == [entry["method"]])
+        paragraph = " ".join(" ".join(lines[start : start + 14]).split())
+        for words in (entry["summary"], f"{entry['lossless']}: {entry['why']}", f"source: {entry['source']}"):
+            assert words in paragraph
+    assert "unseen=histogram|similarity (histogram where the trace has it)" in " ".join(
+        " ".join(lines).split()
+    )
 
 
 def test_hardware_lists_numbers_with_sources():

@@ -104,3 +104,18 @@ def test_context_moments_are_those_of_all_positions(trace, streamed, monkeypatch
     assert part.context_mean == pytest.approx(contexts.mean())
     assert part.context_deviation == pytest.approx(contexts.std())
     assert part.context_range == (contexts.min(), contexts.max())
+
+
+def test_two_whole_micro_batches_hold_twice_the_sequences(trace):
+    """Overlap by halves needs the memory of the batch, two whole micro-batches that of twice the batch."""
+    methods = ("sv:k=7", "sv:k=7,overlap=half", "sv:k=7,overlap=full")
+    asked = [word for text in methods for word in ("--method", text)]
+    tight = ("--gpu-memory-utilization", "0.65")
+    notes = svsim_json(*run(trace, "h100_sxm:tp=4", batch="2,64"), *asked, *tight)["notes"]
+    largest = {}
+    for note in notes:
+        if "do not fit" in note:
+            label = note.removeprefix("h100_sxm:tp=4, ").partition(": batches above ")
+            largest[label[0]] = int(label[2].split()[0])
+    serial, half, full = (largest[text] for text in methods)
+    assert serial == half and full == serial // 2 > 0

@@ -14,30 +14,15 @@ from svsim.cli.output import console, write_json
 )
 @common
 def methods(json_out: str | None) -> None:
-    """List decoding methods, their options, losslessness and source."""
-    from svsim.decoding.presets import PRESETS, parse_method
+    """List decoding methods, their options, losslessness, what they need, and source."""
+    from svsim.catalogue import method_entries
+    from svsim.report.catalogue_tables import print_methods
 
-    entries = []
-    for name, preset in PRESETS.items():
-        built = parse_method(name)
-        entries.append(
-            {
-                "method": name,
-                "options": {key: option.default for key, option in preset.options.items()},
-                "summary": preset.summary,
-                "lossless": built.lossless.value,
-                "why": built.why_lossless,
-                "needs": list(built.belief.signals) if built.belief else [],
-                "source": preset.source,
-            }
-        )
+    entries = method_entries()
     if json_out:
         write_json({"methods": entries}, json_out)
     if json_out != "-":
-        for entry in entries:
-            options = ", ".join(f"{k}={v}" for k, v in entry["options"].items())  # type: ignore[attr-defined]
-            click.echo(f"{entry['method']:10} {entry['summary']}  [{entry['source']}]")
-            click.echo(f"{'':10} options: {options or 'none'}; {entry['lossless']}: {entry['why']}")
+        print_methods(entries, console())
 
 
 @command(

@@ -14,6 +14,7 @@ from svsim.cli.output import check_outputs, integers, this_command, write_json
 from svsim.errors import printable
 
 if TYPE_CHECKING:
+    from svsim.collect.calibrate import CalibrationReport
     from svsim.collect.capture import OnProgress
 
 
@@ -100,6 +101,7 @@ def capture(json_out: str | None, **options: Any) -> None:
 @command(
     """
     svsim calibrate --target Llama-3.1-8B --draft Llama-3.2-1B --out h200.parquet
+    svsim calibrate --target qwen3-30b-a3b --held-out 32 --out h200_moe.parquet
     svsim calibrate --target config.json --device cpu --sequences 1,4 --contexts 128 --out cpu.parquet
     """
 )
@@ -115,16 +117,22 @@ def capture(json_out: str | None, **options: Any) -> None:
         help="Also report how far scaling up N layers misses the whole model.")  # fmt: skip
 @option("--tp", "tensor_parallel", type=int, default=1, show_default=True,
         help="Time one shard of the target (without the all-reduce).")  # fmt: skip
+@option("--overlap", "overlap_batches", default="", metavar="1,4,16",
+        help="Also time draft and companion beside verification on two streams of the GPU, at these batch "
+        "sizes (all three models).")  # fmt: skip
 @option("--repeats", "num_repeats", type=int, default=10, show_default=True, help="Timings of a shape.")
 @option("--held-out", "num_held_out", type=int, default=0, show_default=True,
         help="Random shapes to judge the table by.")  # fmt: skip
 @option("--seconds-per-model", type=float, default=55.0, show_default=True, help="Time budget.")
 @model_options
 @common
-def calibrate(json_out: str | None, sequences: str, contexts: str, **options: Any) -> None:
+def calibrate(
+    json_out: str | None, sequences: str, contexts: str, overlap_batches: str, **options: Any
+) -> None:
     """Measure step times of models on the GPU (or, when asked, the CPU) at hand.
 
-    Weights are random: only shapes matter for time. Writes a step-time table for --latency FILE.
+    Weights are random: only shapes matter for time. Mixtures of experts route their tokens.
+    Writes a step-time table for --latency FILE.
     """
     from svsim.collect.calibrate import calibrate as run
     from svsim.collect.settings import CalibrationSettings
@@ -133,6 +141,7 @@ def calibrate(json_out: str | None, sequences: str, contexts: str, **options: An
     settings = CalibrationSettings(
         num_sequences=tuple(integers("--sequences", sequences)),
         contexts=tuple(integers("--contexts", contexts)),
+        overlap_batches=tuple(integers("--overlap", overlap_batches)) if overlap_batches else (),
         command=this_command(),
         **options,
     )
@@ -144,13 +153,42 @@ def calibrate(json_out: str | None, sequences: str, contexts: str, **options: An
         click.echo(
             f"{printable(report.path)}: {report.num_rows:,} step times of {printable(report.hardware)}"
         )
+        say_calibration(report)
+
+
+def say_calibration(report: "CalibrationReport") -> None:
+    """What was left out, how well the table predicts, what overlap costs."""
+    for role, one in report.roles.items():
+        for count, why in (
+            (one.num_skipped_for_time, "no time left; --seconds-per-model gives more"),
+            (one.num_skipped_for_memory, "too large for the memory"),
+        ):
+            if count:
+                click.echo(f"note: {role}: {count:,} shapes not timed: {why}")
+        if one.num_layers_timed != one.num_layers:
+            click.echo(f"note: {role}: {one.num_layers_timed} of {one.num_layers} layers timed and scaled up")
+        if one.held_out is not None:
+            slope = one.held_out.slope_error
+            click.echo(
+                f"{role}: error on {one.held_out.num_shapes} shapes that are not in the table: median "
+                f"{one.held_out.median_error:.1%}, p95 {one.held_out.p95_error:.1%}"
+                + ("" if slope is None else f", slope per token {slope:+.1%}")
+            )
+    for row in report.overlap:
+        click.echo(
+            f"overlap, {row.num_sequences} sequences: verification takes "
+            f"{row.verify_beside_s / row.verify_alone_s:.2f} times as long, draft and companion "
+            f"{row.speculate_beside_s / row.speculate_alone_s:.2f} times"
+        )
 
 
 @contextmanager
-def live_progress() -> "Iterator[OnProgress | None]":
-    """A bar with the time left on stderr, where a person watches."""
+def live_progress() -> "Iterator[OnProgress]":
+    """Progress and the time left on stderr: a bar where a person watches, else a line now and then."""
     if not sys.stderr.isatty():
-        yield None
+        from svsim.collect.progress_lines import ProgressLines
+
+        yield ProgressLines(lambda line: click.echo(line, err=True))
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn

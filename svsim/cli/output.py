@@ -1,9 +1,12 @@
 """Where results go: files, stdout, the terminal; and progress on stderr."""
 
+import csv
+import io
 import json
 import os
 import shlex
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +39,17 @@ def check_outputs(*outputs: str | None) -> None:
 def write_json(document: Any, out: str) -> None:
     """Write a JSON document to a file or to stdout."""
     write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", out)
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of one shape as CSV; what is no number or text is written as JSON."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        nested = {name: json.dumps(v) for name, v in row.items() if isinstance(v, Mapping | list | tuple)}
+        writer.writerow({**row, **nested})
+    return out.getvalue()
 
 
 def write_text(text: str, out: str) -> None:

@@ -26,8 +26,10 @@ def run_options(function: F) -> F:
         option("--method", "methods", multiple=True, metavar="NAME[:key=value,...]",
                 help="td, sd:k=5, sv:k=7 ...; repeatable. See svsim methods.  [default: td, sd:k=5, sv:k=7]"),
         option("--batch", "batch", metavar="1,2,4", help="Batch sizes.  [default: 1,2,4,8,16,32,48,64]"),
-        option("--hardware", multiple=True, metavar="NAME[:tp=4]",
-                help="Hardware to price; repeatable.  [default: the first of the step times]"),
+        option("--hardware", multiple=True, metavar="NAME[:key=value,...]",
+                help="Hardware to price; repeatable. Keys: tp=N; draft= and companion= one, replicated or "
+                "sharded over tp; quant=fp8 (the target's weights); kv=fp8.  "
+                "[default: the first of the step times]"),
         option("--latency", default="trace", show_default=True, metavar="trace|database|roofline|FILE",
                 help="Where step times come from; FILE is a linear .json or a step-time .parquet."),
         option("--refill", metavar="continuous|static", help="New requests at once, or batches that drain."
@@ -43,6 +45,9 @@ def run_options(function: F) -> F:
                 help="Accounting of svsim, or of SpecDecode-Bench's simulator."),
         option("--out-of-range", default="raise", show_default=True, metavar="raise|clip|extrapolate",
                 help="Passes outside the calibrated step times."),
+        option("--gpu-memory-utilization", type=float, metavar="SHARE",
+                help="Share of each GPU's memory that the server uses; what does not fit says so.  "
+                "[default: 0.9]"),
         option("--prices", metavar="FILE", help="Your prices of a GPU-hour (JSON).  [default: examples]"),
         option("--seed", type=int, default=0, show_default=True, help="Seed of split, order and intervals."),
         option("--jobs", type=int, metavar="N", help="Worker threads; results do not depend on it."

@@ -1,4 +1,4 @@
-"""Commands that make and describe traces: info, import, synth."""
+"""Commands that make and describe traces: info, value, import, synth."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,14 @@ from typing import Any
 import click
 
 from svsim.cli.app import F, command, common, option
-from svsim.cli.output import check_outputs, command_without, console, progress_bar, write_json
+from svsim.cli.output import (
+    check_outputs,
+    command_without,
+    console,
+    integers,
+    progress_bar,
+    write_json,
+)
 from svsim.errors import InputError
 
 # field of SyntheticSettings -> (kind, default, help)
@@ -51,6 +58,41 @@ def info(trace: str, json_out: str | None, **options: Any) -> None:
         from svsim.report.information import print_information
 
         print_information(found, console())
+
+
+@command(
+    """
+    svsim value traces/llama70b.parquet
+    svsim value T.parquet --k 5 --batch 16,64 --latency roofline --hardware h200_sxm:tp=2 --json -
+    """
+)
+@click.argument("trace")
+@option("--k", type=int, help="Draft tokens per step.  [default: 7, or K of the trace]")
+@option("--batch", metavar="1,2,4", help="Batch sizes.  [default: 1,8,32,64]")
+@option("--hardware", multiple=True, metavar="NAME[:key=value,...]", help="Hardware to price; repeatable.")
+@option("--latency", default="trace", show_default=True, metavar="trace|database|roofline|FILE",
+        help="Where step times come from.")  # fmt: skip
+@option("--profile-split", type=float, default=0.5, show_default=True, metavar="SHARE",
+        help="Share of requests that beliefs learn from and nobody replays.")  # fmt: skip
+@option("--seed", type=int, default=0, show_default=True, help="Seed of split, order and intervals.")
+@option("--jobs", type=int, metavar="N", help="Worker threads; results do not depend on it.")
+@common
+def value(trace: str, batch: str | None, json_out: str | None, **options: Any) -> None:
+    """What the signals of TRACE are worth: bits about acceptance, and the goodput that they buy.
+
+    Beliefs from each signal, from the mean alone and from the acceptance probability itself drive the same
+    selection; the companion's passes are counted apart.
+    """
+    from svsim import api
+
+    check_outputs(json_out)
+    found = api.value(trace, batch_sizes=integers("--batch", batch) if batch else (), **options)
+    if json_out:
+        write_json(found.to_dict(), json_out)
+    if json_out != "-":
+        from svsim.report.signal_value import print_values
+
+        print_values(found, console())
 
 
 @command(

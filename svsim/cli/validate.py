@@ -1,48 +1,180 @@
-"""Is the prediction right? A replay against measured results."""
+"""Is the prediction right? The replay against results of the user, real passes, or models that generate."""
 
-from typing import Any
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from svsim.cli.app import command, common, option
-from svsim.cli.output import check_outputs, console, progress_bar, this_command, write_json
-from svsim.errors import InputError
-
-
-@command(
-    """
-    svsim validate traces/llama70b.parquet --bench measured.csv --hardware h100_sxm:tp=4
-    svsim validate T.parquet --bench measured.csv --latency my_gpu.parquet --report errors.html
-    """
+from svsim.cli.app import CommandWithExamples, cli, common, option
+from svsim.cli.collect import live_progress
+from svsim.cli.output import (
+    check_outputs,
+    console,
+    csv_text,
+    integers,
+    progress_bar,
+    this_command,
+    write_json,
+    write_text,
 )
-@click.argument("trace")
-@option("--bench", required=True, metavar="FILE", help="Measured results: CSV with method,batch,tok_s.")
+from svsim.errors import InputError, OutOfRangeError
+
+if TYPE_CHECKING:
+    from svsim.report.accuracy_view import AccuracyView
+
+# options of each way to compare, in the order of the help; what is in none belongs to all
+WAYS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "bench": ("--bench: your own results", ("bench", "hardware", "latency", "refill", "out_of_range")),
+    "loop": (
+        "--loop: the steps of the replay as passes of random-weight models on this machine",
+        ("loop", "target", "draft", "companion", "table", "out_of_range", "methods", "batch", "steps",
+         "repeats", "seconds", "calibration_seconds", "device", "dtype"),
+    ),
+    "live": (
+        "--live: a trained triplet generates, its trace is captured first",
+        ("live", "task", "methods", "batch", "k", "max_requests", "output_tokens", "temperature", "greedy",
+         "texts", "repeats", "device"),
+    ),
+}  # fmt: skip
+
+
+Shown = tuple[dict[str, Any], list[dict[str, Any]], "AccuracyView"]  # document, rows, what is shown
+
+
+class ValidateCommand(CommandWithExamples):
+    """Help with the options of each way under a heading of its own."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        records = {p.name: p.get_help_record(ctx) for p in self.get_params(ctx)}
+        placed: set[str | None] = set()
+        for heading, names in (*WAYS.values(), ("All", tuple(filter(None, records)))):
+            rows = [r for name in names if name not in placed and (r := records.get(name)) is not None]
+            placed |= set(names)
+            with formatter.section(heading):
+                formatter.write_dl(rows)
+
+
+@cli.command(
+    cls=ValidateCommand,
+    epilog="""
+    svsim validate traces/llama70b.parquet --bench measured.csv --hardware h100_sxm:tp=4
+    svsim validate T.parquet --loop --target qwen2.5-32b --draft qwen2.5-0.5b --companion qwen2.5-1.5b
+    svsim validate T.parquet --loop --target config.json --device cpu --batch 1,8 --report errors.html
+    svsim validate --live triplet/ --device cpu --batch 8 --max-requests 100 --json live.json
+    """,
+)
+@click.argument("trace", required=False)
+@option("--bench", metavar="FILE", help="Measured results: CSV with method,batch,tok_s.")
 @option("--hardware", metavar="NAME[:tp=4]", help="What they were measured on.  [default: first step times]")
-@option("--latency", default="trace", show_default=True, metavar="trace|database|roofline|FILE",
-        help="Where predicted step times come from.")  # fmt: skip
+@option("--latency", default="trace", metavar="trace|database|roofline|FILE",
+        help="Where predicted step times come from.  [default: trace]")  # fmt: skip
 @option("--refill", metavar="continuous|static", help="How the measured run was fed.  [default: continuous]")
-@option("--out-of-range", default="raise", show_default=True, metavar="raise|clip|extrapolate",
-        help="Passes outside the calibrated step times.")  # fmt: skip
-@option("--seed", type=int, default=0, show_default=True, help="Seed of split and order.")
-@option("--report", "report_out", metavar="FILE", help="Write one offline HTML page.")
+@option("--out-of-range", default="raise", metavar="raise|clip|extrapolate",
+        help="Passes outside the calibrated step times.  [default: raise]")  # fmt: skip
+@option("--loop", is_flag=True, help="Hardware in the loop: the replay's clock is replaced by this machine.")
+@option("--target", metavar="MODEL", help="A preset of svsim models, or a Hugging Face config.json.")
+@option("--draft", metavar="MODEL", help="The same for the drafter.")
+@option("--companion", metavar="MODEL", help="The same for the companion.")
+@option("--table", type=Path, metavar="FILE", help="Step times of svsim calibrate to predict from; written "
+        "there by calibrating now if it does not exist.  [default: calibrate now]")  # fmt: skip
+@option("--live", type=Path, metavar="DIR", help="A folder with target/, draft/, companion/.")
+@option("--task", default="mixed", metavar="TASK", help="Which prompts.  [default: mixed]")
+@option("--method", "methods", multiple=True, metavar="NAME[:key=value,...]",
+        help="td, sd:k=5, sv:k=7 ...; repeatable.  [default: td, sd and sv as models allow]")  # fmt: skip
+@option("--batch", metavar="1,2,4", help="Batch sizes, most valuable first; one with --live."
+        "  [default: 1,64,8,32,4,16,2; 8]")  # fmt: skip
+@option("--steps", type=int, default=24, metavar="N", help="Steps of each method and batch size."
+        "  [default: 24]")  # fmt: skip
+@option("--k", type=int, default=8, metavar="K", help="Draft tokens that are captured.  [default: 8]")
+@option("--max-requests", type=int, metavar="N", help="Use the first N prompts only.")
+@option("--output-tokens", type=int, default=64, metavar="N", help="Tokens of a request.  [default: 64]")
+@option("--temperature", type=float, default=0.7, metavar="T", help="Sampling temperature.  [default: 0.7]")
+@option("--greedy", is_flag=True, help="Target and draft take their most likely token.")
+@option("--texts", type=int, default=512, metavar="N", help="Texts of each method for the test of laws."
+        "  [default: 512]")  # fmt: skip
+@option("--repeats", type=int, default=4, metavar="N", help="Repeats, forwards and backwards.  [default: 4]")
+@option("--seconds", type=float, default=280.0, metavar="S", help="No batch size is begun after that long."
+        "  [default: 280]")  # fmt: skip
+@option("--calibration-seconds", type=float, default=15.0, metavar="S",
+        help="Time for each model's table.  [default: 15]")  # fmt: skip
+@option("--device", type=click.Choice(["cuda", "cpu"]), default="cuda",
+        help="The CPU is used only when asked for.  [default: cuda]")  # fmt: skip
+@option("--dtype", type=click.Choice(["auto", "bfloat16", "float16", "float32"]), default="auto",
+        help="Numbers the models compute with.  [default: auto]")  # fmt: skip
+@option("--seed", type=int, default=0, show_default=True, help="Seed of split, order, weights and coins.")
+@option("--csv", "csv_out", metavar="FILE|-", help="Write the rows as CSV.")
+@option("--report", "report_out", metavar="FILE", help="Write one offline HTML page with figures.")
 @common
 def validate(
-    trace: str, bench: str, hardware: str | None, json_out: str | None, report_out: str | None, **options: Any
+    trace: str | None,
+    json_out: str | None,
+    csv_out: str | None,
+    report_out: str | None,
+    **options: Any,
 ) -> None:
-    """Compare a prediction with your own measured results, speculation on.
+    """Compare a prediction with what really happens, speculation on.
 
-    Replays TRACE at every method and batch size that was measured; reports the errors of goodput and of
-    speedups, the crossover batch size, and what following the recommendation would have cost.
+    Errors of goodput and of speedups, the crossover batch size, and what following the recommendation would
+    have cost: against your own measured results (--bench), against the passes of every step run on this
+    machine (--loop), or against a trained triplet that really generates (--live).
     """
-    from svsim import api
-    from svsim.report.accuracy import print_accuracy
-    from svsim.validation.bench import compare_with_bench, read_bench
-
-    check_outputs(json_out, report_out)
+    way = _way(click.get_current_context(), trace, options)
+    check_outputs(json_out, csv_out, report_out)
     if report_out == "-":
         raise InputError("--report - is no file; a page goes to a file, as --report errors.html")
+    ways: Mapping[str, Callable[[Any, Mapping[str, Any]], Shown]]
+    ways = {"bench": _bench, "loop": _loop, "live": _live}
+    document, rows, view = ways[way](trace, options)
+    if json_out:
+        write_json(document, json_out)
+    if csv_out:
+        write_text(csv_text(rows), csv_out)
+    if "-" not in (json_out, csv_out):
+        from svsim.report.accuracy import print_accuracy
+
+        print_accuracy(view, console())
+    if report_out:
+        from svsim.report.accuracy_page import write_accuracy_page
+        from svsim.version import __version__
+
+        write_accuracy_page(view, report_out, this_command(), __version__)
+
+
+def _way(ctx: click.Context, trace: str | None, options: Mapping[str, Any]) -> str:
+    """Which comparison is asked for; InputError unless it is one, and no option is of another."""
+    ways = [name for name in WAYS if options[name]]
+    if len(ways) != 1:
+        asked = " and ".join(f"--{name}" for name in ways) or "none of them"
+        raise InputError(f"compare with --bench FILE, --loop or --live DIR, one of them; got {asked}")
+    (way,) = ways
+    if (trace is None) != (way == "live"):
+        raise InputError(
+            f"--live captures its own trace; leave {trace} out"
+            if trace
+            else f"--{way} needs a TRACE to replay; give its file"
+        )
+    own = set(WAYS[way][1])
+    for _, names in WAYS.values():
+        for name in sorted(set(names) - own):
+            if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
+                flag = next(p.opts[0] for p in ctx.command.params if p.name == name)
+                raise InputError(f"{flag} does not go with --{way}; svsim validate --help tells what does")
+    return way
+
+
+def _bench(trace: str, options: Mapping[str, Any]) -> Shown:
+    """A user's results against the replay."""
+    from svsim import api
+    from svsim.report.accuracy_view import bench_view
+    from svsim.validation.bench import compare_with_bench, read_bench
+
     source = api.open_source(trace)
-    measured = read_bench(bench, source.metadata.num_speculative_tokens, source.signals)
+    measured = read_bench(options["bench"], source.metadata.num_speculative_tokens, source.signals)
+    hardware = options["hardware"]
     with progress_bar("replaying") as progress:
         table = api.replay(
             trace,
@@ -50,15 +182,96 @@ def validate(
             batch_sizes=measured.batch_sizes,
             hardware=(hardware,) if hardware else (),
             progress=progress,
-            **options,
+            **{name: options[name] for name in ("latency", "refill", "out_of_range", "seed")},
         )
     found = compare_with_bench(table.rows, measured)
-    title = f"predicted from {table.rows[0].deployment} ({table.rows[0].latency_source}) against {bench}"
-    if json_out:
-        write_json({"validation": found.to_dict(), "prediction": table.to_dict()}, json_out)
-    if json_out != "-":
-        print_accuracy(found, console(), title)
-    if report_out:
-        from svsim.report.accuracy_page import write_accuracy_page
+    first, document = table.rows[0], found.to_dict()
+    title = f"{first.deployment} ({first.latency_source} step times) against {options['bench']}"
+    facts = {"results": options["bench"], "trace": table.trace, "run": table.config}
+    view = bench_view(found, title, facts)
+    return {"validation": document, "prediction": table.to_dict()}, document["rows"], view
 
-        write_accuracy_page(found, report_out, title, this_command())
+
+def _loop(trace: str, options: Mapping[str, Any]) -> Shown:
+    """Real passes against the table's prediction of them."""
+    from svsim import api
+    from svsim.latency.measured import MeasuredLatency, read_step_times
+    from svsim.report.accuracy_view import loop_view
+    from svsim.validation.hardware_in_the_loop import LoopSettings, hardware_in_the_loop
+    from svsim.validation.loop_table import calibrate_for, usual_batch_sizes, usual_methods
+
+    if not options["target"]:
+        raise InputError("--loop needs a model to run; give --target MODEL, a preset or a config.json")
+    source = api.open_source(trace)
+    models = {role: options[role] for role in ("target", "draft", "companion")}
+    batch = options["batch"]
+    settings = LoopSettings(
+        **models,
+        methods=options["methods"] or usual_methods(source, models),
+        batch_sizes=tuple(integers("--batch", batch)) if batch else usual_batch_sizes(source),
+        num_steps=options["steps"],
+        num_repeats=options["repeats"],
+        one_context=options["device"] == "cuda",
+        seconds=options["seconds"],
+        seed=options["seed"],
+        device=options["device"],
+        dtype=options["dtype"],
+        command=this_command(),
+    )
+    with tempfile.TemporaryDirectory() as scratch, live_progress() as on_progress:
+        table = options["table"] or Path(scratch) / "step_times.parquet"
+        is_new = not table.exists()
+        if is_new:
+            calibrate_for(source, settings, table, options["calibration_seconds"], on_progress)
+        latency = MeasuredLatency.from_file(table, out_of_range=options["out_of_range"])
+        try:
+            report = hardware_in_the_loop(source, latency, settings, on_progress, read_step_times(table))
+        except OutOfRangeError as error:
+            if not is_new:
+                raise
+            message = f"{error}; or raise --calibration-seconds, which ended before such passes were timed"
+            raise OutOfRangeError(message) from None
+    document = {
+        **report.to_dict(),
+        "trace": Path(trace).name,
+        "latency_table": str(options["table"] or "now"),
+    }
+    accuracies = {"device": report.logged, "re-timed": report.retimed, "wall clock": report.online}
+    return document, document["rows"], loop_view(document, accuracies)
+
+
+def _live(trace: None, options: Mapping[str, Any]) -> Shown:
+    """A triplet generating against the replay of its captured trace."""
+    from svsim.collect.settings import SamplingSettings
+    from svsim.report.accuracy_view import live_view
+    from svsim.validation.live_run import LiveSettings, live_run, usual_live_methods
+
+    sizes = integers("--batch", options["batch"] or "8")
+    if len(sizes) != 1:
+        raise InputError(f"--batch {options['batch']}: --live runs one batch size, as --batch 8")
+    greedy, temperature = options["greedy"], options["temperature"]
+    with tempfile.TemporaryDirectory() as scratch:
+        settings = LiveSettings(
+            options["live"],
+            Path(scratch),
+            task=options["task"],
+            methods=options["methods"] or usual_live_methods(options["k"]),
+            batch_size=sizes[0],
+            max_requests=options["max_requests"],
+            num_output_tokens=options["output_tokens"],
+            num_speculative_tokens=options["k"],
+            num_repeats=options["repeats"],
+            num_law_texts=options["texts"],
+            sampling=SamplingSettings(greedy=True) if greedy else SamplingSettings(temperature=temperature),
+            seed=options["seed"],
+            device=options["device"],
+            command=this_command(),
+        )
+        report = live_run(settings, _say())
+    document = report.to_dict()
+    return document, document["live_rows"], live_view(document, report.accuracy)
+
+
+def _say() -> Callable[[str], None]:
+    """Lines of progress on stderr, where a person watches."""
+    return (lambda line: click.echo(f"  {line}", err=True)) if sys.stderr.isatty() else lambda line: None

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache
 
-from svsim.errors import InputError
+from svsim.collect.batch_memory import is_out_of_memory
+from svsim.errors import InfeasibleError, InputError
 
 # columns shown to attention come in multiples of this: aligned rows, few distinct shapes
 COLUMN_STEP = 16
@@ -134,6 +135,8 @@ class CachedModel:
 def check_reads_chains(cached: CachedModel, name: str) -> None:
     """InputError unless reading in pieces, with rejected tokens in between, gives the plain pass's logits.
 
+    InfeasibleError where memory is too small for even that.
+
     Guards against architectures that ignore explicit masks or positions, or keep state of their own.
     """
     generator = torch.Generator().manual_seed(0)
@@ -149,11 +152,18 @@ def check_reads_chains(cached: CachedModel, name: str) -> None:
         tokens = torch.stack([texts[r, lengths[r] : lengths[r] + 4] for r in range(2)])
         # rows in another order than they were started in, as the loop does
         pieces = cached.logits(rows.flip(0), tokens.flip(0), lengths.flip(0)).flip(0).float()
-    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+    except Exception as error:  # whatever foreign modelling code raises
+        if is_out_of_memory(error):
+            raise InfeasibleError(
+                f"{name}: not even two short sequences fit into the memory that is left on {cached.device}; "
+                "use smaller models or a device with more memory"
+            ) from None
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"{name}: this architecture cannot be captured ({reason}); use a causal transformer"
         ) from None
+    if torch.isnan(plain).any():
+        raise InputError(f"{name}: its logits are not numbers; use another dtype or other weights")
     expected = torch.stack([plain[r, lengths[r] : lengths[r] + 4] for r in range(2)])
     moved = float((pieces - expected).norm() / expected.norm())
     allowed = 1e-3 if cached.dtype == torch.float32 else 5e-2

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from svsim.collect.extras import hardware_name, require_extra, software_versions, torch_device, torch_dtype
 from svsim.collect.held_out import HeldOutReport, held_out_layouts, judge
-from svsim.collect.pass_memory import MemoryPlan, cache_tokens, plan_memory
+from svsim.collect.overlap import OverlapRow, measure_overlap
+from svsim.collect.pass_memory import MemoryPlan, cache_tokens, free_bytes, plan_memory
 from svsim.collect.settings import CalibrationSettings, Progress
+from svsim.collect.timing_rounds import repeats_by_round, time_in_rounds
 from svsim.errors import InfeasibleError, InputError
 from svsim.latency.geometry import ModelGeometry, model_geometry
 from svsim.latency.shape import Role
@@ -34,10 +36,20 @@ PERCENTILES = (10, 50, 90)
 
 
 @dataclass(frozen=True, slots=True)
+class ExpertsTouched:
+    """Distinct experts per layer that passes of so many computed tokens read, and E (1 - (1 - k/E)^t)."""
+
+    num_tokens: int
+    measured: float
+    expected: float
+
+
+@dataclass(frozen=True, slots=True)
 class RoleReport:
     """What was timed for one role.
 
     layer_scaling_error: relative, a subset of the layers scaled up against the whole model, per shape.
+    experts_touched:     of a mixture, per number of tokens of the grid; None for a dense model.
     """
 
     model: str
@@ -48,6 +60,7 @@ class RoleReport:
     num_skipped_for_memory: int
     elapsed_s: float
     layer_scaling_error: dict[str, float] | None
+    experts_touched: tuple[ExpertsTouched, ...] | None
     held_out: HeldOutReport | None
 
 
@@ -59,6 +72,7 @@ class CalibrationReport:
     hardware: str
     num_rows: int
     roles: dict[str, RoleReport]
+    overlap: tuple[OverlapRow, ...]
     clocks: dict[str, dict[str, float]] | None
 
 
@@ -86,23 +100,24 @@ def calibrate(settings: CalibrationSettings, on_progress: OnProgress | None = No
         raise InputError(f"{settings.out}: its folder does not exist; create it or choose another path")
     geometries = {Role(r): find_geometry(m) for r, m in settings.models.items() if m is not None}
     hardware = hardware_name(settings.device)
+    overlap = measure_overlap(settings) if settings.overlap_batches else ()
     timer, clocks = DeviceTimer(device, FLUSH_BYTES[settings.device]), ClockLog(device)
     rows: list[dict[str, Any]] = []
     reports: dict[str, RoleReport] = {}
     # compiled before the first model's clock starts
     is_compiled = fused_ops(device, torch_dtype(settings.dtype, settings.device)).is_compiled
     with torch.no_grad():
-        for role, geometry in geometries.items():
-            bench = _RoleBench(settings, role, geometry, timer, clocks)
-            report = bench.run(on_progress)
+        benches = [_RoleBench(settings, *item, timer, clocks) for item in geometries.items()]
+        for bench in benches:
+            reports[bench.role.value] = bench.run(on_progress)
             rows += bench.rows
-            reports[role.value] = report
     notes = {
         "hardware": hardware,
         "device": torch.cuda.get_device_name() if settings.device == "cuda" else "cpu",
         "num_threads": None if settings.device == "cuda" else torch.get_num_threads(),
         "dtype": str(torch_dtype(settings.dtype, settings.device)).removeprefix("torch."),
         "roles": {name: asdict(report) for name, report in reports.items()},
+        "overlap": [asdict(row) for row in overlap],
         "clocks": clocks.summary(),
         "software": software_versions(),
         "graphs": settings.device == "cuda",
@@ -112,7 +127,7 @@ def calibrate(settings: CalibrationSettings, on_progress: OnProgress | None = No
         "date": creation_date(),
     }
     write_step_times(settings.out, rows, notes)
-    return CalibrationReport(str(settings.out), hardware, len(rows), reports, clocks.summary())
+    return CalibrationReport(str(settings.out), hardware, len(rows), reports, overlap, clocks.summary())
 
 
 class _RoleBench:
@@ -142,8 +157,6 @@ class _RoleBench:
 
     def run(self, on_progress: OnProgress | None) -> RoleReport:
         """Time the layouts until they or the time are used up."""
-        from svsim.collect.batch_memory import is_out_of_memory
-
         started = time.perf_counter()
         plan = self._plan()
         num_large, self.layouts = len(self.layouts) - len(plan.layouts), plan.layouts
@@ -151,21 +164,25 @@ class _RoleBench:
         if self.role is Role.TARGET and self.settings.checked_layers is not None:
             error = self._layer_scaling_error(self.settings.checked_layers)
         decoder = self._decoder(plan.num_layers)
-        num_late = 0
-        for index, layout in enumerate(self.layouts):
-            if time.perf_counter() - started > self.settings.seconds_per_model:
-                num_late = len(self.layouts) - index
-                break
-            try:
-                self.rows.append(self._row(decoder, layout))
-            except (RuntimeError, MemoryError) as failure:
-                if not is_out_of_memory(failure):
-                    raise
-                num_large += 1
+        held_out = held_out_layouts(self.layouts, self.settings.num_held_out, self.settings.seed)
+
+        def note(done: int, total: int) -> None:
             self.clocks.sample()
             if on_progress is not None:
                 name = f"{self.role} {self.whole.name}"
-                on_progress(Progress(name, index + 1, len(self.layouts), time.perf_counter() - started))
+                on_progress(Progress(name, done, total, time.perf_counter() - started))
+
+        timed = time_in_rounds(
+            self.layouts,
+            held_out,
+            lambda layout, num_repeats: self.time_stages(decoder, layout, num_repeats),
+            repeats_by_round(self.settings.num_repeats, in_rounds=self.settings.device == "cpu"),
+            self.settings.seconds_per_model - (time.perf_counter() - started),
+            note,
+        )
+        rows = {layout: self._row(decoder, layout, stages) for layout, stages in timed.stages.items()}
+        judged = [rows.pop(layout) for layout in held_out if layout in rows]
+        self.layouts, self.rows = list(rows), list(rows.values())
         if not self.rows:
             raise InfeasibleError(
                 f"{self.whole.name}: no pass could be timed in {self.settings.seconds_per_model:g} s and the "
@@ -176,30 +193,39 @@ class _RoleBench:
             self.whole.num_layers,
             plan.num_layers,
             len(self.rows),
-            num_late,
-            num_large,
+            timed.num_late,
+            num_large + timed.num_large,
             time.perf_counter() - started,
             error,
-            self._held_out(decoder) if self.settings.num_held_out else None,
+            self._experts_touched(decoder) if self.geometry.num_experts else None,
+            judge(self.rows, judged) if judged else None,
         )
 
-    def _held_out(self, decoder: "RandomDecoder") -> HeldOutReport:
-        """Time shapes off the grid and compare them with what the table says about them."""
-        layouts = held_out_layouts(self.layouts, self.settings.num_held_out, self.settings.seed)
-        return judge(self.rows, [self._row(decoder, layout) for layout in layouts])
+    def _experts_touched(self, decoder: "RandomDecoder") -> tuple[ExpertsTouched, ...]:
+        """How many experts decoding passes of the grid read, by number of computed tokens."""
+        decoding = {x.padded_tokens: x for x in self.layouts if not x.is_prompt}
+        return tuple(
+            ExpertsTouched(
+                num,
+                decoder.num_experts_touched(decoder.prepare(decoding[num])),
+                float(self.geometry.expected_active_experts(num)),
+            )
+            for num in sorted(decoding)
+        )
 
     def _plan(self) -> MemoryPlan:
-        """Layers to hold and passes to time: everything on a CPU, what fits on a GPU."""
+        """Layers to hold and passes to time: what fits into memory."""
         import torch
 
         num_layers = self.whole.num_layers
         if self.settings.num_layers is not None and self.role is Role.TARGET:
             num_layers = min(self.settings.num_layers, num_layers)
-        if self.settings.device == "cpu":
-            return MemoryPlan(num_layers, self.layouts)
         gc.collect()
-        torch.cuda.empty_cache()
-        free, _ = torch.cuda.mem_get_info()
+        if self.timer.is_gpu:
+            torch.cuda.empty_cache()
+        free = free_bytes(self.timer.device)
+        if free is None:
+            return MemoryPlan(num_layers, self.layouts)
         dtype = torch_dtype(self.settings.dtype, self.settings.device)
         return plan_memory(self.geometry, num_layers, self.layouts, free, dtype.itemsize)
 
@@ -216,10 +242,11 @@ class _RoleBench:
             seed=settings.seed,
         )
 
-    def _row(self, decoder: "RandomDecoder", layout: "PassLayout") -> dict[str, Any]:
-        """Time one layout: a row of the table."""
-        stages = self.time_stages(decoder, layout)
-        stages[:, 0] *= self.whole.num_layers / len(decoder.layers)
+    def _row(
+        self, decoder: "RandomDecoder", layout: "PassLayout", stages: NDArray[np.float64]
+    ) -> dict[str, Any]:
+        """A row of the table from the seconds [repeats, 3] of one layout."""
+        stages = stages * [self.whole.num_layers / len(decoder.layers), 1.0, 1.0]
         low, middle, high = np.percentile(stages.sum(1), PERCENTILES)
         forward_s, logits_s, sampling_s = np.median(stages, 0)
         source = "measured" if self.tensor_parallel == 1 else "measured shard, no all-reduce"
@@ -245,10 +272,13 @@ class _RoleBench:
             "sampling_s": float(sampling_s),
         }
 
-    def time_stages(self, decoder: "RandomDecoder", layout: "PassLayout") -> NDArray[np.float64]:
+    def time_stages(
+        self, decoder: "RandomDecoder", layout: "PassLayout", num_repeats: int
+    ) -> NDArray[np.float64]:
         """Seconds of forward, logits and sampling in every repeat: float64 [repeats, 3]."""
-        stages = pass_stages(decoder, layout, self.role)
-        return self.timer.time(stages, self.settings.num_repeats).seconds
+        # a graph's libraries set themselves up in the first warm-up
+        num_warm_ups = 2 if self.timer.is_gpu else 1
+        return self.timer.time(pass_stages(decoder, layout, self.role), num_repeats, num_warm_ups).seconds
 
     def _layer_scaling_error(self, num_layers: int) -> dict[str, float]:
         """Relative error of the forward time when ``num_layers`` are scaled up to the whole model."""
@@ -260,7 +290,10 @@ class _RoleBench:
         seconds = []
         for num in (num_layers, self.whole.num_layers):
             decoder = self._decoder(num)
-            times = [np.median(self.time_stages(decoder, layout)[:, 0]) for layout in layouts]
+            times = [
+                np.median(self.time_stages(decoder, layout, self.settings.num_repeats)[:, 0])
+                for layout in layouts
+            ]
             seconds.append(np.array(times) * self.whole.num_layers / num)
             del decoder
         errors = seconds[0] / seconds[1] - 1

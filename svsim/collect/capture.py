@@ -21,6 +21,7 @@ from svsim.latency.step_times import read_step_times
 from svsim.random_streams import RandomStreams
 from svsim.workload.token_trace import ObservableColumns, TargetColumns, TokenTrace, TraceMetadata
 from svsim.workload.trace_file import TraceWriter, creation_date
+from svsim.workload.trace_step_times import check_step_times
 
 if TYPE_CHECKING:
     from svsim.collect.model_loading import LoadedModels
@@ -55,7 +56,9 @@ def capture(settings: CaptureSettings, on_progress: OnProgress | None = None) ->
 
     started = time.perf_counter()
     torch_device(settings.device)
-    step_times = None if settings.step_times is None else read_step_times(settings.step_times)
+    step_times = None
+    if settings.step_times is not None:
+        step_times = check_step_times(read_step_times(settings.step_times), str(settings.step_times))
     texts = read_prompts(settings.prompts, settings.max_requests)
     if not settings.out.parent.is_dir():
         raise InputError(f"{settings.out}: its folder does not exist; create it or choose another path")
@@ -244,7 +247,7 @@ def _metadata(
         acceptance_kind="captured",
         chains="coherent",
         models=loaded.descriptions,
-        sampling=asdict(settings.sampling),
+        sampling=settings.sampling.to_metadata(),
         dataset=settings.dataset or settings.prompts.name,
         hardware=hardware_name(settings.device),
         software=software_versions(),

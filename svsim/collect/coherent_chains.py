@@ -108,7 +108,7 @@ class ChainOptions:
     num_speculative_tokens: int
     num_positions: int
     end_tokens: frozenset[int] = frozenset()
-    bias_stride: int = 8
+    bias_stride: int = 16
     with_signals: bool = True
 
 

@@ -5,7 +5,7 @@ tokens of a sequence, are folded into one block of queries, and one fused kernel
 values (flash attention on a GPU). New tokens of a sequence see each other without a causal mask: at
 most K + 1 of the columns, the same bytes and arithmetic up to rounding. Prompts are causal.
 
-Not here: mixtures of experts, quantized weights, the all-reduce of tensor parallelism.
+Not here: quantized weights, the all-reduce of tensor parallelism.
 """
 
 from collections.abc import Callable
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from svsim.collect.feed_forward import DenseMlp, FeedForward, Mixture, require_grouped_products
 from svsim.collect.fused_ops import fused_ops
 from svsim.collect.pass_layout import PassLayout
 from svsim.errors import InputError
@@ -27,9 +28,19 @@ WEIGHT_SCALE = 0.02
 
 
 def shard(geometry: ModelGeometry, tensor_parallel: int) -> ModelGeometry:
-    """What one of ``tensor_parallel`` GPUs computes: its heads, its part of the MLP and the vocabulary."""
-    if geometry.num_experts:
-        raise InputError(f"{geometry.name}: mixtures of experts cannot be calibrated; use a dense model")
+    """What one of ``tensor_parallel`` GPUs computes: its heads, its part of the vocabulary and of the MLP
+    (of every expert, in a mixture)."""
+    if geometry.latent or geometry.shared_intermediate_size or geometry.num_dense_layers:
+        raise InputError(
+            f"{geometry.name}: latent attention, shared experts and dense layers of a mixture cannot be "
+            "timed; price it with --latency database or roofline"
+        )
+    for dtype, what in ((geometry.weight_dtype, "weights"), (geometry.kv_dtype, "KV cache")):
+        if dtype != "bf16":
+            raise InputError(
+                f"{geometry.name}: {dtype} {what} cannot be timed; leave quantization_config out of its "
+                "config.json to time 16 bits, or price it with --latency database"
+            )
     if geometry.num_heads % tensor_parallel or geometry.intermediate_size % tensor_parallel:
         raise InputError(
             f"{geometry.name}: {geometry.num_heads} heads and an MLP of {geometry.intermediate_size} "
@@ -50,8 +61,7 @@ class _Layer:
     query_key_value: Tensor
     output: Tensor
     norm_between: Tensor
-    gate_up: Tensor
-    down: Tensor
+    feed_forward: FeedForward
     keys: Tensor
     values: Tensor
 
@@ -84,19 +94,20 @@ class RandomDecoder:
         dtype: torch.dtype,
         seed: int = 0,
     ) -> None:
+        if geometry.num_experts:
+            require_grouped_products(geometry.name, device, dtype)
         self.geometry, self.device, self.dtype = geometry, device, dtype
         self.ops = fused_ops(device, dtype)
         self._generator = torch.Generator(device).manual_seed(seed)
         hidden, head = geometry.hidden_size, geometry.head_size
-        heads, kv_heads, mlp = geometry.num_heads, geometry.num_kv_heads, geometry.intermediate_size
+        heads, kv_heads = geometry.num_heads, geometry.num_kv_heads
         self.layers = [
             _Layer(
                 norm_before=self._random(hidden, scale=1.0),
                 query_key_value=self._random((heads + 2 * kv_heads) * head, hidden),
                 output=self._random(hidden, heads * head),
                 norm_between=self._random(hidden, scale=1.0),
-                gate_up=self._random(2 * mlp, hidden),
-                down=self._random(hidden, mlp),
+                feed_forward=self._feed_forward(),
                 # one more row takes what padding rows write
                 keys=self._random(kv_heads * max_cache_tokens + 1, head, scale=1.0),
                 values=self._random(kv_heads * max_cache_tokens + 1, head, scale=1.0),
@@ -111,6 +122,24 @@ class RandomDecoder:
         # zeros would flatter: some matrix units run faster on them
         weights = torch.empty(shape, device=self.device, dtype=self.dtype)
         return weights.normal_(0.0, scale, generator=self._generator)
+
+    def _feed_forward(self) -> FeedForward:
+        hidden, inner = self.geometry.hidden_size, self.geometry.intermediate_size
+        num = self.geometry.num_experts
+        if num == 0:
+            return DenseMlp(self._random(2 * inner, hidden), self._random(hidden, inner))
+        return Mixture(
+            self._random(num, hidden),
+            self._random(num, 2 * inner, hidden),
+            self._random(num, hidden, inner),
+            self.geometry.num_experts_per_token,
+        )
+
+    def num_experts_touched(self, indices: _Indices) -> float:
+        """Distinct experts that a pass reads, mean over the layers of a mixture; padding rows route too."""
+        embedded = functional.embedding(indices.embedding, self.embedding)
+        mixtures = [x.feed_forward for x in self.layers if isinstance(x.feed_forward, Mixture)]
+        return float(np.mean([mixture.num_touched(embedded) for mixture in mixtures]))
 
     def prepare(self, layout: PassLayout) -> _Indices:
         """Index tensors of a pass, laid out once before it is timed."""
@@ -153,13 +182,13 @@ class RandomDecoder:
 
     def forward(self, layout: PassLayout, indices: _Indices) -> Tensor:
         """Hidden states [padded_tokens, H] after the layers; the new keys and values are in the cache."""
-        residual = functional.embedding(indices.embedding, self.embedding)
+        embedded = residual = functional.embedding(indices.embedding, self.embedding)
         x = torch.zeros_like(residual)
         for layer in self.layers:
             x, residual = self.ops.add_norm(x, residual, layer.norm_before)
             x = functional.linear(self._attend(x, layer, layout, indices), layer.output)
             x, residual = self.ops.add_norm(x, residual, layer.norm_between)
-            x = functional.linear(self.ops.gated(functional.linear(x, layer.gate_up)), layer.down)
+            x = layer.feed_forward(x, embedded, self.ops)
         return x + residual
 
     def _attend(self, x: Tensor, layer: _Layer, layout: PassLayout, indices: _Indices) -> Tensor:

@@ -31,12 +31,16 @@ def require_extra(*packages: str) -> None:
 
 
 def quiet_transformers() -> None:
-    """No progress bars and warnings of transformers on the terminal: svsim reports progress itself."""
-    from transformers.utils import logging
+    """No progress bars and warnings of transformers and its hub on the terminal: svsim reports itself."""
+    import logging
 
-    quiet: Any = logging
+    from transformers.utils import logging as transformers_logging
+
+    quiet: Any = transformers_logging
     quiet.disable_progress_bar()
     quiet.set_verbosity_error()
+    # retries without a network, line after line: the error that ends them says it once
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
 
 
 def torch_device(device: Device) -> Any:
@@ -45,7 +49,8 @@ def torch_device(device: Device) -> Any:
 
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError(
-            "no CUDA device found; choose the device cpu to run on this machine's processor (slow, labelled)"
+            "no CUDA device found; choose the device cpu (--device cpu) to run on this machine's processor "
+            "(slow, labelled)"
         )
     return torch.device(device)
 

@@ -45,6 +45,9 @@ class LoadedModels:
 def load_models(settings: CaptureSettings) -> LoadedModels:
     """Load and compare the three models. Raises InputError, one line, naming the model."""
     names = {role: str(getattr(settings, role)) for role in ROLES}
+    quiet_transformers()
+    for name in names.values():
+        _check_folder(name)
     tokenizers = {role: _load_tokenizer(names[role]) for role in ROLES}
     _check_same_tokenizer(names, tokenizers)
     raw = {role: _load_weights(names[role], settings) for role in ROLES}
@@ -62,6 +65,13 @@ def load_models(settings: CaptureSettings) -> LoadedModels:
     )
 
 
+def _check_folder(name: str) -> None:
+    """InputError for what can only be a folder and is not there: the hub would be asked for it, in vain."""
+    is_hub_id = name.count("/") <= 1 and not name.startswith((".", "/", "~"))
+    if not is_hub_id and not Path(name).exists():
+        raise InputError(f"{name}: no such folder; {_expected(name)}")
+
+
 def _load_tokenizer(name: str) -> Any:
     from transformers import AutoTokenizer
 
@@ -77,7 +87,6 @@ def _load_weights(name: str, settings: CaptureSettings) -> Any:
     from transformers import AutoModelForCausalLM
 
     device, dtype = torch_device(settings.device), torch_dtype(settings.dtype, settings.device)
-    quiet_transformers()
     try:
         model = AutoModelForCausalLM.from_pretrained(
             name,

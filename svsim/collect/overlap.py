@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from svsim.collect.extras import require_extra, torch_device
-from svsim.collect.settings import CalibrationSettings, require
-from svsim.errors import InputError
+from svsim.collect.settings import CalibrationSettings
+from svsim.errors import InfeasibleError
 from svsim.latency.shape import Role
 
 if TYPE_CHECKING:
@@ -37,47 +37,55 @@ class OverlapRow:
     speculate_beside_s: float
 
 
-def measure_overlap(
-    settings: CalibrationSettings, batches: Sequence[int], num_speculative_tokens: int, context: int
-) -> list[OverlapRow]:
-    """Time both sides alone and together for every batch size. Needs a CUDA device and three models.
+def measure_overlap(settings: CalibrationSettings) -> tuple[OverlapRow, ...]:
+    """Time both sides alone and together at ``settings.overlap_batches``, K tokens and the middle context.
 
     A target that does not fit is timed with ``settings.num_layers`` layers: both of its times are then
-    those of the subset, and only their ratio carries over.
+    those of the subset, and only their ratio carries over. InfeasibleError if memory is too small.
     """
     require_extra("torch")
     import torch
 
+    from svsim.collect.batch_memory import is_out_of_memory
+    from svsim.collect.device_timer import DeviceTimer
+
+    timer = DeviceTimer(torch_device(settings.device), flush_bytes=4)
+    context = sorted(settings.contexts)[len(settings.contexts) // 2]
+    num_tokens, batches = settings.num_speculative_tokens, settings.overlap_batches
+    cache_tokens = max(batches) * (context + num_tokens + 1)
+    try:
+        with torch.no_grad():
+            decoders = {
+                role: _decoder(settings, role, str(name), cache_tokens)
+                for role, name in settings.models.items()
+            }
+            return tuple(
+                _measure(decoders, timer, batch, num_tokens, context, settings.num_repeats)
+                for batch in batches
+            )
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise InfeasibleError(
+            f"out of memory with all three models and {max(batches)} sequences of {context} tokens; "
+            "overlap fewer sequences, time fewer layers of the target, or a shard of it"
+        ) from None
+
+
+def _decoder(settings: CalibrationSettings, role: str, model: str, cache_tokens: int) -> "RandomDecoder":
     from svsim.collect.calibrate import find_geometry
     from svsim.collect.decoder import RandomDecoder, shard
-    from svsim.collect.device_timer import DeviceTimer
     from svsim.collect.extras import torch_dtype
 
-    if settings.device != "cuda":
-        raise InputError("overlap is measured on two streams of a GPU; choose the device cuda")
-    require(all(settings.models.values()), "overlap needs a target, a draft and a companion; name all three")
-    device = torch_device(settings.device)
-    timer = DeviceTimer(device, flush_bytes=4)
-    cache_tokens = max(batches) * (context + num_speculative_tokens + 1)
-    decoders = {}
-    for role, name in settings.models.items():
-        geometry = find_geometry(str(name))
-        num_layers = geometry.num_layers
-        if role == "target" and settings.num_layers is not None:
-            num_layers = min(num_layers, settings.num_layers)
-        degree = settings.tensor_parallel if role == "target" else 1
-        decoders[role] = RandomDecoder(
-            shard(geometry, degree),
-            num_layers,
-            cache_tokens,
-            device=device,
-            dtype=torch_dtype(settings.dtype, settings.device),
-        )
-    with torch.no_grad():
-        return [
-            _measure(decoders, timer, batch, num_speculative_tokens, context, settings.num_repeats)
-            for batch in batches
-        ]
+    geometry, is_target = find_geometry(model), role == "target"
+    subset = settings.num_layers if is_target else None
+    return RandomDecoder(
+        shard(geometry, settings.tensor_parallel if is_target else 1),
+        min(subset or geometry.num_layers, geometry.num_layers),
+        cache_tokens,
+        device=torch_device(settings.device),
+        dtype=torch_dtype(settings.dtype, settings.device),
+    )
 
 
 def works(

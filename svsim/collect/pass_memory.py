@@ -2,10 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from svsim.collect.pass_layout import PassLayout
 from svsim.errors import InfeasibleError
 from svsim.latency.geometry import ModelGeometry
+
+if TYPE_CHECKING:
+    import torch
 
 # share of the free memory that weights, caches and logits may take; the rest is for the graphs
 MEMORY_SHARE = 0.85
@@ -44,12 +49,25 @@ def plan_memory(
     cache_per_token = 2 * value_bytes * shard.num_kv_heads * shard.head_size * num_layers
     left = budget - num_layers * layer
     kept = [layout for layout in layouts if cache_tokens(layout) * cache_per_token <= left]
-    if num_layers < 1 or not kept:
+    if num_layers < 1 or all(layout.is_prompt for layout in kept):
         raise InfeasibleError(
             f"{shard.name}: not even one layer and its cache fit into {free_bytes / 2**30:.1f} GiB of free "
             "memory; use fewer sequences, shorter contexts or a shard (tensor_parallel)"
         )
     return MemoryPlan(num_layers, kept)
+
+
+def free_bytes(device: "torch.device", meminfo: Path = Path("/proc/meminfo")) -> int | None:
+    """Free memory of a GPU, or what Linux says is available to a program; None where neither is known."""
+    if device.type == "cuda":
+        import torch
+
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        return 1024 * int(fields["MemAvailable"].split()[0])
+    except (OSError, ValueError, KeyError, IndexError):
+        return None
 
 
 def cache_tokens(layout: PassLayout) -> int:

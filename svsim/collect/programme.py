@@ -3,7 +3,7 @@
 a  step times of Llama-3.1-70B (one shard of four, and whole by a subset of its layers), Llama-3.1-8B,
    3.2-3B and 3.2-1B; overlap of speculation with verification
 b  a triplet trained, its step times, traces of three tasks at temperature 0.7 and greedy
-c  step times of Qwen2.5-32B, 1.5B and 0.5B, and of Llama-2-13B; overlap
+c  step times of Qwen2.5-32B, 1.5B and 0.5B, of Llama-2-13B and of Qwen3-30B-A3B (a mixture); overlap
 
 Every part writes its files into one folder and ends with ``part_<name>.json``: what was done, how long
 it took, how well held-out shapes are predicted.
@@ -21,13 +21,13 @@ from svsim.collect.capture import capture
 from svsim.collect.extras import hardware_name, require_extra
 from svsim.collect.overlap import measure_overlap
 from svsim.collect.programme_scale import SAMPLINGS, Capture, Scale
-from svsim.collect.settings import CalibrationSettings, CaptureSettings, Progress
+from svsim.collect.progress_lines import ProgressLines
+from svsim.collect.settings import CalibrationSettings, CaptureSettings
 from svsim.collect.step_time_file import combine_tables
 from svsim.collect.triplet import TripletSettings, train_triplet
 
 DATASET = "held-out sources and documentation of the Python standard library (PSF-2.0)"
 DATASET_WITH_PACKAGES = f"{DATASET} and of installed packages (licences: triplet.json)"
-SECONDS_BETWEEN_LINES = 10.0
 
 
 class Programme:
@@ -42,9 +42,8 @@ class Programme:
     ) -> None:
         require_extra("torch", "transformers", "tokenizers")
         self.scale, self.out, self.triplet = scale, out, triplet
-        self.command, self.say = command, say
+        self.command, self.lines = command, ProgressLines(say)
         self.hardware = hardware_name(scale.device)
-        self.started = self._said = time.perf_counter()
         self.report: dict[str, Any] = {}
         out.mkdir(parents=True, exist_ok=True)
 
@@ -56,7 +55,7 @@ class Programme:
         self.report["elapsed_s"] = time.perf_counter() - began
         path = self.out / f"part_{part}.json"
         path.write_text(json.dumps(self.report, indent=1, sort_keys=True))
-        self._tell(f"part {part} done in {self.report['elapsed_s']:.0f} s: {path}")
+        self.lines.tell(f"part {part} done in {self.report['elapsed_s']:.0f} s: {path}")
 
     def _llama(self) -> None:
         small = {"draft": "llama-3.2-1b", "companion": "llama-3.2-3b"}
@@ -75,6 +74,8 @@ class Programme:
         self._table("qwen2.5-32b_0.5b_1.5b", **triple)
         self._table("llama-2-13b", target="llama-2-13b")
         self._overlap("qwen2.5-32b_0.5b_1.5b", **triple, num_layers=self.scale.subset_layers)
+        # last: a GPU that cannot run its experts in one kernel ends the part here
+        self._table("qwen3-30b-a3b", target="qwen3-30b-a3b")
 
     def _triplet(self) -> None:
         scale, folder = self.scale, self.triplet
@@ -89,7 +90,7 @@ class Programme:
                     include_packages=scale.include_packages,
                     device=scale.device,
                 ),
-                self._progress,
+                self.lines,
             )
         roles = {role: str(folder / role) for role in ("target", "draft", "companion")}
         table = self._file("triplet_step_times")
@@ -98,7 +99,7 @@ class Programme:
             contexts=scale.triplet_contexts,
             seconds_per_model=scale.seconds_per_triplet_model,
         )
-        self._judge(table, calibrate(grid, self._progress))
+        self._judge(table, calibrate(grid, self.lines))
         for one in scale.captures:
             self._capture(folder, table, one)
 
@@ -124,17 +125,17 @@ class Programme:
                 dataset=f"{one.task}: {DATASET_WITH_PACKAGES if scale.include_packages else DATASET}",
                 command=self.command,
             ),
-            self._progress,
+            self.lines,
         )
         self.report.setdefault("traces", {})[out.stem] = asdict(report)
-        self._tell(
+        self.lines.tell(
             f"{out.name}: {report.num_positions} positions in {report.elapsed_s:.0f} s, "
             f"mean acceptance length {report.mean_acceptance_length:.2f}"
         )
 
     def _table(self, name: str, **roles: Any) -> Path:
         out = self._file(name)
-        self._judge(out, calibrate(self._grid(out, **roles), self._progress))
+        self._judge(out, calibrate(self._grid(out, **roles), self.lines))
         return out
 
     def _grid(self, out: Path, **roles: Any) -> CalibrationSettings:
@@ -163,7 +164,7 @@ class Programme:
             if one.held_out is None:
                 continue
             slope = one.held_out.slope_error
-            self._tell(
+            self.lines.tell(
                 f"{out.name} {role}: {one.num_shapes} shapes in {one.elapsed_s:.0f} s; held-out error median "
                 f"{one.held_out.median_error:.1%}, p95 {one.held_out.p95_error:.1%}"
                 + ("" if slope is None else f", slope {slope:+.1%}")
@@ -174,23 +175,9 @@ class Programme:
         scale = self.scale
         if scale.device != "cuda":
             return
-        rows = measure_overlap(
-            self._grid(self.out / "unused", **roles),
-            scale.overlap_batches,
-            scale.num_speculative_tokens,
-            sorted(scale.contexts)[len(scale.contexts) // 2],
-        )
+        settings = replace(self._grid(self.out / "unused", **roles), overlap_batches=scale.overlap_batches)
+        rows = measure_overlap(settings)
         self.report.setdefault("overlap", {})[name] = [asdict(row) for row in rows]
 
     def _file(self, name: str) -> Path:
         return self.out / f"{self.hardware}_{name}.parquet"
-
-    def _progress(self, progress: Progress) -> None:
-        now = time.perf_counter()
-        if now - self._said > SECONDS_BETWEEN_LINES:
-            self._said = now
-            eta = "" if progress.eta_s is None else f", {progress.eta_s:.0f} s left"
-            self._tell(f"  {progress.what}: {progress.done}/{progress.total}{eta}")
-
-    def _tell(self, line: str) -> None:
-        self.say(f"[{time.perf_counter() - self.started:6.0f} s] {line}")

@@ -120,10 +120,12 @@ def rehearsal(folder: Path) -> Scale:
     """The tiny scale; its models' geometries are written into ``folder``."""
     shapes = {"num_attention_heads": 4, "num_key_value_heads": 4, "intermediate_size": 48, "vocab_size": 97}
     llama = ("llama-3.1-70b", "llama-3.1-8b", "llama-3.2-3b", "llama-3.2-1b", "llama-2-13b")
+    experts = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
     models = {}
-    for name in (*llama, "qwen2.5-32b", "qwen2.5-1.5b", "qwen2.5-0.5b"):
+    for name in (*llama, "qwen2.5-32b", "qwen2.5-1.5b", "qwen2.5-0.5b", "qwen3-30b-a3b"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-        config = {"hidden_size": 32, "num_hidden_layers": 2, **shapes}
+        mixture = experts if name == "qwen3-30b-a3b" else {}
+        config = {"hidden_size": 32, "num_hidden_layers": 2, **shapes, **mixture}
         (folder / name / "config.json").write_text(json.dumps(config))
         models[name] = str(folder / name)
     return replace(REHEARSAL, models=models)

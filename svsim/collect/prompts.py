@@ -124,7 +124,7 @@ def tokenize(
             if long_prompts == "raise":
                 raise InputError(
                     f"{where}: the prompt has {len(ids)} tokens; at most {max_prompt_tokens} leave room for "
-                    "the output in the models' context; shorten it, or set long_prompts to skip"
+                    "the output in the models' context; shorten it, or leave it out (--long-prompts skip)"
                 )
             num_skipped += 1
             continue

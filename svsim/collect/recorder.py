@@ -121,7 +121,12 @@ class Recorder:
         sampling: Mapping[str, Any] | None = None,
         **metadata: Any,
     ) -> TokenTrace:
-        """Everything recorded so far as a trace; ``metadata``: further fields of TraceMetadata."""
+        """Everything recorded so far as a trace.
+
+        sampling: what losslessness depends on, ``{"greedy": bool, "deterministic_draft": bool}`` (a draft
+        that is a function of the prefix), and whatever else is known. metadata: further fields of
+        TraceMetadata.
+        """
         recordings = {name: r for name, r in self._requests.items() if r.num_accepted}
         if not recordings or self._names is None:
             raise InputError("nothing was recorded; expected at least one step with a draft token")

@@ -1,8 +1,8 @@
 """What a capture or a calibration is asked to do: plain values, checked on construction."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from svsim.errors import InputError
 
@@ -40,6 +40,10 @@ class SamplingSettings:
         require(
             self.temperature > 0, f"temperature = {self.temperature}; expected > 0 (greedy decoding: greedy)"
         )
+        require(
+            not self.greedy or (self.temperature, self.top_k, self.top_p) == (1.0, 0, 1.0),
+            "greedy decoding uses no temperature, top_k or top_p; leave them out, or leave out greedy",
+        )
         require(self.top_k >= 0, f"top_k = {self.top_k}; expected 0 (off) or a number of tokens")
         require(0 < self.top_p <= 1, f"top_p = {self.top_p}; expected in (0, 1]; 1 switches it off")
 
@@ -47,6 +51,13 @@ class SamplingSettings:
     def draft_is_deterministic(self) -> bool:
         """Whether the draft's proposal is a function of the prefix alone."""
         return self.greedy or self.deterministic_draft
+
+    def to_metadata(self) -> dict[str, Any]:
+        """As a trace's metadata has it: ``deterministic_draft`` tells the fact, also under greedy settings.
+
+        (A greedy target or a deterministic draft makes any verification rule lossless.)
+        """
+        return {**asdict(self), "deterministic_draft": self.draft_is_deterministic}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +93,7 @@ class CaptureSettings:
     long_prompts: LongPrompts = "raise"
     trust_pickle_weights: bool = False
     resume: bool = False
-    num_rule_bias_stride: int = 8
+    num_rule_bias_stride: int = 16
     step_times: Path | None = None
     leave_out: tuple[ColumnGroup, ...] = ()
     dataset: str | None = None
@@ -116,6 +127,8 @@ class CalibrationSettings:
     tensor_parallel:    time one shard of the target on one GPU (the all-reduce is not included).
     num_held_out:       random shapes off the grid to judge the table's interpolation by.
     seconds_per_model:  budget; shapes are timed in order of value, the rest is left out and counted.
+    overlap_batches:    batch sizes at which draft and companion are also timed beside verification, on two
+                        streams of a GPU (``overlap.py``), at the middle context; needs all three models.
     """
 
     out: Path
@@ -131,6 +144,7 @@ class CalibrationSettings:
     num_repeats: int = 10
     num_held_out: int = 0
     seconds_per_model: float = 55.0
+    overlap_batches: tuple[int, ...] = ()
     seed: int = 0
     device: Device = "cuda"
     dtype: DataType = "auto"
@@ -146,7 +160,21 @@ class CalibrationSettings:
         for name in ("num_sequences", "contexts"):
             values = getattr(self, name)
             require(bool(values) and min(values) >= 1, f"{name} = {values}; expected numbers of at least 1")
+        require(self.num_held_out >= 0, f"num_held_out = {self.num_held_out}; expected 0 or more")
         require(self.seconds_per_model > 0, f"seconds_per_model = {self.seconds_per_model}; expected > 0")
+        self._check_overlap()
+
+    def _check_overlap(self) -> None:
+        batches = self.overlap_batches
+        require(min(batches, default=1) >= 1, f"overlap_batches = {batches}; expected numbers of at least 1")
+        require(
+            not batches or all(self.models.values()),
+            "overlap needs a target, a draft and a companion; name all three",
+        )
+        require(
+            not batches or self.device == "cuda",
+            "overlap is measured on two streams of a GPU; choose the device cuda, or leave overlap out",
+        )
 
     @property
     def models(self) -> dict[str, str | None]:

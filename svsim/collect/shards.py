@@ -39,7 +39,8 @@ class ShardFolder:
         if manifest_path.exists():
             if not resume:
                 raise InputError(
-                    f"{path}: holds an unfinished capture; continue it with resume, or remove the folder"
+                    f"{path}: holds an unfinished capture; continue it with resume (--resume), or remove "
+                    "the folder"
                 )
             try:
                 manifest = json.loads(manifest_path.read_text())
@@ -104,5 +105,5 @@ class ShardFolder:
             num = len(list(self.path.glob("shard-*.npz"))) if self.path.is_dir() else 0
             raise InputError(
                 f"{self.path}: cannot be written ({error.strerror}); {num} finished batches are kept: "
-                "make room there and run again with resume"
+                "make room there and run again with resume (--resume)"
             ) from error

@@ -24,6 +24,11 @@ class AcceptanceBelief(Protocol):
         """Names of the observable columns it reads, in the order of fit and predict."""
         ...
 
+    @property
+    def needs_profile(self) -> bool:
+        """Whether it learns from profile requests; else ``fit`` changes nothing."""
+        ...
+
     def fit(self, signals: tuple[Signal, ...], accept_prob: NDArray[np.float32]) -> "AcceptanceBelief":
         """Learn from signals [N] each and accept_prob [N] (a_d, or the coin 0/1); returns itself."""
         ...
@@ -44,10 +49,15 @@ def _codes(signal: Signal) -> NDArray[np.intp]:
     return np.minimum((np.asarray(signal) * np.float32(_GRID)).astype(np.intp), _GRID - 1)
 
 
-def _code_pair(signals: tuple[Signal, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Codes of one or two signals; a missing second one is 0 everywhere."""
-    first = _codes(signals[0])
-    return first, _codes(signals[1]) if len(signals) > 1 else np.zeros_like(first)
+def _code_pair(
+    names: tuple[str, ...], signals: tuple[Signal, ...]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Codes of one or two signals; a missing second one is 0 everywhere. Entropies H are read as exp(-H)."""
+    first, *rest = (
+        _codes(np.exp(-signal) if name.endswith("_entropy") else signal)
+        for name, signal in zip(names, signals, strict=True)
+    )
+    return first, rest[0] if rest else np.zeros_like(first)
 
 
 def _quantile_cells(codes: NDArray[np.intp], num_cells: int) -> NDArray[np.intp]:
@@ -66,6 +76,8 @@ class BinnedBelief:
     With one signal there are rows only.
     """
 
+    needs_profile = True
+
     def __init__(
         self,
         signals: tuple[str, ...] = ("similarity", "companion_accept"),
@@ -80,7 +92,7 @@ class BinnedBelief:
 
     def fit(self, signals: tuple[Signal, ...], accept_prob: NDArray[np.float32]) -> "BinnedBelief":
         """Learn ``table_`` (float32 [256, 256]) and ``num_cells_``."""
-        first, second = _code_pair(signals)
+        first, second = _code_pair(self.signals, signals)
         accept = np.asarray(accept_prob, np.float64)
         if len(accept) == 0:
             raise InputError("the profile part holds no tokens to fit a belief on; raise --profile-split")
@@ -107,11 +119,57 @@ class BinnedBelief:
 
     def predict(self, signals: tuple[Signal, ...]) -> NDArray[np.float32]:
         """Believed acceptance probability of every token, float32, the shape of the signals."""
-        return self.table_[_code_pair(signals)]
+        return self.table_[_code_pair(self.signals, signals)]
 
     def survival(self, signals: tuple[Signal, ...]) -> NDArray[np.float32]:
         """Product of the beliefs up to each depth, float32 [T, K]."""
         return np.cumprod(self.predict(signals), axis=1, dtype=np.float32)
+
+
+class SignalBelief:
+    """A signal taken at its word: its value is the believed acceptance probability. Nothing is learnt."""
+
+    needs_profile = False
+
+    def __init__(self, signal: str) -> None:
+        self.signals = (signal,)
+
+    def fit(self, signals: tuple[Signal, ...], accept_prob: NDArray[np.float32]) -> "SignalBelief":
+        """Itself."""
+        return self
+
+    def predict(self, signals: tuple[Signal, ...]) -> NDArray[np.float32]:
+        """The signal, cut to [0, 1], float32."""
+        return np.asarray(np.clip(signals[0], 0.0, 1.0), np.float32)
+
+    def survival(self, signals: tuple[Signal, ...]) -> NDArray[np.float32]:
+        """Product of the signal up to each depth, float32 [T, K]."""
+        return np.cumprod(self.predict(signals), axis=1, dtype=np.float32)
+
+
+class EntropyBound:
+    """1 - sqrt(factor * H(q)), a lower bound of the acceptance probability; nothing is learnt.
+
+    For a rule that looks at one token at a time: its ``survival`` is the bound itself, not a product.
+    """
+
+    needs_profile = False
+    signals = ("draft_entropy",)
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def fit(self, signals: tuple[Signal, ...], accept_prob: NDArray[np.float32]) -> "EntropyBound":
+        """Itself."""
+        return self
+
+    def predict(self, signals: tuple[Signal, ...]) -> NDArray[np.float32]:
+        """The bound, at least 0, float32, the shape of the signals."""
+        return np.asarray(np.maximum(1.0 - np.sqrt(self.factor * signals[0]), 0.0), np.float32)
+
+    def survival(self, signals: tuple[Signal, ...]) -> NDArray[np.float32]:
+        """The bound of each token, float32 [T, K]."""
+        return self.predict(signals)
 
 
 NUM_BINS = 8
@@ -126,6 +184,8 @@ class CausalBelief:
     recorded (shares of q whose A is in [b/8, (b+1)/8), columns ``companion_accept_bin_b``), else by the
     mean acceptance at S alone.
     """
+
+    needs_profile = True
 
     def __init__(self, histogram: bool = False) -> None:
         self.histogram = histogram

@@ -7,13 +7,15 @@ sd(k)           speculative decoding with a fixed length: drafts k, verifies k (
 sv(k)           Speculative Verification: drafts k, a companion scores them, a rule selects how many of
                 each chain to verify (arXiv 2509.24328).
 sv-lossless(k)  the same, but a token's own score and admission do not look at the token.
+rivals          other published rules on the same parts: see ``rivals``.
 bound           uses what only the target knows; not a policy, and never called one.
 
-Losslessness: does the emitted text keep the target's law? ``lossy`` names a rule that decides about
-a token by looking at that token and redraws it when declined.
+Losslessness: does the emitted text keep the target's law? ``lossless-greedy-only`` names a rule that
+decides about a token by looking at that token and redraws it when declined: harmless where the target is
+greedy or the prefix decides the draft. Proof: docs/losslessness.md.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -21,7 +23,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from svsim.decoding.beliefs import AcceptanceBelief
+from svsim.decoding.beliefs import AcceptanceBelief, Signal
+from svsim.decoding.drafters import MODEL, Drafter
+from svsim.decoding.pipelines import SERIAL, Pipeline
 from svsim.decoding.selection_rules import best_goodput
 from svsim.workload.token_trace import TraceMetadata
 
@@ -33,10 +37,6 @@ class Losslessness(StrEnum):
     GREEDY_ONLY = "lossless-greedy-only"
     LOSSY = "lossy"
 
-    def holds_on(self, metadata: TraceMetadata) -> bool:
-        """Whether the text is lossless at the sampling settings of a trace."""
-        return self is Losslessness.LOSSLESS or (self is Losslessness.GREEDY_ONLY and metadata.is_greedy)
-
 
 @dataclass(frozen=True, slots=True)
 class VerifyAll:
@@ -45,10 +45,31 @@ class VerifyAll:
 
 @dataclass(frozen=True, slots=True)
 class SelectByRule:
-    """Ask a compiled rule (``selection_rules.RULE``) every step; needs a belief."""
+    """Ask a compiled rule (``selection_rules.RULE``) every step.
+
+    before_draft: the rule decides how long to draft, and all of it is verified. knows_target: a bound,
+    whose survival is the target's own acceptance probability; otherwise it comes from the belief.
+    remembers_drafts: it still knows drafts that it dropped less than K steps ago.
+    """
 
     rule: Any = best_goodput
     options: tuple[float, ...] = (0.0, 0.0)
+    before_draft: bool = False
+    knows_target: bool = False
+    remembers_drafts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PlanBySignals:
+    """A length per output position, read off the signals there; no batch, no prices, no memory.
+
+    plan(signals [T, K] each) -> uint8 [T]. stops_draft: the draft ends there, and
+    all of it is verified; otherwise K tokens are drafted.
+    """
+
+    signals: tuple[str, ...]
+    plan: Callable[[tuple[Signal, ...]], NDArray[np.uint8]]
+    stops_draft: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +89,10 @@ class DecodingMethod:
 
     name: str
     num_speculative_tokens: int
-    selection: VerifyAll | SelectByRule | OraclePlan = VerifyAll()
+    selection: VerifyAll | SelectByRule | PlanBySignals | OraclePlan = VerifyAll()
     belief: AcceptanceBelief | None = None
+    drafter: Drafter = MODEL
+    pipeline: Pipeline = SERIAL
     uses_companion: bool = False
     lossless: Losslessness = Losslessness.LOSSLESS
     why_lossless: str = ""
@@ -82,6 +105,47 @@ class DecodingMethod:
         return f"{self.name}:{inside}" if inside else self.name
 
     @property
+    def signals(self) -> tuple[str, ...]:
+        """Names of the observable columns it reads."""
+        if isinstance(self.selection, PlanBySignals):
+            return self.selection.signals
+        return self.belief.signals if self.belief is not None else ()
+
+    @property
     def is_bound(self) -> bool:
         """Whether it uses the target's answer."""
-        return isinstance(self.selection, OraclePlan)
+        selection = self.selection
+        return isinstance(selection, OraclePlan) or (
+            isinstance(selection, SelectByRule) and selection.knows_target
+        )
+
+    def is_lossless_on(self, metadata: TraceMetadata) -> bool:
+        """Whether the text is lossless at the sampling settings of a trace.
+
+        A rule that looks at the token learns nothing where the prefix decides the draft; one that sees the
+        target's coins does.
+        """
+        if self.lossless is Losslessness.GREEDY_ONLY:
+            sees_coins = isinstance(self.selection, OraclePlan)
+            return metadata.is_greedy or (metadata.draft_is_deterministic and not sees_coins)
+        return self.lossless is Losslessness.LOSSLESS
+
+    def is_exact_on(self, metadata: TraceMetadata) -> bool:
+        """Whether replaying a trace of these chains does exactly what a server would, coins as recorded.
+
+        Chains that a head drafts depend on where the step began; a rule that remembers drafts which a
+        recorded chain may still carry on knows more there than on a server.
+        """
+        remembers = isinstance(self.selection, SelectByRule) and self.selection.remembers_drafts
+        stateless = self.drafter == MODEL and not remembers
+        return metadata.chains == "coherent" and self.is_lossless_on(metadata) and stateless
+
+    @property
+    def stops_draft(self) -> bool:
+        """Whether the draft may end before K tokens; then all that is drafted is verified."""
+        match self.selection:
+            case OraclePlan(drafts_exactly=stops) | PlanBySignals(stops_draft=stops):
+                return stops
+            case SelectByRule(before_draft=stops):
+                return stops
+        return False

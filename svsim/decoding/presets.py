@@ -1,64 +1,23 @@
 """The methods by name, as the command line spells them: ``sv:k=7,objective=accepted``."""
 
-import re
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
+from typing import Literal
 
 from svsim.decoding.beliefs import HISTOGRAM, BinnedBelief, CausalBelief
 from svsim.decoding.method import DecodingMethod, Losslessness, OraclePlan, SelectByRule
+from svsim.decoding.pipelines import DRAFT_SLOWDOWN, SERIAL, VERIFY_SLOWDOWN, Pipeline
+from svsim.decoding.preset import CHAIN, RECORDED, Option, Preset, Value, shown
+from svsim.decoding.rivals import RIVALS
 from svsim.decoding.selection_rules import (
     ACCEPTED,
     EMITTED,
+    MAX_SPECULATIVE_TOKENS,
     best_goodput,
     causal_goodput,
     first_drop_goodput,
 )
 from svsim.errors import MethodError, printable
-
-Value = int | float | str
-MAX_SPECULATIVE_TOKENS = 255
-CHAIN = "K of the trace"
-RECORDED = "histogram where the trace has it"
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One option of a preset: its default, and its allowed words or the smallest integer.
-
-    Two defaults depend on the trace: CHAIN is its number of draft tokens per position, RECORDED is
-    ``histogram`` if it has the columns ``HISTOGRAM``, else ``similarity``.
-    """
-
-    default: Value
-    words: tuple[str, ...] = ()
-    at_least: int = 0
-
-    def parse(self, method: str, key: str, text: str) -> Value:
-        """The value of ``key=text``, or MethodError."""
-        if self.words:
-            if text in self.words:
-                return text
-            raise MethodError(
-                f"{method}: {key}={printable(text, 40)} is unknown; choose one of {', '.join(self.words)}"
-            )
-        value = int(text) if re.fullmatch(r"[+-]?[0-9]{1,9}", text) else None
-        if value is None or not self.at_least <= value <= MAX_SPECULATIVE_TOKENS:
-            raise MethodError(
-                f"{method}: {key}={printable(text, 40)} is not a whole number "
-                f"from {self.at_least} to {MAX_SPECULATIVE_TOKENS}"
-            )
-        return value
-
-
-@dataclass(frozen=True, slots=True)
-class Preset:
-    """A named method: how to build it, its options, one line of explanation and its source."""
-
-    build: Callable[[Mapping[str, Value]], DecodingMethod]
-    options: Mapping[str, Option]
-    summary: str
-    source: str
 
 
 def target_only() -> DecodingMethod:
@@ -73,30 +32,28 @@ def fixed_length(k: int) -> DecodingMethod:
     )
 
 
-def speculative_verification(
-    k: int, objective: str = "emitted", stop: str = "argmax", min_verify: int = 0
-) -> DecodingMethod:
+def speculative_verification(options: Mapping[str, Value]) -> DecodingMethod:
     """Speculative Verification with k draft tokens; only options that differ from the default show."""
+    k, min_verify = int(options["k"]), int(options["min_verify"])
     if min_verify > k:
         raise MethodError(f"sv: min_verify={min_verify} exceeds k={k}")
-    chosen: dict[str, Value] = {"objective": objective, "stop": stop, "min_verify": min_verify}
-    shown = {n: v for n, v in chosen.items() if v != SV_OPTIONS[n].default}
     return DecodingMethod(
         "sv",
         k,
         SelectByRule(
-            best_goodput if stop == "argmax" else first_drop_goodput,
-            (EMITTED if objective == "emitted" else ACCEPTED, float(min_verify)),
+            best_goodput if options["stop"] == "argmax" else first_drop_goodput,
+            (EMITTED if options["objective"] == "emitted" else ACCEPTED, float(min_verify)),
         ),
         belief=BinnedBelief(),
+        pipeline=_pipeline(options),
         uses_companion=True,
         lossless=Losslessness.GREEDY_ONLY,
         why_lossless="a token is kept or redrawn after looking at the token itself (through A)",
-        params={"k": k, **shown},
+        params=shown(SV_OPTIONS, options),
     )
 
 
-def lossless_verification(k: int, unseen: str = "similarity") -> DecodingMethod:
+def lossless_verification(options: Mapping[str, Value]) -> DecodingMethod:
     """Speculative Verification that keeps the target's law under sampling.
 
     ``unseen``: what is believed of a token before it is looked at, by the draft's law of A at its place
@@ -104,14 +61,22 @@ def lossless_verification(k: int, unseen: str = "similarity") -> DecodingMethod:
     """
     return DecodingMethod(
         "sv-lossless",
-        k,
+        int(options["k"]),
         SelectByRule(causal_goodput),
-        belief=CausalBelief(histogram=unseen == "histogram"),
+        belief=CausalBelief(histogram=options["unseen"] == "histogram"),
+        pipeline=_pipeline(options),
         uses_companion=True,
         lossless=Losslessness.LOSSLESS,
         why_lossless="whether a token is verified is decided without looking at it or at what follows it",
-        params={"k": k, "unseen": unseen},
+        params=shown(LOSSLESS_OPTIONS, options),
     )
+
+
+def _pipeline(options: Mapping[str, Value]) -> Pipeline:
+    if options["overlap"] == "none":
+        return SERIAL
+    overlap: Literal["half", "full"] = "half" if options["overlap"] == "half" else "full"
+    return Pipeline(overlap, float(options["draft_slowdown"]), float(options["verify_slowdown"]))
 
 
 def oracle(k: int, draft: str = "all") -> DecodingMethod:
@@ -126,11 +91,34 @@ def oracle(k: int, draft: str = "all") -> DecodingMethod:
     )
 
 
+def knowing_acceptance(k: int) -> DecodingMethod:
+    """Bound: Speculative Verification whose belief is the target's acceptance probability itself."""
+    return DecodingMethod(
+        "oracle-belief",
+        k,
+        SelectByRule(best_goodput, knows_target=True),
+        lossless=Losslessness.GREEDY_ONLY,
+        why_lossless="a bound: it knows the target's acceptance probabilities, though not the coins",
+        params={"k": k},
+    )
+
+
+OVERLAP_OPTIONS: Mapping[str, Option] = {
+    "overlap": Option("none", ("none", "half", "full")),
+    "draft_slowdown": Option(DRAFT_SLOWDOWN, at_least=0.1, at_most=100),
+    "verify_slowdown": Option(VERIFY_SLOWDOWN, at_least=0.1, at_most=100),
+}
 SV_OPTIONS: Mapping[str, Option] = {
     "k": Option(7, at_least=1),
     "objective": Option("emitted", ("emitted", "accepted")),
     "stop": Option("argmax", ("argmax", "first-drop")),
     "min_verify": Option(0),
+    **OVERLAP_OPTIONS,
+}
+LOSSLESS_OPTIONS: Mapping[str, Option] = {
+    "k": Option(7, at_least=1),
+    "unseen": Option(RECORDED, ("histogram", "similarity")),
+    **OVERLAP_OPTIONS,
 }
 
 PRESETS: Mapping[str, Preset] = {
@@ -142,23 +130,28 @@ PRESETS: Mapping[str, Preset] = {
         "Leviathan et al., arXiv 2211.17192",
     ),
     "sv": Preset(
-        lambda o: speculative_verification(
-            int(o["k"]), str(o["objective"]), str(o["stop"]), int(o["min_verify"])
-        ),
+        speculative_verification,
         SV_OPTIONS,
         "Speculative Verification: a companion's signals choose what to verify",
         "arXiv 2509.24328",
     ),
     "sv-lossless": Preset(
-        lambda o: lossless_verification(int(o["k"]), str(o["unseen"])),
-        {"k": Option(7, at_least=1), "unseen": Option(RECORDED, ("histogram", "similarity"))},
+        lossless_verification,
+        LOSSLESS_OPTIONS,
         "Speculative Verification that keeps the target's law when sampling",
         "arXiv 2509.24328, made causal",
     ),
+    **RIVALS,
     "oracle": Preset(
         lambda o: oracle(int(o["k"]), str(o["draft"])),
         {"k": Option(CHAIN, at_least=1), "draft": Option("all", ("all", "exact"))},
         "bound: verifies exactly what will be accepted",
+        "bound",
+    ),
+    "oracle-belief": Preset(
+        lambda o: knowing_acceptance(int(o["k"])),
+        {"k": Option(CHAIN, at_least=1)},
+        "bound: knows the acceptance probabilities, not the coins",
         "bound",
     ),
 }

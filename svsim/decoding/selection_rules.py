@@ -14,9 +14,12 @@ Signature of every rule (``RULE``)::
     n            int                sequences in the batch
     candidates   uint16 [B, K]      encoded survival of (sequence, depth); rows n.. are unused
     verify_s     float64 [n K + 1]  seconds of a verification of e draft tokens, never decreasing
-    fixed_s      float              seconds of the rest of the step
+    fixed_s      float              seconds of the rest of the step (without drafting, if still to decide)
     options      float64 []         constants of the rule
-    memory       float64 [MEMORY_SIZE]   the rule's own state, kept between steps; zeros at first
+    memory       float64 [MEMORY_SIZE]   kept between steps, zeros at first: the server's news (draft
+                                tokens accepted and verified in the last step and, for a rule that decides
+                                before drafting, at DRAFT_S + j the seconds of drafting j tokens), then
+                                from NEWS_SIZE on the rule's own state
     scratch      int64 [SCRATCH_SIZE]    work space
     lengths      int64 [B]          written: verification length of each sequence
 """
@@ -43,6 +46,10 @@ RULE = types.int64(
 
 EMITTED, ACCEPTED = 0.0, 1.0  # objectives
 
+MAX_SPECULATIVE_TOKENS = 255
+LAST_ACCEPTED, LAST_VERIFIED, DRAFT_S = 0, 1, 2
+NEWS_SIZE = DRAFT_S + MAX_SPECULATIVE_TOKENS + 1
+
 _BAND_BITS = 5
 _BAND = 1 << _BAND_BITS  # levels that are searched, or remembered, together
 _NUM_BANDS = NUM_LEVELS >> _BAND_BITS
@@ -52,7 +59,7 @@ _MAX_CHAINS_LEARNT = 2048.0  # of causal_goodput's law: then older ones fade
 SCRATCH_SIZE = NUM_LEVELS + _NUM_BANDS
 # memory of causal_goodput: four counters, then tokens and sums of levels by band, three times: the law
 # (means per chain), chains resting, chains noted (sums)
-_CHAINS_LEARNT, _CHAINS_RESTING, _CHAINS_NOTED, _STEPS_NOTED, _LAW = 0, 1, 2, 3, 4
+_CHAINS_LEARNT, _CHAINS_RESTING, _CHAINS_NOTED, _STEPS_NOTED, _LAW = range(NEWS_SIZE, NEWS_SIZE + 5)
 _RESTING, _NOTED = _LAW + 2 * _NUM_BANDS, _LAW + 4 * _NUM_BANDS
 
 MEMORY_SIZE = _LAW + 6 * _NUM_BANDS
@@ -69,7 +76,7 @@ def decode_survival(levels: ArrayLike) -> NDArray[np.float64]:
 
 
 @compiled()
-def _count_levels(n, candidates, forced, levels):  # type: ignore[no-untyped-def]
+def count_levels(n, candidates, forced, levels):  # type: ignore[no-untyped-def]
     """Candidates of every level but 0 behind the first ``forced``: their levels' sum << 32 | their number."""
     levels[:] = 0
     for i in range(n):
@@ -99,7 +106,7 @@ def _forced_levels(n, candidates, forced):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _take_prefixes(n, candidates, forced, cut, num_at_cut, lengths):  # type: ignore[no-untyped-def]
+def take_prefixes(n, candidates, forced, cut, num_at_cut, lengths):  # type: ignore[no-untyped-def]
     """Lengths that keep all levels above `cut` and `num_at_cut` tokens at it, lowest sequence first."""
     k = candidates.shape[1]
     for i in range(n):
@@ -180,7 +187,7 @@ def best_goodput(n, candidates, verify_s, fixed_s, options, memory, scratch, len
     other_s = fixed_s if options[0] == EMITTED else 0.0
     value += _forced_levels(n, candidates, forced)
     levels, bands = scratch[:NUM_LEVELS], scratch[NUM_LEVELS:]
-    _count_levels(n, candidates, forced, levels)
+    count_levels(n, candidates, forced, levels)
 
     tokens = n * forced
     best = _best_band_end(levels, bands, verify_s, other_s, tokens, value)
@@ -198,7 +205,7 @@ def best_goodput(n, candidates, verify_s, fixed_s, options, memory, scratch, len
     best_tokens, _, _, cut, num_at_cut = best
     if best_tokens == 0 and options[0] == ACCEPTED:
         best_tokens, cut, num_at_cut = 1, 0, 1
-    _take_prefixes(n, candidates, forced, cut, num_at_cut, lengths)
+    take_prefixes(n, candidates, forced, cut, num_at_cut, lengths)
     return best_tokens
 
 
@@ -215,7 +222,7 @@ def first_drop_goodput(n, candidates, verify_s, fixed_s, options, memory, scratc
     other_s = fixed_s if options[0] == EMITTED else 0.0
     base += _forced_levels(n, candidates, forced)
     levels = scratch[:NUM_LEVELS]
-    _count_levels(n, candidates, forced, levels)
+    count_levels(n, candidates, forced, levels)
 
     tokens = best_tokens = n * forced
     value = best_value = base
@@ -237,7 +244,7 @@ def first_drop_goodput(n, candidates, verify_s, fixed_s, options, memory, scratc
             break
     if best_tokens == 0 and options[0] == ACCEPTED:
         best_tokens, cut, num_at_cut = 1, 0, 1
-    _take_prefixes(n, candidates, forced, cut, num_at_cut, lengths)
+    take_prefixes(n, candidates, forced, cut, num_at_cut, lengths)
     return best_tokens
 
 
@@ -284,6 +291,12 @@ def _planned_goodput(n, max_tokens, verify_s, fixed_s, memory):  # type: ignore[
 
 
 @compiled()
+def _typical_level(num_tokens, sum_levels, most):  # type: ignore[no-untyped-def]
+    """Mean level of a band of the remembered law, no more than ``most``."""
+    return min(sum_levels / num_tokens, float(most)) if num_tokens > 0.0 else 0.0
+
+
+@compiled()
 def _paid_up_to(n, max_tokens, tokens, level, verify_s, goodput, memory):  # type: ignore[no-untyped-def]
     """The first count above ``tokens`` whose tokens are expected to pay for their seconds, or 0.
 
@@ -292,17 +305,19 @@ def _paid_up_to(n, max_tokens, tokens, level, verify_s, goodput, memory):  # typ
     num_tokens, sum_levels = memory[_LAW : _LAW + _NUM_BANDS], memory[_LAW + _NUM_BANDS : _RESTING]
     band = level >> _BAND_BITS
     expected = n * num_tokens[band] * ((level & (_BAND - 1)) / _BAND)
-    gain = float(level)
+    typical = _typical_level(num_tokens[band], sum_levels[band], level)
+    gain, base_s = float(level), verify_s[tokens]
     for e in range(tokens + 1, max_tokens + 1):
-        if gain >= goodput * (verify_s[e] - verify_s[tokens]):
+        if gain >= goodput * (verify_s[e] - base_s):
             return e
-        while expected < 1.0 and band > 0:
-            band -= 1
-            expected += n * num_tokens[band]
-        if expected <= 0.0:
-            return 0
-        typical = sum_levels[band] / num_tokens[band] if num_tokens[band] > 0.0 else 0.0
-        gain += min(expected, 1.0) * min(typical, float(level))
+        if expected < 1.0:
+            while expected < 1.0 and band > 0:
+                band -= 1
+                expected += n * num_tokens[band]
+            if expected <= 0.0:
+                return 0
+            typical = _typical_level(num_tokens[band], sum_levels[band], level)
+        gain += min(expected, 1.0) * typical
         expected -= 1.0
     return 0
 
@@ -313,19 +328,22 @@ def _first_decline(n, max_tokens, levels, bands, verify_s, goodput, memory):  # 
     tokens, paid = 0, 0
     for band in range(_NUM_BANDS - 1, -1, -1):
         count, bottom = bands[band] & _COUNT, band << _BAND_BITS
-        all_pay = True
-        for e in range(max(tokens, paid), tokens + count):
-            all_pay &= bottom >= goodput * (verify_s[e + 1] - verify_s[e])
-        if all_pay:
-            tokens += count
-            continue
-        for level in range(bottom + _BAND - 1, bottom - 1, -1):
-            for taken in range(levels[level] & _COUNT):
-                if tokens >= paid and level < goodput * (verify_s[tokens + 1] - verify_s[tokens]):
-                    paid = _paid_up_to(n, max_tokens, tokens, level, verify_s, goodput, memory)
-                    if paid == 0:
-                        return tokens, level, taken
-                tokens += 1
+        level = bottom + _BAND - 1
+        here = levels[level] & _COUNT
+        reached = tokens + here  # tokens of this level or a higher one
+        for e in range(tokens, tokens + count):
+            price = goodput * (verify_s[e + 1] - verify_s[e])
+            if bottom >= price or e < paid:
+                continue
+            while reached <= e:
+                level -= 1
+                here = levels[level] & _COUNT
+                reached += here
+            if level < price:
+                paid = _paid_up_to(n, max_tokens, e, level, verify_s, goodput, memory)
+                if paid == 0:
+                    return e, level, e - (reached - here)
+        tokens += count
     return tokens, 0, 0
 
 
@@ -344,7 +362,7 @@ def causal_goodput(n, candidates, verify_s, fixed_s, options, memory, scratch, l
     learnt, all is verified.
     """
     levels, bands = scratch[:NUM_LEVELS], scratch[NUM_LEVELS:]
-    _count_levels(n, candidates, 0, levels)
+    count_levels(n, candidates, 0, levels)
     for band in range(_NUM_BANDS):
         bands[band] = _count_band(levels, band)
     k, goodput = candidates.shape[1], 0.0
@@ -352,5 +370,5 @@ def causal_goodput(n, candidates, verify_s, fixed_s, options, memory, scratch, l
         goodput = _planned_goodput(n, n * k, verify_s, fixed_s, memory)
     tokens, cut, num_at_cut = _first_decline(n, n * k, levels, bands, verify_s, goodput, memory)
     _learn(n, k, bands, memory)
-    _take_prefixes(n, candidates, 0, cut, num_at_cut, lengths)
+    take_prefixes(n, candidates, 0, cut, num_at_cut, lengths)
     return tokens

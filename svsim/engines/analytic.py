@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from svsim.decoding.method import DecodingMethod
+from svsim.decoding.pipelines import SERIAL
 from svsim.engines.analytic_batches import Lengths
 from svsim.engines.analytic_copies import lockstep_seconds
 from svsim.engines.analytic_law import MethodLaw, num_drafted
@@ -37,7 +38,7 @@ from svsim.engines.analytic_walks import (
 )
 from svsim.engines.binding import BoundColumns, bind_columns, selects
 from svsim.engines.settings import PreparedRun
-from svsim.latency.shape import Role, StepShape
+from svsim.errors import MethodError
 from svsim.random_streams import RandomStreams
 from svsim.records import GroupSums, RunRecord
 from svsim.workload.parts import EvaluationPart, concatenate
@@ -63,8 +64,18 @@ class _Account:
 
 
 def method_laws(prepared: PreparedRun) -> list[MethodLaw]:
-    """Walk the methods of a prepared run, once for every ``throughput_grid`` that follows."""
-    return [walked.law for walked in AnalyticModel(prepared).walked]
+    """Walk the methods of a prepared run, once for every ``throughput_grid`` that follows.
+
+    Raises MethodError for a method without a closed form: one that decides before it drafts, or overlaps.
+    """
+    laws = []
+    for walked in AnalyticModel(prepared).walked:
+        if walked.law is None or walked.method.pipeline != SERIAL:
+            raise MethodError(
+                f"{walked.method.label} has no closed form for a grid; leave it out, or use svsim analytic"
+            )
+        laws.append(walked.law)
+    return laws
 
 
 class AnalyticModel:
@@ -97,7 +108,9 @@ class AnalyticModel:
         if self.of_copies:
             models = {size: self._steps([size]) for size in sizes}
         else:
-            model = self._steps(sorted({*sizes, *_counts(max(sizes))}) if self.drains else sizes)
+            together = {w.method.pipeline.micro_batch_size(size) for w in self.walked for size in sizes}
+            priced = {*sizes, *together, *(_counts(max(sizes)) if self.drains else ())}
+            model = self._steps(sorted(priced))
             models = dict.fromkeys(sizes, model)
         cells = [(models[b], h, b, walked) for h in hardware for b in sizes for walked in self.walked]
         records: list[RunRecord] = []
@@ -135,8 +148,11 @@ class AnalyticModel:
         self, steps: MeanSteps, h: int, size: int, walked: WalkedMethod, replicate: int
     ) -> _Account:
         """Full batches: a request pays for its steps, and for its context beyond the mean."""
+        pipeline = walked.method.pipeline
+        overlaps = pipeline.num_micro_batches(size) > 1
+        size = pipeline.micro_batch_size(size)
         place = int(np.flatnonzero(steps.tables.batch_sizes == size)[0])
-        mean = steps.at(walked, h, place, replicate)
+        mean = steps.at(walked, h, place, replicate, overlaps)
         visits = self._walk(walked, mean.lengths, replicate)
         num_steps, num_context = visits.sums[:, STEPS], visits.sums[:, CONTEXT]
         mean_context = num_context.sum() / num_steps.sum()
@@ -153,9 +169,12 @@ class AnalyticModel:
     def _drained(self, steps: MeanSteps, h: int, size: int, walked: WalkedMethod, replicate: int) -> _Account:
         """Batches that drain: lengths and prices by the number alive, which follows its law."""
         planned = walked.plans is not None
+        pipeline = walked.method.pipeline
+        overlaps = pipeline.num_micro_batches(size) > 1
+        size = pipeline.micro_batch_size(size)
         counts = steps.tables.batch_sizes[steps.tables.batch_sizes <= size]
         places = np.arange(len(counts)) if planned else _spread_out(counts)
-        means = [steps.at(walked, h, place, replicate) for place in places.tolist()]
+        means = [steps.at(walked, h, place, replicate, overlaps) for place in places.tolist()]
         seconds = np.stack([mean.seconds for mean in means]).reshape(len(places), -1)
         alive = np.arange(1, size + 1)
         by_count = np.stack([np.interp(alive, counts[places], column) for column in seconds.T], axis=1)
@@ -181,7 +200,12 @@ class AnalyticModel:
         tables = StepTables([self.deployments[h]], [1], [walked.method], knots, copies=size)
         context = contexts_at(self.paths, visits)
         per_step = lockstep_seconds(
-            walked.method, tables, lengths[visits.starts].astype(np.int64), visits.catch_up, context
+            walked.method,
+            tables,
+            lengths[visits.starts].astype(np.int64),
+            visits.catch_up,
+            context,
+            float(visits.sums[:, ACCEPTED].sum() / visits.sums[:, STEPS].sum()),
         )
         request = np.repeat(np.arange(self.trace.num_requests), visits.sums[:, STEPS])
         seconds = [np.bincount(request, part, self.trace.num_requests) for part in per_step.T]
@@ -211,7 +235,10 @@ class AnalyticModel:
             sums=GroupSums(*(np.bincount(group, column).astype(np.float64) for column in per_request)),
             estimator="mean-of-ratios" if self.bench else "ratio-of-sums",
             replay_kind="approximate",  # whatever the trace: nothing was replayed
-            lossless=method.lossless.holds_on(self.trace.metadata),
+            lossless=method.is_lossless_on(self.trace.metadata),
+            is_bound=method.is_bound,
+            num_micro_batches=method.pipeline.num_micro_batches(size),
+            hardware_options=self.deployments[h].options,
         )
 
     def _sums(self, h: int, size: int, method: DecodingMethod, account: _Account) -> Floats:
@@ -238,13 +265,7 @@ class AnalyticModel:
         return np.full(len(prompts), together[0] / size)
 
     def _prefill_pass_s(self, h: int, method: DecodingMethod, num_sequences: int, tokens: Floats) -> Floats:
-        """One prefill step from empty caches: every model that the method runs."""
-        latency, roles = self.deployments[h].latency, [Role.TARGET]
-        if not self.bench:
-            roles += [Role.DRAFT] * (method.num_speculative_tokens > 0)
-            roles += [Role.COMPANION] * method.uses_companion
-        passes = [latency.predict_s(StepShape(role, num_sequences, tokens, 0)) for role in roles]
-        return np.asarray(np.sum(passes, axis=0) + latency.overhead_per_step_s)
+        return self.deployments[h].prefill_s(method, num_sequences, tokens, target_only=self.bench)
 
 
 def _in_memory(part: EvaluationPart) -> TokenTrace:

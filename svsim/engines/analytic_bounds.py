@@ -1,4 +1,4 @@
-"""Planned lengths (the oracle's bounds): laws of what a batch of them verifies and drafts.
+"""Planned lengths (draft stops, filters, bounds): laws of what a batch of them verifies and drafts.
 
 Sequences of a continuously refilled batch are independent: it verifies the sum of n lengths of one law,
 and the number of sequences still drafting at a depth is binomial.
@@ -10,7 +10,7 @@ import numpy as np
 
 from svsim.decoding.method import DecodingMethod
 from svsim.engines.analytic_prices import Counts, Floats, StepTables, binomial_law, law_of_sum
-from svsim.engines.binding import Deployment, drafts_as_planned
+from svsim.engines.binding import Deployment
 from svsim.engines.step import Draft
 from svsim.latency.shape import Role, StepShape
 
@@ -48,7 +48,7 @@ class PlannedLengths:
     def draft_s(self, tables: StepTables, i: int, catch_up: float) -> Floats:
         """Expected drafting at batch size i, [H, G]: all K tokens, or exactly the planned ones."""
         n = int(tables.batch_sizes[i])
-        if not drafts_as_planned(self.method):
+        if not self.method.stops_draft:
             law = binomial_law(n, [catch_up])
             return np.asarray(tables.draft_s(i, self.method.num_speculative_tokens, law)[0])
         return np.stack([self._exact_draft_s(d, n, tables.knots.values) for d in tables.deployments])
@@ -70,7 +70,7 @@ class PlannedLengths:
         """Pass ``depth`` over the sequences that draft more than that: none pay nothing."""
         law = binomial_law(n, [self.share[depth + 1 :].sum()])[0, 1:]
         counts = np.arange(1, n + 1)
-        kv = counts * (context[:, None] + self.context_ahead[depth] + depth)
+        kv = counts * np.maximum(context[:, None] + self.context_ahead[depth] + depth, 0.0)
         tokens = counts * (self.owed if depth == 0 else 1.0)
         fewer = np.floor(tokens)
         low, high = (

@@ -2,25 +2,34 @@
 
 import numpy as np
 
+from svsim.decoding.drafters import HeadDrafter
 from svsim.decoding.method import DecodingMethod
 from svsim.engines.analytic_prices import ContextKnots, Counts, Floats, StepTables
-from svsim.engines.binding import Deployment, drafts_as_planned
+from svsim.engines.binding import Deployment
 from svsim.engines.step import Draft
 from svsim.latency.shape import Role, StepShape
 
 
 def lockstep_seconds(
-    method: DecodingMethod, tables: StepTables, lengths: Counts, catch_up: Counts, context: Counts
+    method: DecodingMethod,
+    tables: StepTables,
+    lengths: Counts,
+    catch_up: Counts,
+    context: Counts,
+    mean_accepted: float,
 ) -> Floats:
     """Seconds of drafting, companion and verification of every step, float64 [V, 3].
 
     lengths, catch_up, context: int64 [V], of one copy. tables: of one deployment and batch size 1, with
-    that many copies.
+    that many copies. mean_accepted: per step, what a head reads again (its first pass is priced there).
     """
     k, either, owes = method.num_speculative_tokens, np.eye(2), np.minimum(catch_up, 1)
-    if drafts_as_planned(method):
+    if method.stops_draft:
         deployment = tables.deployments[0]
         draft_s = _exact_draft_s(deployment, method, tables.copies, lengths, catch_up, context)
+    elif isinstance(method.drafter, HeadDrafter):
+        passes_s = tables.head_draft_s(0, method, mean_accepted)[0, 0, :, None]
+        draft_s = _at(passes_s, tables.knots, np.zeros_like(owes), context)
     else:
         draft_s = _at(tables.draft_s(0, k, either)[:, 0].T, tables.knots, owes, context)
     companion_s = _at(tables.companion_s(0, method, either)[:, 0].T, tables.knots, owes, context)

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from svsim.compiled import compiled
-from svsim.decoding.method import DecodingMethod, OraclePlan, SelectByRule
+from svsim.decoding.drafters import HeadDrafter
+from svsim.decoding.method import DecodingMethod, OraclePlan, PlanBySignals, SelectByRule
 from svsim.decoding.selection_rules import EMITTED, TOP_LEVEL, best_goodput, first_drop_goodput
 from svsim.engines.analytic_bounds import PlannedLengths
 from svsim.engines.analytic_prices import ContextKnots, Counts, Floats, StepTables, binomial_law
@@ -28,7 +29,7 @@ from svsim.engines.analytic_walks import (
     walk_lengths,
     walk_thresholds,
 )
-from svsim.engines.binding import BoundColumns, Deployment, drafts_as_planned
+from svsim.engines.binding import BoundColumns, Deployment
 
 NUM_CUTS = 100
 NUM_PRICED = 15
@@ -80,9 +81,14 @@ class MethodLaw:
 
 def method_law(
     method: DecodingMethod, paths: Paths, replicates: Sequence[BoundColumns], num_tokens: int
-) -> MethodLaw:
-    """Walk a method over its columns, one set per replicate of the coins; a walk emits ``num_tokens``."""
+) -> MethodLaw | None:
+    """Walk a method over its columns, one set per replicate of the coins; a walk emits ``num_tokens``.
+
+    None where a rule decides before it drafts: its lengths follow no threshold.
+    """
     if isinstance(method.selection, SelectByRule):
+        if method.selection.before_draft:
+            return None
         return _selected_law(method, paths, replicates, num_tokens * len(replicates))
     return _planned_law(method, paths, replicates, num_tokens * len(replicates))
 
@@ -116,7 +122,7 @@ def _planned_law(
         for columns, plan in zip(replicates, plans, strict=True)
     ]
     lengths = None
-    if isinstance(method.selection, OraclePlan):
+    if isinstance(method.selection, OraclePlan | PlanBySignals):
         planned = np.concatenate([p[v.starts].astype(np.int64) for p, v in zip(plans, visits, strict=True)])
         owed = np.concatenate([v.catch_up for v in visits])
         context = np.concatenate([contexts_at(paths, v) for v in visits])
@@ -152,7 +158,7 @@ def has_threshold_rule(method: DecodingMethod) -> bool:
 
 def num_drafted(method: DecodingMethod) -> int | None:
     """Tokens drafted in every step; None where the draft stops at the planned length."""
-    return None if drafts_as_planned(method) else method.num_speculative_tokens
+    return None if method.stops_draft else method.num_speculative_tokens
 
 
 def fewest_verified(method: DecodingMethod) -> int:
@@ -164,7 +170,7 @@ def fewest_verified(method: DecodingMethod) -> int:
 
 def planned_lengths(method: DecodingMethod, columns: BoundColumns) -> NDArray[np.uint8]:
     """Verification length at every position, uint8 [T], of a method that does not select."""
-    if isinstance(method.selection, OraclePlan):
+    if isinstance(method.selection, OraclePlan | PlanBySignals):
         return columns.planned
     return np.full(len(columns.accepted), method.num_speculative_tokens, np.uint8)
 
@@ -187,11 +193,15 @@ def expected_step(law: MethodLaw, tables: StepTables, i: int) -> ExpectedStep:
     method, n = law.method, int(tables.batch_sizes[i])
     if law.lengths is not None:
         draft_s = law.lengths.draft_s(tables, i, float(law.catch_up[0]))
+        companion_s = tables.companion_s(i, method, binomial_law(n, law.catch_up))[0]
         verify_s = law.lengths.verify_s(tables, i)
-        return ExpectedStep(law.verified.repeat(len(draft_s)), draft_s, np.zeros_like(draft_s), verify_s)
+        return ExpectedStep(law.verified.repeat(len(draft_s)), draft_s, companion_s, verify_s)
     priced = law.at_few_points()
     catch_up = binomial_law(n, priced.catch_up)
-    draft_s = tables.draft_s(i, method.num_speculative_tokens, catch_up)
+    if isinstance(method.drafter, HeadDrafter):
+        draft_s = tables.head_draft_s(i, method, float(law.tokens_per_step[0]) - 1.0)
+    else:
+        draft_s = tables.draft_s(i, method.num_speculative_tokens, catch_up)
     companion_s = tables.companion_s(i, method, catch_up)
     verify_s = tables.verify_s(i)
     if not isinstance(method.selection, SelectByRule):

@@ -14,8 +14,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from svsim.decoding.drafters import HeadDrafter, ModelDrafter
 from svsim.decoding.method import DecodingMethod
-from svsim.engines.binding import Deployment, drafts_as_planned
+from svsim.engines.binding import Deployment
 from svsim.engines.step import Draft
 from svsim.latency.shape import Role, StepShape
 
@@ -87,7 +88,11 @@ class StepTables:
         self._tokens = _Places(self.batch_sizes, self.batch_sizes * most + 1)
         self._catch_up = _Places(self.batch_sizes, self.batch_sizes + 1)
         self._verify_s = self._stack(self._verify)
-        self._drafting = [m for m in methods if m.num_speculative_tokens and not drafts_as_planned(m)]
+        self._drafting = [
+            m
+            for m in methods
+            if m.num_speculative_tokens and not m.stops_draft and isinstance(m.drafter, ModelDrafter)
+        ]
         self._depths = sorted({m.num_speculative_tokens for m in self._drafting})
         if self._drafting:
             self._first_draft_s = self._stack(self._first_draft)
@@ -113,6 +118,48 @@ class StepTables:
         if not method.uses_companion:
             return np.zeros((len(law), len(self.deployments), self.knots.num))
         return _expected(law, self._companion_s[method.num_speculative_tokens][:, :, self._catch_up.of[i]])
+
+    def head_draft_s(self, i: int, method: DecodingMethod, read_again: float) -> Floats:
+        """Drafting by a head, [1, H, G]; ``read_again``: mean tokens per sequence beyond the last emitted."""
+        assert isinstance(method.drafter, HeadDrafter)
+        n, share = self.batch_sizes[i : i + 1], method.drafter.share_of_target
+        more = np.array([int(n[0] * read_again), int(n[0] * read_again) + 1])
+
+        def of(d: Deployment) -> Floats:
+            first = self._pass_s(d, Role.TARGET, n.repeat(2), (n + more) * self.copies)
+            up = n[0] * read_again - more[0]
+            total = first[:, 0] * (1.0 - up) + first[:, 1] * up
+            for j in range(1, method.num_speculative_tokens):
+                total += self._pass_s(d, Role.TARGET, n, n * self.copies, j)[:, 0]
+            return np.asarray(total * share)
+
+        return self._stack(of)[None]
+
+    def draft_passes_s(self, i: int, method: DecodingMethod) -> tuple[Floats, Floats]:
+        """Passes of drafts that stop early at batch size i: the first by catch-up tokens [H, G, n + 1], and
+        pass j by the number of sequences in it [H, G, K, n + 1] (pass 0 is the first: left at 0)."""
+        n, context, num_drafted = (
+            int(self.batch_sizes[i]),
+            self.knots.values[:, None],
+            method.num_speculative_tokens,
+        )
+        counts = np.arange(n + 1)
+        first = np.zeros((len(self.deployments), self.knots.num, n + 1))
+        later = np.zeros((len(self.deployments), self.knots.num, num_drafted, n + 1))
+        for h, d in enumerate(self.deployments):
+            price, kind = d.latency.predict_s, d.draft_kind(method)
+            if kind == Draft.SEQUENTIAL:
+                first[h] = price(StepShape(Role.DRAFT, n, n + counts, context * n))
+                for j in range(1, num_drafted):
+                    kv = (context + j) * counts[1:]
+                    later[h, :, j, 1:] = price(StepShape(Role.DRAFT, counts[1:], counts[1:], kv))
+                continue
+            each = n if kind == Draft.ONE_PASS else 1
+            tokens = each * np.arange(2, num_drafted + 2)
+            whole = price(StepShape(Role.DRAFT, n, tokens, context * n))
+            first[h] = whole[:, :1]
+            later[h, :, 1:, 1:] = np.diff(whole, axis=1)[:, :, None]
+        return first, later
 
     # -- one deployment -----------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from svsim.decoding.method import DecodingMethod
+from svsim.decoding.pipelines import SERIAL
 from svsim.engines.analytic_batches import BatchPrices, Lengths, sample_batches, threshold_lengths
 from svsim.engines.analytic_law import (
     ExpectedStep,
@@ -38,7 +39,7 @@ class WalkedMethod:
     paths: Paths
     replicates: Sequence[BoundColumns]
     plans: Sequence[Lengths] | None
-    law: MethodLaw
+    law: MethodLaw | None
 
     @classmethod
     def of(
@@ -73,28 +74,32 @@ class MeanSteps:
     def __init__(self, tables: StepTables, streams: RandomStreams, of_copies: bool = False) -> None:
         self.tables, self.streams, self.of_copies = tables, streams, of_copies
         self._closed: dict[tuple[int, int], ExpectedStep] = {}
-        self._steps: dict[tuple[int, int, int, int], MeanStep] = {}
+        self._steps: dict[tuple[int, int, int, int, bool], MeanStep] = {}
 
-    def at(self, walked: WalkedMethod, h: int, i: int, replicate: int) -> MeanStep:
-        """Of a method on deployment h at batch size i with a replicate of the coins."""
-        key = walked.index, h, i, replicate
+    def at(self, walked: WalkedMethod, h: int, i: int, replicate: int, overlaps: bool = False) -> MeanStep:
+        """Of a method on deployment h at batch size i with a replicate of the coins.
+
+        ``overlaps``: the batch is one of two micro-batches that take turns.
+        """
+        key = walked.index, h, i, replicate, overlaps
         if key not in self._steps:
-            self._steps[key] = self._work_out(walked, h, i, replicate)
+            self._steps[key] = self._work_out(walked, h, i, replicate, overlaps)
         return self._steps[key]
 
-    def _work_out(self, walked: WalkedMethod, h: int, i: int, replicate: int) -> MeanStep:
+    def _work_out(self, walked: WalkedMethod, h: int, i: int, replicate: int, overlaps: bool) -> MeanStep:
         columns, n = walked.replicates[replicate], int(self.tables.batch_sizes[i])
         rng = self.streams.generator("analytic", walked.index, h, n, replicate)
-        if walked.plans is None and self._needs_batches(walked.method, h, i):
-            return self._drawn(walked, h, i, columns, rng)
+        law = walked.law
+        if law is None or overlaps or (walked.plans is None and self._needs_batches(walked.method, h, i)):
+            return self._drawn(walked, h, i, columns, rng, overlaps)
         key = walked.index, i
         if key not in self._closed:
-            self._closed[key] = expected_step(walked.law, self.tables, i)
+            self._closed[key] = expected_step(law, self.tables, i)
         step = self._closed[key]
         seconds = np.stack([step.draft_s[h], step.companion_s[h], step.verify_s[h]], axis=1)
         if walked.plans is not None:
             return MeanStep(walked.plans[replicate], seconds)
-        return MeanStep(threshold_lengths(walked.law, columns, float(step.verified[h]), rng), seconds)
+        return MeanStep(threshold_lengths(law, columns, float(step.verified[h]), rng), seconds)
 
     def _needs_batches(self, method: DecodingMethod, h: int, i: int) -> bool:
         """Small batches, copies, verification prices with stairs, and rules that no law states."""
@@ -108,19 +113,45 @@ class MeanSteps:
         return bool((seconds[1:] - convex).max() > STAIR_SHARE * seconds[0])
 
     def _drawn(
-        self, walked: WalkedMethod, h: int, i: int, columns: BoundColumns, rng: np.random.Generator
+        self,
+        walked: WalkedMethod,
+        h: int,
+        i: int,
+        columns: BoundColumns,
+        rng: np.random.Generator,
+        overlaps: bool,
     ) -> MeanStep:
-        tables, method, n = self.tables, walked.method, int(self.tables.batch_sizes[i])
-        each = np.eye(n + 1)
-        draft_s = tables.draft_s(i, method.num_speculative_tokens, each)[:, h].T
-        companion_s = tables.companion_s(i, method, each)[:, h].T
-        verify_s = tables.verify_s(i)[h, :, : n * method.num_speculative_tokens + 1]
-        prices = BatchPrices(
-            np.array([tables.knots.low, 1.0 / tables.knots.spacing]),
-            np.ascontiguousarray(tables.overhead_s[h] + draft_s + companion_s),
-            np.ascontiguousarray(verify_s),
-        )
+        method, n = walked.method, int(self.tables.batch_sizes[i])
+        prices = self._batch_prices(method, h, i, overlaps)
         sample = sample_batches(method, columns, walked.paths, prices, n, rng, self.of_copies)
-        owed, verified = sample.num_catch_up, sample.num_verified
-        parts = draft_s[:, owed], companion_s[:, owed], verify_s[:, verified]
+        draft_s = prices.draft_s[:, sample.num_catch_up]
+        if method.stops_draft:
+            draft_s = draft_s * (sample.num_drafting[:, 0] > 0)
+            for j in range(1, method.num_speculative_tokens):
+                draft_s += prices.later_draft_s[:, j, sample.num_drafting[:, j]]
+        companion_s = prices.companion_s[:, sample.num_catch_up]
+        verify_s = prices.verify_s[:, sample.num_verified]
+        if overlaps:
+            seen = np.maximum(1.0 - verify_s / (draft_s + companion_s), 0.0)
+            draft_s, companion_s = draft_s * seen, companion_s * seen
+        parts = draft_s, companion_s, verify_s
         return MeanStep(sample.lengths, np.stack([p.mean(axis=1) for p in parts], axis=1))
+
+    def _batch_prices(self, method: DecodingMethod, h: int, i: int, overlaps: bool) -> BatchPrices:
+        tables, n, k = self.tables, int(self.tables.batch_sizes[i]), method.num_speculative_tokens
+        each = np.eye(n + 1)
+        if method.stops_draft:
+            first, later = tables.draft_passes_s(i, method)
+            draft_s, later_s = first[h], later[h]
+        else:
+            draft_s, later_s = tables.draft_s(i, k, each)[:, h].T, np.zeros((1, 1, 1))
+        pipeline = method.pipeline if overlaps else SERIAL
+        return BatchPrices(
+            np.array([tables.knots.low, 1.0 / tables.knots.spacing]),
+            float(tables.overhead_s[h]),
+            np.ascontiguousarray(draft_s * pipeline.draft_slowdown),
+            np.ascontiguousarray(later_s),
+            np.ascontiguousarray(tables.companion_s(i, method, each)[:, h].T * pipeline.draft_slowdown),
+            np.ascontiguousarray(tables.verify_s(i)[h, :, : n * k + 1] * pipeline.verify_slowdown),
+            overlaps,
+        )

@@ -29,7 +29,6 @@ from svsim.engines.closed_loop import NUM_TALLIES, Requests, Slots, new_slots, r
 from svsim.engines.settings import PreparedRun
 from svsim.engines.step import Batch, new_batch
 from svsim.errors import InvariantError
-from svsim.latency.shape import Role, StepShape
 from svsim.random_streams import RandomStreams
 from svsim.records import GroupSums, RunRecord
 from svsim.workload.token_trace import TokenTrace
@@ -75,7 +74,7 @@ class _Stretch:
 class ClosedLoopReplay:
     """Replays a prepared run; ``run`` returns a record per (deployment, batch size, method)."""
 
-    def __init__(self, prepared: PreparedRun) -> None:
+    def __init__(self, prepared: PreparedRun, max_cycles: int = MAX_CYCLES) -> None:
         self.part = prepared.part
         self.methods = prepared.methods
         self.settings = prepared.settings
@@ -83,7 +82,7 @@ class ClosedLoopReplay:
         self.streams = RandomStreams(prepared.settings.seed)
         self.num_cycles = 1
         if self.part.in_memory:
-            self.num_cycles = min(max(1, -(-MIN_POSITIONS // self.part.num_positions)), MAX_CYCLES)
+            self.num_cycles = min(max(1, -(-MIN_POSITIONS // self.part.num_positions)), max_cycles)
 
     def run(self, progress: Progress | None = None) -> list[RunRecord]:
         """Every run, replicate by replicate. ``progress(done, total)`` counts finished runs."""
@@ -197,7 +196,7 @@ class ClosedLoopReplay:
         prefill_s = np.zeros(len(batches))
         if self.settings.prefill == "include" and len(batches):
             tokens = stretch.trace.num_prompt_tokens.astype(np.int64)[batches].sum(axis=1)
-            sequences = np.full(len(batches), float(run.batch_size))
+            sequences = np.full(len(batches), float(slots * run.shape.multiplicity))
             prefill_s = self._prefill_s(run, sequences, tokens * run.shape.multiplicity)
         run_static(
             bind(run.method, columns, run.prices, run.shape),
@@ -230,12 +229,14 @@ class ClosedLoopReplay:
     def _new_run(self, prices: PriceBook, method_index: int, batch_size: int) -> _Run:
         method = self.methods[method_index]
         collapsed = self.settings.batch_of == "copies" and not selects(method)
+        together = method.pipeline.micro_batch_size(batch_size)
         low, high = self.part.context_range
         shape = BatchShape(
-            num_slots=1 if collapsed else batch_size,
-            multiplicity=batch_size if collapsed else 1,
+            num_slots=1 if collapsed else together,
+            multiplicity=together if collapsed else 1,
             drains=self.settings.refill == "static",
             context_range=(float(low), float(high + method.num_speculative_tokens + 1)),
+            overlaps=method.pipeline.num_micro_batches(batch_size) > 1,
         )
         per_request = self.settings.convention == "specdecode-bench"
         groups = self.part.num_requests if per_request else min(self.part.num_requests, MAX_GROUPS)
@@ -276,21 +277,14 @@ class ClosedLoopReplay:
     def _prefill_s(
         self, run: _Run, num_sequences: NDArray[np.float64], num_tokens: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        """Seconds of prefill passes (target, and draft and companion where they run), [N]."""
-        latency = run.prices.deployment.latency
-        roles = [Role.TARGET]
-        if self.settings.convention == "native":
-            roles += [Role.DRAFT] * (run.method.num_speculative_tokens > 0)
-            roles += [Role.COMPANION] * run.method.uses_companion
-        passes = sum(latency.predict_s(StepShape(r, num_sequences, num_tokens, 0)) for r in roles)
-        return np.asarray(passes + latency.overhead_per_step_s, np.float64)
+        target_only = self.settings.convention != "native"
+        return run.prices.deployment.prefill_s(run.method, num_sequences, num_tokens, target_only)
 
     def _record(self, run: _Run, tallies: NDArray[np.float64]) -> RunRecord:
         method, latency, metadata = run.method, run.prices.deployment.latency, self.part.metadata
-        lossless = method.lossless.holds_on(metadata)
         recorded = isinstance(self.settings.coins, RecordedCoins)
         alike = self.settings.batch_of == "copies" and selects(method)  # copies would share their drafts
-        exact = metadata.chains == "coherent" and lossless and recorded and not alike
+        exact = method.is_exact_on(metadata) and recorded and not alike
         return RunRecord(
             method=method.name,
             params=method.params,
@@ -305,7 +299,10 @@ class ClosedLoopReplay:
                 "mean-of-ratios" if self.settings.convention == "specdecode-bench" else "ratio-of-sums"
             ),
             replay_kind="exact" if exact else "approximate",
-            lossless=lossless,
+            lossless=method.is_lossless_on(metadata),
+            is_bound=method.is_bound,
+            num_micro_batches=method.pipeline.num_micro_batches(run.batch_size),
+            hardware_options=run.prices.deployment.options,
         )
 
 

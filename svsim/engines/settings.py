@@ -4,15 +4,16 @@ Both engines start from the same ``PreparedRun``; a belief is fitted here, once,
 not replayed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-import numpy as np
-
 from svsim.decoding.acceptance_rules import AcceptanceRule, RecordedCoins
+from svsim.decoding.beliefs import HISTOGRAM
+from svsim.decoding.drafters import MODEL
 from svsim.decoding.method import DecodingMethod
 from svsim.engines.binding import Deployment
+from svsim.engines.profile import fit_belief, is_small, learns, refits, small_profile_note
 from svsim.errors import InputError, MissingSignalError
 from svsim.workload.parts import EvaluationPart, Needed, Source
 from svsim.workload.token_trace import TokenTrace
@@ -45,13 +46,19 @@ class RunSettings:
 
 @dataclass(frozen=True, slots=True)
 class PreparedRun:
-    """An evaluation part, methods with fitted beliefs, batch sizes that fit it, deployments."""
+    """An evaluation part, methods with fitted beliefs, batch sizes that fit it, deployments.
+
+    num_small_profile_requests: requests that beliefs were learnt on, if these are few; then ``refits``
+    holds the learning methods on resamples of them.
+    """
 
     part: EvaluationPart
     methods: tuple[DecodingMethod, ...]
     settings: RunSettings
     deployments: tuple[Deployment, ...]
     notes: tuple[str, ...] = ()
+    num_small_profile_requests: int | None = None
+    refits: tuple[tuple[DecodingMethod, ...], ...] = ()
 
     @property
     def trace(self) -> TokenTrace:
@@ -65,7 +72,7 @@ class PreparedRun:
 
 def prepare(source: Source, settings: RunSettings, deployments: Sequence[Deployment]) -> PreparedRun:
     """Split, fit and check. Raises InputError, MissingSignalError or LatencyError."""
-    learning = [m for m in settings.methods if m.belief is not None]
+    learning = [m for m in settings.methods if learns(m)]
     needed = _needed(source, settings)
     limit = source.metadata.num_speculative_tokens
     for method in settings.methods:
@@ -76,43 +83,70 @@ def prepare(source: Source, settings: RunSettings, deployments: Sequence[Deploym
             )
         for deployment in deployments:
             deployment.check(method)
+        for size in settings.batch_sizes:
+            if not method.pipeline.splits(size):
+                raise InputError(
+                    f"{method.label} splits the batch in two, and batch {size} is odd; ask for even --batch "
+                    "sizes (or 1, which runs without overlap), or overlap=full"
+                )
     if learning and settings.profile_split == 0:
         raise InputError(
             f"{learning[0].label} learns a belief, but a profile split of 0 leaves nothing to learn from; "
             "raise --profile-split or leave the method out"
         )
     profile, part = source.split(settings.profile_split if learning else 0.0, settings.seed, needed)
-    methods = tuple(_fit_belief(m, profile) for m in settings.methods)
+    methods = settings.methods if profile is None else tuple(fit_belief(m, profile) for m in settings.methods)
     sizes, notes = _fitting_batch_sizes(settings, part.num_requests)
-    return PreparedRun(part, methods, replace(settings, batch_sizes=sizes), tuple(deployments), notes)
+    notes += _foreign_drafts(source, settings)
+    ready = PreparedRun(part, methods, replace(settings, batch_sizes=sizes), tuple(deployments), notes)
+    if profile is None or not is_small(profile):
+        return ready
+    return replace(
+        ready,
+        notes=(*notes, small_profile_note(methods, profile)),
+        num_small_profile_requests=profile.num_requests,
+        refits=refits(methods, profile, settings.seed),
+    )
+
+
+def _foreign_drafts(source: Source, settings: RunSettings) -> tuple[str, ...]:
+    """A head is priced as itself, but accepted as the trace's own drafter was."""
+    heads = [method.label for method in settings.methods if method.drafter != MODEL]
+    if not heads:
+        return ()
+    model = source.metadata.models.get("draft")
+    name = model.get("name") if isinstance(model, Mapping) else None
+    return (
+        f"{', '.join(heads)}: what is accepted is what the trace's drafter"
+        f"{f' ({name})' if name else ''} proposed; import or capture a trace of the head to judge one",
+    )
 
 
 def _needed(source: Source, settings: RunSettings) -> Needed:
-    """The columns that beliefs and coins read. Raises MissingSignalError for one the trace lacks."""
+    """The columns that methods and coins read. Raises MissingSignalError for one the trace lacks."""
     signals: list[str] = []
     for method in settings.methods:
-        wanted = method.belief.signals if method.belief is not None else ()
+        wanted = method.signals
         missing = [name for name in wanted if name not in source.signals]
         if missing:
             present = ", ".join(sorted(source.signals)) or "none"
             raise MissingSignalError(
                 f"{method.label} needs the column{'s' * (len(missing) > 1)} {', '.join(missing)}, which this "
-                f"trace lacks (it has: {present}); record one with a companion model (svsim capture), "
-                f"or leave {method.label} out"
+                f"trace lacks (it has: {present}); {_remedy(missing)}, or leave {method.label} out"
             )
         signals += wanted
     return Needed(tuple(dict.fromkeys(signals)), ("accept_prob",) if source.has_accept_prob else ())
 
 
-def _fit_belief(method: DecodingMethod, profile: TokenTrace | None) -> DecodingMethod:
-    """The method with its belief fitted on the depth-1 column of the profile part."""
-    if method.belief is None or profile is None:
-        return method
-    signals = profile.observable.require(method.belief.signals, method.label)
-    target = profile.target
-    accept = target.accept_prob[:, 0] if target.accept_prob is not None else target.num_accepted > 0
-    belief = method.belief.fit(tuple(s[:, 0] for s in signals), np.asarray(accept, np.float32))
-    return replace(method, belief=belief)
+def _remedy(missing: Sequence[str]) -> str:
+    if "draft_confidence" in missing:
+        return (
+            "svsim capture does not record it, as only a drafter with a confidence head has it: import a "
+            "trace of one, or ask for signal=draft_entropy"
+        )
+    if set(missing) <= set(HISTOGRAM):
+        return "record it with svsim capture (without --leave-out histogram), or ask for unseen=similarity"
+    return "record it with svsim capture, which runs a companion model beside the draft"
 
 
 def _fitting_batch_sizes(settings: RunSettings, num_requests: int) -> tuple[tuple[int, ...], tuple[str, ...]]:

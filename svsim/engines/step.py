@@ -1,10 +1,10 @@
 """One decoding step of a running batch: plan, price, advance. The only truth about a step.
 
 A step drafts up to K tokens for every sequence, optionally scores them with the companion, chooses
-verification lengths, verifies, and emits accepted + 1 tokens per sequence (recovered or bonus token
-included). ``StepProgram`` is a decoding method bound to a trace and a latency model: arrays only.
-``Batch`` is the state of the running sequences. The closed loop and the serving simulation call
-``take_step`` and nothing else to know what a step did and how long it took.
+verification lengths (some methods before they draft), verifies, and emits accepted + 1 tokens per
+sequence (recovered or bonus token included). ``StepProgram`` is a decoding method bound to a trace and a
+latency model: arrays only. ``Batch`` is the state of the running sequences. The closed loop and the
+serving simulation call ``take_step`` and nothing else to know what a step did and how long it took.
 """
 
 from enum import IntEnum
@@ -14,7 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from svsim.compiled import compiled
-from svsim.decoding.selection_rules import MEMORY_SIZE, SCRATCH_SIZE
+from svsim.decoding.selection_rules import (
+    DRAFT_S,
+    LAST_ACCEPTED,
+    LAST_VERIFIED,
+    MEMORY_SIZE,
+    SCRATCH_SIZE,
+)
 from svsim.engines.prices import EMPTY_SHEET, PriceSheet, growing_passes_s, pass_row_s, pass_s
 
 
@@ -40,8 +46,12 @@ class StepProgram(NamedTuple):
 
     accepted:  uint8 [T], accepted draft tokens of the whole chain (the target's answer).
     planned:   uint8 [T] for Plan.PLANNED, else empty.
-    survival:  uint16 [T, K] encoded believed survival for Plan.SELECTED, else [0, K].
-    draft_as_planned: with Plan.PLANNED, draft only the planned length (else always K).
+    survival:  uint16 [T, K] encoded believed survival for Plan.SELECTED, else (or without belief) [0, K].
+    draft_as_planned: draft only the length that is verified (else always K); a rule is then asked
+        before the draft.
+    reads_all: the drafter reads every token emitted in the last step, not only those it did not draft.
+    overlaps:  drafting and companion run beside the verification of another micro-batch like this one.
+    draft_slowdown, verify_slowdown: factors on the seconds of drafting and companion, and of verification.
     multiplicity: identical copies that every slot stands for (1: none).
     """
 
@@ -50,6 +60,10 @@ class StepProgram(NamedTuple):
     plan: int
     draft_as_planned: bool
     uses_companion: bool
+    reads_all: bool
+    overlaps: bool
+    draft_slowdown: float
+    verify_slowdown: float
     accepted: NDArray[np.uint8]
     planned: NDArray[np.uint8]
     survival: NDArray[np.uint16]
@@ -64,7 +78,7 @@ class StepProgram(NamedTuple):
 def empty_program() -> StepProgram:
     """A program of no work: its field types are those of every program."""
     return StepProgram(
-        0, 0, 0, False, False,
+        0, 0, 0, False, False, False, False, 1.0, 1.0,
         np.zeros(0, np.uint8), np.zeros(0, np.uint8), np.zeros((0, 1), np.uint16), np.zeros(0),
         0.0, EMPTY_SHEET, EMPTY_SHEET, EMPTY_SHEET, 1,
     )  # fmt: skip
@@ -155,6 +169,48 @@ def _sequential_draft_s(program, batch, n):  # type: ignore[no-untyped-def]
 
 
 @compiled()
+def _draft_row_s(program, batch, n):  # type: ignore[no-untyped-def]
+    """Tell the rule what drafting 0, 1, ... K tokens of every sequence would cost."""
+    m, sheet, row_s = program.multiplicity, program.draft_prices, batch.memory[DRAFT_S:]
+    kv = batch.counters[NUM_CONTEXT_TOKENS] * m
+    row_s[0], total_s = 0.0, 0.0
+    for j in range(program.num_speculative_tokens):
+        if program.draft == Draft.SEQUENTIAL:
+            tokens = (n + (batch.counters[NUM_CATCH_UP_TOKENS] if j == 0 else 0)) * m
+            total_s += pass_s(sheet, n * m, tokens, kv + j * n * m)
+        else:
+            each = j + 2
+            tokens = each if program.draft == Draft.ONE_PASS_OF_ONE_SEQUENCE else n * m * each
+            total_s = pass_s(sheet, n * m, tokens, kv)
+        row_s[j + 1] = total_s
+
+
+@compiled()
+def _select_lengths(program, select, batch, n, fixed_s, hidden_s):  # type: ignore[no-untyped-def]
+    """Ask the rule: lengths to ``batch.length``. A turn of an overlap lasts ``hidden_s`` at least."""
+    k = program.num_speculative_tokens
+    if program.survival.shape[0] > 0:
+        for i in range(n):
+            for d in range(k):
+                batch.candidates[i, d] = program.survival[batch.position[i], d]
+    kv = batch.counters[NUM_CONTEXT_TOKENS] * program.multiplicity
+    pass_row_s(program.target_prices, n, kv, batch.verify_s)
+    if program.overlaps:
+        for e in range(n * k + 1):
+            batch.verify_s[e] = max(batch.verify_s[e] * program.verify_slowdown, hidden_s)
+    return select(
+        n,
+        batch.candidates,
+        batch.verify_s,
+        fixed_s,
+        program.options,
+        batch.memory,
+        batch.scratch,
+        batch.length,
+    )
+
+
+@compiled()
 def _draft_s(program, batch, n):  # type: ignore[no-untyped-def]
     """Seconds of drafting this step, and of the companion's pass over the drafted tokens."""
     m = program.multiplicity
@@ -171,7 +227,9 @@ def _draft_s(program, batch, n):  # type: ignore[no-untyped-def]
                 tokens += batch.draft_length[i]
                 longest = max(longest, batch.draft_length[i] + 1)
         tokens = longest if program.draft == Draft.ONE_PASS_OF_ONE_SEQUENCE else tokens * m
-        draft_s = pass_s(program.draft_prices, n * m, tokens, kv)
+        # a rule that drafts nothing runs no drafter; a plan of 0 (the reference simulator's oracle) does
+        if longest > 1 or program.plan == Plan.PLANNED:
+            draft_s = pass_s(program.draft_prices, n * m, tokens, kv)
     if program.uses_companion:
         tokens = n * k + batch.counters[NUM_CATCH_UP_TOKENS]
         companion_s = pass_s(program.companion_prices, n * m, tokens * m, kv)
@@ -183,7 +241,7 @@ def _advance_uniform(program, batch, n):  # type: ignore[no-untyped-def]
     """Emit min(accepted, K) + 1 tokens for every sequence."""
     k = program.num_speculative_tokens
     accepted, position, end = program.accepted, batch.position, batch.end
-    emitted, catch_up, finished = 0, 0, 0
+    emitted, catch_up, read_again, finished = 0, 0, 0, 0
     for i in range(n):
         here = position[i]
         kept = min(np.int64(accepted[np.uint64(here)]), k)
@@ -192,21 +250,25 @@ def _advance_uniform(program, batch, n):  # type: ignore[no-untyped-def]
         catch_up += kept == k
         if here + kept + 1 >= end[i]:
             catch_up -= kept == k
+            read_again -= kept
             batch.finished[finished] = i
             finished += 1
     batch.counters[NUM_CONTEXT_TOKENS] += emitted + n
     batch.counters[NUM_CATCH_UP_TOKENS] = catch_up if k > 0 else 0
+    if program.reads_all:
+        batch.counters[NUM_CATCH_UP_TOKENS] = emitted + read_again
     batch.counters[NUM_FINISHED] = finished
 
 
 @compiled()
 def _advance_planned(program, batch, n):  # type: ignore[no-untyped-def]
     """Emit min(accepted, length) + 1 tokens for every sequence."""
-    emitted, catch_up, finished = 0, 0, 0
+    emitted, verified, catch_up, finished = 0, 0, 0, 0
     for i in range(n):
         here = batch.position[i]
         length, drafted = batch.length[i], batch.draft_length[i]
         kept = min(np.int64(program.accepted[here]), length)
+        verified += length
         batch.position[i] = here + kept + 1
         batch.num_verified[i] += length
         batch.num_drafted[i] += drafted
@@ -217,6 +279,7 @@ def _advance_planned(program, batch, n):  # type: ignore[no-untyped-def]
             finished += 1
         else:
             catch_up += batch.num_owed[i] - 1
+    batch.memory[LAST_ACCEPTED], batch.memory[LAST_VERIFIED] = emitted - n, verified
     batch.counters[NUM_CONTEXT_TOKENS] += emitted
     batch.counters[NUM_CATCH_UP_TOKENS] = catch_up
     batch.counters[NUM_FINISHED] = finished
@@ -232,38 +295,32 @@ def take_step(program, select, batch, n):  # type: ignore[no-untyped-def]
     k = program.num_speculative_tokens
     m = program.multiplicity
     kv = batch.counters[NUM_CONTEXT_TOKENS] * m
+    tokens, overhead_s = n * k, program.overhead_s
     if program.plan == Plan.PLANNED:
+        tokens = 0
         for i in range(n):
             batch.length[i] = min(np.int64(program.planned[batch.position[i]]), k)
             batch.draft_length[i] = batch.length[i] if program.draft_as_planned else k
+            tokens += batch.length[i]
+    elif program.plan == Plan.SELECTED and program.draft_as_planned:
+        _draft_row_s(program, batch, n)
+        tokens = _select_lengths(program, select, batch, n, overhead_s, 0.0)
+        for i in range(n):
+            batch.draft_length[i] = batch.length[i]
 
     draft_s, companion_s = _draft_s(program, batch, n)
+    draft_s, companion_s = draft_s * program.draft_slowdown, companion_s * program.draft_slowdown
+    if program.plan == Plan.SELECTED and not program.draft_as_planned:
+        batch.draft_length[:n] = k
+        hidden_s = draft_s + companion_s if program.overlaps else 0.0
+        fixed_s = overhead_s if program.overlaps else overhead_s + draft_s + companion_s
+        tokens = _select_lengths(program, select, batch, n, fixed_s, hidden_s)
+    verify_s = pass_s(program.target_prices, n * m, (n + tokens) * m, kv) * program.verify_slowdown
+    if program.overlaps:  # what verification hides costs nothing
+        seen = max(1.0 - verify_s / (draft_s + companion_s), 0.0)
+        draft_s, companion_s = draft_s * seen, companion_s * seen
 
-    if program.plan == Plan.SELECTED:
-        for i in range(n):
-            batch.draft_length[i] = k
-            for d in range(k):
-                batch.candidates[i, d] = program.survival[batch.position[i], d]
-        pass_row_s(program.target_prices, n, kv, batch.verify_s)
-        fixed_s = program.overhead_s + draft_s + companion_s
-        tokens = select(
-            n,
-            batch.candidates,
-            batch.verify_s,
-            fixed_s,
-            program.options,
-            batch.memory,
-            batch.scratch,
-            batch.length,
-        )
-        verify_s = batch.verify_s[tokens]
-    else:
-        tokens = n * k
-        if program.plan == Plan.PLANNED:
-            tokens = batch.length[:n].sum()
-        verify_s = pass_s(program.target_prices, n * m, (n + tokens) * m, kv)
-
-    batch.clocks[OVERHEAD] += program.overhead_s
+    batch.clocks[OVERHEAD] += overhead_s
     batch.clocks[DRAFT] += draft_s
     batch.clocks[COMPANION] += companion_s
     batch.clocks[VERIFY] += verify_s

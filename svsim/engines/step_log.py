@@ -11,6 +11,8 @@ from numba import typeof, types
 from numpy.typing import NDArray
 
 from svsim.compiled import compiled
+from svsim.decoding.drafters import MODEL
+from svsim.decoding.pipelines import SERIAL
 from svsim.decoding.selection_rules import RULE
 from svsim.engines.binding import BatchShape, PriceBook, bind, bind_columns, compiled_rule
 from svsim.engines.settings import PreparedRun
@@ -94,6 +96,11 @@ class StepWalk:
         settings, self.method = prepared.settings, prepared.methods[method]
         if settings.refill != "continuous" or settings.batch_of != "requests":
             raise InputError("steps are logged for continuous refill of distinct requests only")
+        if self.method.stops_draft or self.method.drafter != MODEL or self.method.pipeline != SERIAL:
+            raise InputError(
+                f"{self.method.label}: steps are logged for methods that draft all k tokens with a draft "
+                "model, one micro-batch at a time; choose td, sd, sv, sv-lossless or another such method"
+            )
         if batch_size > prepared.part.num_requests:
             raise InputError(
                 f"batch {batch_size} exceeds the {prepared.part.num_requests} requests to replay; "

@@ -18,7 +18,7 @@ from svsim.metrics.request_sums import Estimate, request_of_rows
 from svsim.speculation_math import Floats
 from svsim.workload.sample import TraceSample
 from svsim.workload.split import profile_mask, profile_mask_by_threshold
-from svsim.workload.token_trace import Signal, TokenTrace
+from svsim.workload.token_trace import TokenTrace
 
 COMPANION = ("similarity", "companion_accept")
 # name -> the columns a belief reads, in the order they are shown
@@ -105,17 +105,16 @@ class _Split:
 
     def judge(self, trace: TokenTrace, name: str, columns: tuple[str, ...]) -> BeliefValue:
         """Fit a belief on these columns and judge it."""
-        signals = [_unit(trace, column) for column in columns]
-        belief = BinnedBelief(columns) if len(columns) > 1 else BinnedBelief(columns, NUM_CELLS_OF_ONE_SIGNAL)
+        signals = [trace.observable.signals[column][:, 0] for column in columns]
+        belief = new_belief(columns)
         belief.fit(tuple(s[self.learnt] for s in signals), self.accept_prob[self.learnt].astype(np.float32))
         believed = belief.predict(tuple(s[~self.learnt] for s in signals)).astype(np.float64)
         return self.judged.judge(name, columns, np.clip(believed, LEAST_BELIEF, 1 - LEAST_BELIEF))
 
 
-def _unit(trace: TokenTrace, column: str) -> Signal:
-    """A depth-1 column in 0..1, as beliefs read it: an entropy H as e^-H."""
-    values = trace.observable.signals[column][:, 0]
-    return np.asarray(np.exp(-values) if column == "draft_entropy" else values, np.float32)
+def new_belief(columns: tuple[str, ...]) -> BinnedBelief:
+    """The belief that is fitted on these columns."""
+    return BinnedBelief(columns) if len(columns) > 1 else BinnedBelief(columns, NUM_CELLS_OF_ONE_SIGNAL)
 
 
 def _paper(trace: TokenTrace, seed: int) -> tuple[PaperGain, ...]:

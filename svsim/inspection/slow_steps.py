@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from svsim.decoding.presets import fixed_length, target_only
-from svsim.deployments import latency_models
+from svsim.deployments import priced_hardware
 from svsim.engines.binding import Deployment
 from svsim.engines.replay import ClosedLoopReplay
 from svsim.engines.settings import RunSettings, prepare
@@ -37,22 +37,22 @@ def slow_steps_of(
     LatencyError only where step times other than the trace's own were asked for.
     """
     try:
-        model = latency
         if isinstance(latency, str):
-            model = latency_models(source, latency, hardware)[0]
-        assert not isinstance(model, str)
-        records = _replay(trace, model, seed, jobs, progress)
+            priced = priced_hardware(source, latency, hardware)[0]
+            deployment = Deployment(priced.latency, spec=priced.spec)
+        else:
+            deployment = Deployment(latency)
+        records = _replay(trace, deployment, seed, jobs, progress)
     except LatencyError as error:
         if latency != "trace" or hardware:
             raise
         notes.append(f"no slow steps: {error}")
         return None, ()
-    degree = "" if model.tensor_parallel is None else f":tp={model.tensor_parallel}"
-    return f"{model.hardware}{degree}", _compare(trace, records)
+    return deployment.name, _compare(trace, records)
 
 
 def _replay(
-    trace: TokenTrace, model: LatencyModel, seed: int, jobs: int, progress: Progress | None
+    trace: TokenTrace, deployment: Deployment, seed: int, jobs: int, progress: Progress | None
 ) -> list[RunRecord]:
     lengths = [k for k in LENGTHS if k <= trace.num_speculative_tokens]
     settings = RunSettings(
@@ -63,7 +63,7 @@ def _replay(
         seed=seed,
         jobs=jobs,
     )
-    return ClosedLoopReplay(prepare(MemorySource(trace), settings, [Deployment(model)])).run(progress)
+    return ClosedLoopReplay(prepare(MemorySource(trace), settings, [deployment])).run(progress)
 
 
 def _compare(trace: TokenTrace, records: Sequence[RunRecord]) -> tuple[SlowSteps, ...]:

@@ -7,7 +7,8 @@ per GPU. A pass is priced operation by operation, which settles what a ragged ve
 - attention as one decoding query per sequence at the mean context: each sequence's KV is read once
   whatever its number of queries, up to 32. Longer runs of new tokens are prompts: the larger of
   that and the database's prefill attention;
-- experts of a mixture at the measured kernels of a mild imbalance (``EXPERT_LOAD``);
+- latent attention (MLA) as measured blocks of DeepSeek-V3, its queries as further heads;
+- experts of a mixture at the measured kernels of a mild imbalance (``pass_kernels.EXPERT_LOAD``);
 - logits for the rows that ``pass_work.logit_rows`` says, gathered from all GPUs;
 - sampling, and S and A of the companion, which the database lacks: ``pass_work.VOCABULARY_PASSES``
   memory-bound passes at the data sheet's bandwidth.
@@ -17,24 +18,21 @@ The usual models' prices are shipped (``part_store.py``); others need the packag
 The table of these prices goes through ``MeasuredLatency``, so the two sources share one model.
 """
 
-import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Collection
 from importlib.metadata import PackageNotFoundError, version
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from svsim.errors import LatencyError, printable
-from svsim.latency.geometry import Dtype, ModelGeometry
+from svsim.errors import LatencyError
+from svsim.latency.geometry import ModelGeometry
 from svsim.latency.hardware import data_sheet
+from svsim.latency.kernel_database import FRAMEWORK, MISSING_PACKAGE, KernelDatabase
 from svsim.latency.measured import MeasuredLatency
 from svsim.latency.model import OutOfRange
-from svsim.latency.names import closest_names
 from svsim.latency.part_store import cached_parts, keep_parts, shipped_parts
+from svsim.latency.pass_kernels import PassKernels
 from svsim.latency.pass_parts import MissingKernelError, PartKeys, PassParts
 from svsim.latency.pass_work import (
     HOST_OVERHEAD_PER_STEP_S,
@@ -45,25 +43,13 @@ from svsim.latency.pass_work import (
     check_precision,
     graph_padded,
     logit_rows,
+    max_free_queries,
     models_on_gpus,
 )
 from svsim.latency.roofline import RooflineLatency
 from svsim.latency.shape import Role, StepShape
 from svsim.latency.step_grid import PassShapes, standard_shapes
 from svsim.latency.step_times import OVERHEAD_ROLE
-
-FRAMEWORK = "vllm"
-# Share of the tensor's elements that element-wise kernels and the embedding move, as the database's
-# own Llama model sets them.
-ELEMENT_WISE_SHARE, EMBEDDING_SHARE = 0.8, 0.3
-KERNEL_NAME: Mapping[Dtype, str] = {"bf16": "bfloat16", "fp8": "fp8"}
-# Tokens per expert follow a power law of this exponent, the database's mildest imbalance.
-EXPERT_LOAD = "power_law_1.01"
-MISSING_PACKAGE = (
-    "this model, GPU or tp is not in the tables shipped with svsim, and the kernel database needs the "
-    "package aiconfigurator-core; run: pip install 'svsim[hardware]', or choose another latency source "
-    "(roofline, or a file)"
-)
 
 
 def database_step_times(
@@ -73,16 +59,18 @@ def database_step_times(
     draft: ModelGeometry | None = None,
     companion: ModelGeometry | None = None,
     *,
+    sharded: Collection[Role] = (),
     shapes: PassShapes | None = None,
     overhead_per_step_s: float = HOST_OVERHEAD_PER_STEP_S,
 ) -> dict[str, NDArray[Any]]:
     """Step-time columns (``step_times.py``) of one deployment, priced from the database.
 
+    The target and the roles ``sharded`` run on ``tensor_parallel`` GPUs, the others on one.
     A model whose kernels were not measured on this GPU (its head size, say) is priced by the roofline
     and its rows say ``roofline``. Raises LatencyError without aiconfigurator-core or for unknown
     hardware.
     """
-    models = models_on_gpus(target, draft, companion, tensor_parallel)
+    models = models_on_gpus(target, draft, companion, tensor_parallel, sharded)
     check_precision(data_sheet(hardware), models)
     grid = standard_shapes() if shapes is None else shapes
     columns = []
@@ -108,159 +96,15 @@ def database_latency(
     draft: ModelGeometry | None = None,
     companion: ModelGeometry | None = None,
     *,
+    sharded: Collection[Role] = (),
     out_of_range: OutOfRange = "raise",
 ) -> MeasuredLatency:
     """The fit of ``database_step_times``; its ``source`` is ``database``, or names the roofline too."""
-    columns = database_step_times(hardware, tensor_parallel, target, draft, companion)
+    columns = database_step_times(hardware, tensor_parallel, target, draft, companion, sharded=sharded)
     where = f"kernel database of {hardware}"
     return MeasuredLatency.from_step_times(
         columns, hardware, tensor_parallel, out_of_range=out_of_range, where=where
     )
-
-
-@dataclass(frozen=True, slots=True)
-class KernelDatabase:
-    """Kernels of one GPU measured under vLLM; ``version`` is vLLM's."""
-
-    hardware: str
-    version: str
-    operations: ModuleType
-    common: ModuleType
-    _engine: Any
-    _database: Any
-
-    @classmethod
-    @cache
-    def load(cls, hardware: str) -> "KernelDatabase":
-        """Open the current measurements of a GPU. LatencyError if the package or the GPU is missing."""
-        # it reports at length on kernels of other models
-        logging.getLogger("aiconfigurator_core").setLevel(logging.ERROR)
-        try:
-            from aiconfigurator_core.sdk import common, operations, perf_database
-            from aiconfigurator_core.sdk.engine import EngineHandle
-        except ImportError:
-            raise LatencyError(MISSING_PACKAGE) from None
-        supported = perf_database.get_supported_databases()
-        known = sorted(name for name, frameworks in supported.items() if frameworks.get(FRAMEWORK))
-        if hardware not in known:
-            near = closest_names(hardware, known)
-            raise LatencyError(
-                f"the kernel database has no {FRAMEWORK} kernels of {printable(hardware, 80)}; {near} "
-                "Or take the roofline"
-            )
-        database = perf_database.get_database(hardware, FRAMEWORK, "current")
-        if database is None:
-            raise LatencyError(f"the kernel database of {hardware} cannot be opened; use the roofline")
-        engine = EngineHandle.for_database(database)
-        return cls(hardware, str(database.version), operations, common, engine, database)
-
-    def kernel(self, operation: Any) -> str:
-        """The engine's description of an operation, to be timed with ``seconds``."""
-        from aiconfigurator_core.sdk.engine import build_ops_json
-        from aiconfigurator_core.sdk.operations.attention import resolved_lane_order_for_op
-
-        for kind, table in (
-            (self.operations.ContextAttention, "_context_attention_data"),
-            (self.operations.GenerationAttention, "_generation_attention_data"),
-        ):
-            if isinstance(operation, kind):
-                operation._lane_order = resolved_lane_order_for_op(self._database, table, None)
-        return str(build_ops_json([operation]))
-
-    def seconds(
-        self, kernel: str, tokens: int, sequences: int = 1, length: int = 1, prefix: int | None = None
-    ) -> float:
-        """Seconds of one kernel over ``tokens`` tokens.
-
-        length: KV tokens per sequence of decoding attention; with a ``prefix``, the prompt tokens per
-        sequence of prefill attention behind that many cached ones.
-        """
-        from aiconfigurator_core.sdk.errors import PerfDataNotAvailableError
-
-        try:
-            ((_, milliseconds, _, _),) = self._engine.evaluate_ops_json(
-                kernel,
-                is_context=prefix is not None,
-                batch_size=sequences,
-                s=length,
-                prefix=prefix or 0,
-                x=tokens,
-            )
-        except PerfDataNotAvailableError as error:
-            raise MissingKernelError(f"{self.hardware}: {str(error).splitlines()[0]}") from None
-        return float(milliseconds) * 1e-3
-
-
-class _PassKernels:
-    """The kernels of one model's pass, and their sums."""
-
-    def __init__(self, kernels: KernelDatabase, model: ModelOnGpus) -> None:
-        shape, num_gpus = model.geometry, model.tensor_parallel
-        ops, common = kernels.operations, kernels.common
-        hidden, heads, kv_heads = shape.hidden_size, model.num_heads, model.num_kv_heads
-        mlp, vocabulary = model.intermediate_size, -(-shape.vocabulary_size // num_gpus)
-        head_size, layers = shape.head_size, shape.num_layers
-        bf16, weight_mode = (
-            common.GEMMQuantMode.bfloat16,
-            common.GEMMQuantMode[KERNEL_NAME[shape.weight_dtype]],
-        )
-
-        def product(outputs: int, inputs: int, times: int, mode: Any = weight_mode) -> Any:
-            return ops.GEMM("product", times, outputs, inputs, mode)
-
-        norm = ops.ElementWise("norm", 2 * layers, 2 * hidden, 2 * hidden, ELEMENT_WISE_SHARE)
-        if shape.num_experts:
-            mode = common.MoEQuantMode[KERNEL_NAME[shape.weight_dtype]]
-            experts = (shape.num_experts_per_token, shape.num_experts, num_gpus, 1, mode, EXPERT_LOAD, 1)
-            feed_forward = [
-                product(shape.num_experts, hidden, layers, bf16),
-                ops.MoE("experts", layers, hidden, shape.intermediate_size, *experts),
-            ]
-        else:
-            feed_forward = [
-                product(2 * mlp, hidden, layers),
-                product(hidden, mlp, layers),
-                ops.ElementWise("activation", layers, 2 * mlp, mlp, ELEMENT_WISE_SHARE),
-            ]
-        reduce = ops.CustomAllReduce("all_reduce", 2 * layers + 1, hidden, num_gpus)
-        per_token = [
-            ops.Embedding("embedding", 1, vocabulary, hidden, EMBEDDING_SHARE),
-            product((heads + 2 * kv_heads) * head_size, hidden, layers),
-            product(hidden, heads * head_size, layers),
-            *feed_forward,
-            norm,
-            *([reduce] if num_gpus > 1 else []),
-        ]
-        gather = ops.NCCL(
-            "gather", 1, "all_gather", shape.vocabulary_size, num_gpus, common.CommQuantMode.half
-        )
-        per_row = [product(vocabulary, hidden, 1, bf16), *([gather] if num_gpus > 1 else [])]
-        kv_mode = common.KVCacheQuantMode[KERNEL_NAME[shape.kv_dtype]]
-        fmha_mode = common.FMHAQuantMode.bfloat16
-        decoding = ops.GenerationAttention("decoding", layers, heads, kv_heads, kv_mode, head_size=head_size)
-        prefill = ops.ContextAttention(
-            "prefill", layers, heads, kv_heads, kv_mode, fmha_mode, head_size=head_size
-        )
-        self._kernels = kernels
-        self._per_token = [kernels.kernel(operation) for operation in per_token]
-        self._per_row = [kernels.kernel(operation) for operation in per_row]
-        self._decoding, self._prefill = kernels.kernel(decoding), kernels.kernel(prefill)
-
-    def token_s(self, tokens: int) -> float:
-        """Everything that depends on the (padded) new tokens alone."""
-        return sum(self._kernels.seconds(kernel, tokens) for kernel in self._per_token)
-
-    def row_s(self, rows: int) -> float:
-        """Logits and their gathering."""
-        return sum(self._kernels.seconds(kernel, rows) for kernel in self._per_row)
-
-    def read_s(self, sequences: int, context: int) -> float:
-        """Attention of one query per sequence behind ``context`` cached tokens."""
-        return self._kernels.seconds(self._decoding, sequences, sequences, context + 1)
-
-    def prompt_s(self, sequences: int, queries: int, context: int) -> float:
-        """Prefill attention of ``queries`` new tokens per sequence behind ``context`` cached ones."""
-        return self._kernels.seconds(self._prefill, sequences * queries, sequences, queries, context)
 
 
 def kernel_parts(hardware: str, model: ModelOnGpus) -> PassParts:
@@ -278,7 +122,9 @@ def kernel_parts(hardware: str, model: ModelOnGpus) -> PassParts:
 def measured_parts(hardware: str, model: ModelOnGpus, shapes: PassShapes) -> PassParts:
     """Parts of passes of these shapes from the package; MissingKernelError if one was not measured."""
     database = KernelDatabase.load(hardware)
-    kernels, keys = _PassKernels(database, model), PartKeys.of(shapes)
+    kernels = PassKernels(database, model)
+    free_queries = max_free_queries(model)
+    keys = PartKeys.of(shapes, free_queries)
     return PassParts(
         keys,
         np.array([kernels.token_s(n) for n in keys.tokens.tolist()]),
@@ -286,6 +132,7 @@ def measured_parts(hardware: str, model: ModelOnGpus, shapes: PassShapes) -> Pas
         np.array([kernels.read_s(*key) for key in keys.reads.tolist()]),
         np.array([kernels.prompt_s(*key) for key in keys.prompts.tolist()]),
         f"{FRAMEWORK} {database.version}",
+        free_queries,
     )
 
 

@@ -6,37 +6,37 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from svsim.errors import LatencyError, printable
 from svsim.latency.json_file import read_json_object
+from svsim.latency.latent_attention import LatentAttention
+from svsim.latency.model_config import (
+    count,
+    experts,
+    kv_dtype,
+    latent_attention,
+    refuse_unsupported,
+    weight_dtype,
+)
 from svsim.latency.names import closest_names
+from svsim.latency.precision import BYTES_OF, BYTES_PER_VALUE, Dtype, KvDtype
 
-Dtype = Literal["bf16", "fp8"]  # bf16 stands for float16 too
-BYTES_OF: Mapping[Dtype, int] = {"bf16": 2, "fp8": 1}
-BYTES_PER_VALUE = BYTES_OF["bf16"]
 MODELS_SOURCE = "config.json of each repository on huggingface.co, read 2025"
-# config.json keys of layers this module does not describe
-UNSUPPORTED_KEYS = {
-    "kv_lora_rank": "multi-head latent attention",
-    "n_shared_experts": "shared experts",
-    "shared_expert_intermediate_size": "shared experts",
-    "linear_num_key_heads": "linear attention",
-    "mamba_d_state": "state-space layers",
-    "ssm_cfg": "state-space layers",
-}
 
 
 @dataclass(frozen=True, slots=True)
 class ModelGeometry:
-    """A decoder-only transformer with (grouped-query) attention and gated MLPs.
+    """A decoder-only transformer with grouped-query or latent attention and gated MLPs.
 
     intermediate_size: of the MLP, or of one expert; num_experts 0 means a dense model.
-    weight_dtype: of the layers' matrices, and then of their inputs (w8a8); embeddings, logits and all
-    other activations stay 16-bit. kv_dtype: of the KV cache.
+    shared_intermediate_size: of the experts that every token passes, together; num_dense_layers: the
+    layers of a mixture that have an MLP of dense_intermediate_size instead.
+    latent: sizes of multi-head latent attention; num_kv_heads and head_size then play no part.
+    weight_dtype: of the layers' matrices, and then of their inputs; embeddings, logits and all other
+    activations stay 16-bit. kv_dtype: of the KV cache.
     """
 
     name: str
@@ -51,7 +51,11 @@ class ModelGeometry:
     num_experts: int = 0
     num_experts_per_token: int = 0
     weight_dtype: Dtype = "bf16"
-    kv_dtype: Dtype = "bf16"
+    kv_dtype: KvDtype = "bf16"
+    shared_intermediate_size: int = 0
+    num_dense_layers: int = 0
+    dense_intermediate_size: int = 0
+    latent: LatentAttention | None = None
 
     @classmethod
     def from_config_file(cls, path: str | Path) -> "ModelGeometry":
@@ -63,7 +67,7 @@ class ModelGeometry:
 
     @classmethod
     def from_config(cls, config: object, name: str, where: str | None = None) -> "ModelGeometry":
-        """From the parsed ``config.json`` of any Llama-like model (Llama, Qwen, Mistral, Mixtral ...).
+        """From the parsed ``config.json`` of any Llama-like model (Llama, Qwen, Mistral, DeepSeek ...).
 
         Sliding windows are taken as full attention: an upper bound.
         """
@@ -72,44 +76,45 @@ class ModelGeometry:
             raise LatencyError(f"{where}: a model configuration must be a JSON object")
         nested = config.get("text_config")
         text = nested if isinstance(nested, Mapping) else config
-        for key, what in UNSUPPORTED_KEYS.items():
-            if text.get(key):
-                raise LatencyError(
-                    f"{where}: {key} means {what}, which is not modelled; measure its step times"
-                )
-        num_heads = _count(text, where, "num_attention_heads")
-        hidden_size = _count(text, where, "hidden_size")
-        num_experts = _count(text, where, "num_experts", "num_local_experts", default=0)
-        is_mixture = num_experts > 0
-        mlp_keys = ("moe_intermediate_size", "intermediate_size") if is_mixture else ("intermediate_size",)
+        refuse_unsupported(text, where)
+        num_heads, hidden_size = (count(text, where, k) for k in ("num_attention_heads", "hidden_size"))
+        mixture, latent = experts(text, where), latent_attention(text, where)
+        mlp_keys = ("moe_intermediate_size",) if mixture.num_experts else ()
         return cls(
             name=printable(config.get("_name_or_path") or name, 80),
-            num_layers=_count(text, where, "num_hidden_layers"),
+            num_layers=count(text, where, "num_hidden_layers"),
             hidden_size=hidden_size,
             num_heads=num_heads,
-            num_kv_heads=_count(text, where, "num_key_value_heads", default=num_heads),
-            head_size=_count(text, where, "head_dim", default=hidden_size // num_heads),
-            intermediate_size=_count(text, where, *mlp_keys),
-            vocabulary_size=_count(text, where, "vocab_size"),
+            num_kv_heads=count(text, where, "num_key_value_heads", default=num_heads),
+            head_size=count(text, where, "head_dim", default=hidden_size // num_heads),
+            intermediate_size=count(text, where, *mlp_keys, "intermediate_size"),
+            vocabulary_size=count(text, where, "vocab_size"),
             has_tied_embeddings=bool(
                 text.get("tie_word_embeddings", config.get("tie_word_embeddings", False))
             ),
-            num_experts=num_experts,
-            num_experts_per_token=_count(text, where, "num_experts_per_tok") if is_mixture else 0,
-            weight_dtype=_weight_dtype(config, where),
-            kv_dtype=_kv_dtype(config),
+            weight_dtype=weight_dtype(config, where),
+            kv_dtype=kv_dtype(config),
+            latent=latent,
+            **mixture._asdict(),
         )
 
     @property
     def attention_weights_per_layer(self) -> int:
         """Weights of the query, key, value and output projections."""
+        if self.latent:
+            heads = self.num_heads * self.latent.head_weights(self.hidden_size)
+            return self.latent.shared_weights(self.hidden_size) + heads
         return self.hidden_size * self.head_size * 2 * (self.num_heads + self.num_kv_heads)
 
     @property
     def mlp_weights_per_layer(self) -> int:
-        """Weights of gate, up and down projections; over all experts, with the router, in a mixture."""
-        one = 3 * self.hidden_size * self.intermediate_size
+        """Weights of gate, up and down projections; in a mixture of all routed experts and the router."""
+        one = self.mlp_weights(self.intermediate_size)
         return one * self.num_experts + self.hidden_size * self.num_experts if self.num_experts else one
+
+    def mlp_weights(self, intermediate_size: int) -> int:
+        """Weights of one gated MLP of that size."""
+        return 3 * self.hidden_size * intermediate_size
 
     @property
     def num_parameters(self) -> int:
@@ -120,18 +125,24 @@ class ModelGeometry:
     @property
     def num_layer_parameters(self) -> int:
         """Weights of all layers: what ``weight_dtype`` is about."""
-        return self.num_layers * (self.attention_weights_per_layer + self.mlp_weights_per_layer)
+        regular = self.mlp_weights_per_layer + self.mlp_weights(self.shared_intermediate_size)
+        return (
+            self.num_layers * self.attention_weights_per_layer
+            + (self.num_layers - self.num_dense_layers) * regular
+            + self.num_dense_layers * self.mlp_weights(self.dense_intermediate_size)
+        )
 
     @property
     def weight_bytes(self) -> int:
         """Bytes of all weights."""
         outside = self.num_parameters - self.num_layer_parameters
-        return self.num_layer_parameters * BYTES_OF[self.weight_dtype] + outside * BYTES_PER_VALUE
+        return round(self.num_layer_parameters * BYTES_OF[self.weight_dtype]) + outside * BYTES_PER_VALUE
 
     @property
     def kv_bytes_per_token(self) -> int:
-        """KV-cache bytes of one token over all layers, on all GPUs together."""
-        return 2 * self.num_layers * self.num_kv_heads * self.head_size * BYTES_OF[self.kv_dtype]
+        """KV-cache bytes of one token over all layers, all heads together."""
+        values = self.latent.cached_values if self.latent else 2 * self.num_kv_heads * self.head_size
+        return round(self.num_layers * values * BYTES_OF[self.kv_dtype])
 
     def expected_active_experts(self, num_tokens: ArrayLike) -> NDArray[np.float64]:
         """Distinct experts that ``num_tokens`` tokens choose in a layer, if all are equally likely."""
@@ -145,8 +156,9 @@ def model_presets() -> Mapping[str, ModelGeometry]:
     data = json.loads(resources.files("svsim.latency").joinpath("models.json").read_text("utf-8"))
     presets = {}
     for short_name, entry in data["models"].items():
-        fields = {key: value for key, value in entry.items() if key != "repository"}
-        presets[short_name] = ModelGeometry(name=entry["repository"], **fields)
+        fields = {key: value for key, value in entry.items() if key not in ("repository", "latent")}
+        latent = LatentAttention(**entry["latent"]) if "latent" in entry else None
+        presets[short_name] = ModelGeometry(name=entry["repository"], **fields, latent=latent)
     return presets
 
 
@@ -162,51 +174,8 @@ def model_geometry(name: str) -> ModelGeometry:
     )
 
 
-def _weight_dtype(config: Mapping[str, Any], where: str) -> Dtype:
-    """From ``quantization_config``: FP8 weights (of fp8, fbgemm_fp8, compressed-tensors), or none."""
-    quantization = config.get("quantization_config")
-    if not isinstance(quantization, Mapping):
-        return "bf16"
-    method = quantization.get("quant_method")
-    groups = quantization.get("config_groups")
-    first = next(iter(groups.values()), None) if isinstance(groups, Mapping) else None
-    weights = first.get("weights") if isinstance(first, Mapping) else None
-    is_fp8_group = isinstance(weights, Mapping) and (weights.get("type"), weights.get("num_bits")) == (
-        "float",
-        8,
-    )
-    if method in ("fp8", "fbgemm_fp8") or (method == "compressed-tensors" and is_fp8_group):
-        return "fp8"
-    raise LatencyError(
-        f"{where}: quantization {printable(method, 40)} is not modelled (fp8 weights are); "
-        "measure its step times, or leave quantization_config out for 16-bit weights"
-    )
-
-
-def _kv_dtype(config: Mapping[str, Any]) -> Dtype:
-    """From ``quantization_config.kv_cache_scheme`` (compressed-tensors): FP8, or 16-bit."""
-    quantization = config.get("quantization_config")
-    scheme = quantization.get("kv_cache_scheme") if isinstance(quantization, Mapping) else None
-    is_fp8 = isinstance(scheme, Mapping) and (scheme.get("type"), scheme.get("num_bits")) == ("float", 8)
-    return "fp8" if is_fp8 else "bf16"
-
-
 def _plain(name: str) -> str:
     plain = name.strip().lower().replace("meta-llama-", "llama-")
     for ending in ("-instruct", "-chat", "-chat-hf", "-hf"):
         plain = plain.removesuffix(ending)
     return plain
-
-
-def _count(config: Mapping[str, Any], where: str, *keys: str, default: int | None = None) -> int:
-    """The first of ``keys`` present, a whole number >= 1."""
-    for key in keys:
-        value = config.get(key)
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10**9:
-            raise LatencyError(f"{where}: {key} = {printable(value, 40)}; expected a whole number >= 1")
-        return value
-    if default is None:
-        raise LatencyError(f"{where}: key {keys[0]} is missing; expected a Hugging Face config.json")
-    return default

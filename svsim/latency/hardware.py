@@ -1,4 +1,4 @@
-"""GPUs by their data sheets, and hardware specifications such as ``h100_sxm:tp=4``."""
+"""GPUs by their data sheets."""
 
 import json
 from collections.abc import Mapping
@@ -11,8 +11,8 @@ from typing import Any
 from svsim.errors import LatencyError, printable
 from svsim.latency.json_file import read_json_object
 from svsim.latency.names import closest_names
+from svsim.latency.precision import Dtype
 
-MAX_TENSOR_PARALLEL = 1024
 _OPTIONAL = frozenset({"fp8_flop_per_s", "int8_op_per_s", "fp4_flop_per_s", "power_w"})
 
 
@@ -35,6 +35,16 @@ class GpuDataSheet:
     interconnect_bytes_per_s: float
     power_w: float | None
     sources: Mapping[str, str]
+
+    def flop_per_s(self, dtype: Dtype) -> float | None:
+        """Peak of matrix products whose weights and inputs are ``dtype``; None without such units."""
+        return {
+            "bf16": self.bf16_flop_per_s,
+            "fp8": self.fp8_flop_per_s,
+            "fp8_block": self.fp8_flop_per_s,
+            "int8": self.int8_op_per_s,
+            "nvfp4": self.fp4_flop_per_s,
+        }[dtype]
 
 
 _NUMBERS = tuple(field.name for field in fields(GpuDataSheet) if field.name not in ("name", "sources"))
@@ -84,45 +94,3 @@ def _described(path: Path) -> GpuDataSheet:
     values: dict[str, Any] = {key: numbers.get(key) for key in _NUMBERS}
     known = [key for key, value in values.items() if value is not None]
     return GpuDataSheet(path.stem, **values, sources=dict.fromkeys(known, str(path)))
-
-
-@dataclass(frozen=True, slots=True)
-class HardwareSpec:
-    """A GPU name and the number of GPUs that share the target; None: not said.
-
-    The name need not have a data sheet: a step-time table may hold any hardware.
-    """
-
-    name: str
-    tensor_parallel: int | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> "HardwareSpec":
-        """``h100_sxm`` or ``h100_sxm:tp=4``."""
-        name, separator, options = text.strip().partition(":")
-        text = printable(text, 80)
-        if not name or (separator and not options):
-            raise LatencyError(f'hardware "{text}": expected NAME or NAME:tp=N, as h100_sxm:tp=4')
-        degree = None
-        for option in options.split(",") if options else []:
-            key, _, value = option.partition("=")
-            if key.strip() != "tp" or degree is not None:
-                raise LatencyError(
-                    f'hardware "{text}": option "{printable(option, 40)}"; the only option is tp=N, once'
-                )
-            degree = _degree(value.strip(), text)
-        return cls(name, degree)
-
-    def __str__(self) -> str:
-        return self.name if self.tensor_parallel is None else f"{self.name}:tp={self.tensor_parallel}"
-
-
-def _degree(value: str, text: str) -> int:
-    if not (
-        value.isascii() and value.isdigit() and len(value) <= 4 and 1 <= int(value) <= MAX_TENSOR_PARALLEL
-    ):
-        raise LatencyError(
-            f'hardware "{text}": tp = "{printable(value, 20)}"; '
-            f"expected a number of GPUs from 1 to {MAX_TENSOR_PARALLEL}"
-        )
-    return int(value)

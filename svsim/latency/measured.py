@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from svsim.latency.hardware_spec import Placement
 from svsim.latency.model import OutOfRange
 from svsim.latency.pass_fit import fit_pass_surface
 from svsim.latency.pass_surface import FitResiduals, PassSurface
@@ -42,17 +43,19 @@ class MeasuredLatency:
         hardware: str | None = None,
         tensor_parallel: int | None = None,
         *,
+        placements: Mapping[Role, Placement] = MappingProxyType({}),
         out_of_range: OutOfRange = "raise",
         draft_is_one_pass: bool = False,
         where: str = "step times",
     ) -> Self:
         """Fit the rows of one (hardware, tensor_parallel); None takes the first in file order.
 
-        ``columns`` as in ``step_times.py``; ``hardware_in(columns)`` lists what there is; ``where``
-        leads error messages. Raises LatencyError, one line, for a bad table or unknown hardware.
+        ``columns`` as in ``step_times.py``; ``hardware_in(columns)`` lists what there is; ``placements``
+        choose the small models' rows (``select``); ``where`` leads error messages. Raises LatencyError,
+        one line, for a bad table or unknown hardware.
         """
         choice = checked_choice(out_of_range)
-        chosen = select(columns, hardware, tensor_parallel, where)
+        chosen = select(columns, hardware, tensor_parallel, where, placements)
         sources = dict.fromkeys(name for rows in chosen.roles.values() for name in rows.sources)
         return cls(
             MappingProxyType({role: fit_pass_surface(rows) for role, rows in chosen.roles.items()}),
@@ -71,6 +74,7 @@ class MeasuredLatency:
         hardware: str | None = None,
         tensor_parallel: int | None = None,
         *,
+        placements: Mapping[Role, Placement] = MappingProxyType({}),
         out_of_range: OutOfRange = "raise",
         draft_is_one_pass: bool = False,
     ) -> Self:
@@ -79,6 +83,7 @@ class MeasuredLatency:
             read_step_times(path),
             hardware,
             tensor_parallel,
+            placements=placements,
             out_of_range=out_of_range,
             draft_is_one_pass=draft_is_one_pass,
             where=str(path),

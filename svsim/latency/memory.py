@@ -1,14 +1,15 @@
 """What fits into GPU memory: weights, KV cache and workspace on the fullest GPU of a deployment.
 
-The target is split over ``tensor_parallel`` GPUs; draft and companion live whole on the first of them,
-which therefore is the fullest. As vLLM does, a server may use a share of each GPU
+The target is split over ``tensor_parallel`` GPUs. Draft and companion live whole on the first of them,
+or whole on each with a slice of the batch's sequences (replicated), or split like the target; the first
+GPU is the fullest in every case. As vLLM does, a server may use a share of each GPU
 (``gpu_memory_utilization``, 0.9); what that leaves after weights and workspace holds the KV cache.
 
 Workspace, stated rather than measured: activations of the largest prefill chunk (of one layer: four
 hidden-size vectors, the gate and up outputs and their product, per token), and float32 rows over the
 vocabulary: probabilities and their copy for B + BK verified tokens, q kept for BK draft tokens, c for
-BK companion tokens. The context of the driver, captured graphs and allocator losses live in the tenth
-that the server does not use.
+BK companion tokens (of a replicated model: its slice's). The context of the driver, captured graphs and
+allocator losses live in the tenth that the server does not use.
 """
 
 import math
@@ -16,9 +17,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from svsim.errors import LatencyError
-from svsim.latency.geometry import BYTES_PER_VALUE
 from svsim.latency.hardware import GpuDataSheet
 from svsim.latency.pass_work import VOCABULARY_VALUE_BYTES, ModelOnGpus
+from svsim.latency.precision import BYTES_PER_VALUE
 from svsim.latency.shape import Role
 
 GPU_MEMORY_UTILIZATION = 0.9
@@ -78,7 +79,7 @@ class MemoryPlan:
 
     @property
     def weight_bytes(self) -> float:
-        """The target's share and the whole draft and companion."""
+        """The target's share, and the draft and companion, whole or their shares."""
         return float(sum(model.weight_bytes for model in self.models.values()))
 
     @property
@@ -90,27 +91,29 @@ class MemoryPlan:
             * (
                 HIDDEN_VECTORS * model.geometry.hidden_size
                 + INTERMEDIATE_VECTORS
-                * model.intermediate_size
-                * max(model.geometry.num_experts_per_token, 1)
+                * max(
+                    model.intermediate_size * max(model.geometry.num_experts_per_token, 1)
+                    + model.shared_intermediate_size,
+                    model.dense_intermediate_size,
+                )
             )
             for model in self.models.values()
         )
 
-    @property
-    def kv_bytes_per_token(self) -> float:
-        """KV cache of one token in all models."""
-        return float(sum(model.kv_bytes_per_token for model in self.models.values()))
+    def batch_bytes(self, batch_size: int, demand: KvDemand) -> float:
+        """Memory of a running batch: contexts, K + 1 KV slots a sequence, rows over the vocabulary.
 
-    @property
-    def bytes_per_sequence(self) -> float:
-        """Per running sequence besides its context: K + 1 KV slots, and rows over the vocabulary."""
+        A replicated model holds the largest slice of the batch on each GPU.
+        """
         k = self.num_speculative_tokens
         rows = {Role.TARGET: k + 1, Role.DRAFT: k, Role.COMPANION: k}
-        vocabulary = sum(
-            rows[role] * VOCABULARY_COPIES[role] * model.geometry.vocabulary_size
-            for role, model in self.models.items()
-        )
-        return float((k + 1) * self.kv_bytes_per_token + vocabulary * VOCABULARY_VALUE_BYTES)
+        total = 0.0
+        for role, model in self.models.items():
+            here = -(-batch_size // model.num_replicas)
+            tokens = demand.tokens(here) + here * (k + 1)
+            values = here * rows[role] * VOCABULARY_COPIES[role] * model.geometry.vocabulary_size
+            total += tokens * model.kv_bytes_per_token + values * VOCABULARY_VALUE_BYTES
+        return total
 
     @property
     def room_bytes(self) -> float:
@@ -119,13 +122,13 @@ class MemoryPlan:
 
     def fits(self, batch_size: int, demand: KvDemand) -> bool:
         """Whether a batch fits without preemption."""
-        kv_bytes = demand.tokens(batch_size) * self.kv_bytes_per_token
-        return kv_bytes + batch_size * self.bytes_per_sequence <= self.room_bytes
+        return self.batch_bytes(batch_size, demand) <= self.room_bytes
 
     def largest_batch(self, demand: KvDemand) -> int:
         """The largest batch that fits, 0 if none does. The memory of a batch grows with its size."""
-        most = max(int(self.room_bytes // self.bytes_per_sequence), 0)
-        low = 0
+        low, most = 0, 1
+        while self.fits(most, demand):
+            low, most = most, 2 * most
         while low < most:
             middle = (low + most + 1) // 2
             low, most = (middle, most) if self.fits(middle, demand) else (low, middle - 1)
@@ -133,7 +136,7 @@ class MemoryPlan:
 
     def why_not(self, batch_size: int, demand: KvDemand) -> str:
         """One line: what a GPU offers, what the models take, and the largest batch."""
-        target = self.models[Role.TARGET]
+        target, alone = self.models[Role.TARGET], KvDemand.of_length(demand.mean)
         largest = self.largest_batch(demand)
         remedy = (
             f"the largest batch that fits is {largest}"
@@ -144,6 +147,6 @@ class MemoryPlan:
             f"{self.gpu.name}:tp={target.tensor_parallel} cannot hold {target.geometry.name} at batch "
             f"{batch_size} and {demand.mean:,.0f} tokens of context: weights take "
             f"{self.weight_bytes / 1e9:,.1f} GB of the {self.usable_bytes / 1e9:,.1f} GB usable of one GPU "
-            f"({self.gpu_memory_utilization:.0%}), a sequence "
-            f"{(demand.mean * self.kv_bytes_per_token + self.bytes_per_sequence) / 1e9:.2f} GB; {remedy}"
+            f"({self.gpu_memory_utilization:.0%}), a sequence {self.batch_bytes(1, alone) / 1e9:.2f} GB; "
+            f"{remedy}"
         )

@@ -20,25 +20,26 @@ import numpy as np
 
 from svsim.latency.geometry import ModelGeometry, model_presets
 from svsim.latency.pass_parts import MissingKernelError, PartKeys, PassParts
-from svsim.latency.pass_work import ModelOnGpus
+from svsim.latency.pass_work import MAX_LOGIT_ROWS_PER_SEQUENCE, ModelOnGpus, max_free_queries
 from svsim.latency.step_grid import standard_shapes
 
 PARTS = ("token_s", "row_s", "read_s", "prompt_s")
 # Change it when the meaning of a cached part changes.
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 
 
 @cache
-def standard_keys() -> PartKeys:
+def standard_keys(free_queries: int = MAX_LOGIT_ROWS_PER_SEQUENCE) -> PartKeys:
     """Parts of the standard step-time grid: what is shipped and cached."""
-    return PartKeys.of(standard_shapes())
+    return PartKeys.of(standard_shapes(), free_queries)
 
 
 @cache
-def shipped_deployments() -> Mapping[tuple[str, str, int], int]:
-    """(model's short name, hardware, tensor_parallel) -> row of the shipped table."""
+def shipped_deployments() -> Mapping[tuple[str, str, str, int], int]:
+    """(model's short name, weight_dtype, hardware, tensor_parallel) -> row of the shipped table."""
     table = _shipped_table()
-    names = (table.column(name).to_pylist() for name in ("model", "hardware", "tensor_parallel"))
+    keys = ("model", "weight_dtype", "hardware", "tensor_parallel")
+    names = (table.column(name).to_pylist() for name in keys)
     return {key: row for row, key in enumerate(zip(*names, strict=True))}
 
 
@@ -48,14 +49,18 @@ def shipped_parts(hardware: str, model: ModelOnGpus) -> PassParts | None:
     Models of one shape share a row, whatever their names. A row without numbers says that the database
     lacks a kernel: MissingKernelError.
     """
-    row = shipped_deployments().get((_preset_name(model.geometry), hardware, model.tensor_parallel))
+    shape = model.geometry
+    row = shipped_deployments().get(
+        (_preset_name(shape), shape.weight_dtype, hardware, model.tensor_parallel)
+    )
     if row is None:
         return None
     table = _shipped_table().slice(row, 1)
     if not table.column(PARTS[0])[0].is_valid:
-        raise MissingKernelError(f"{model.geometry.name} on {hardware}: {table.column('kernels')[0]}")
+        raise MissingKernelError(f"{shape.name} on {hardware}: {table.column('kernels')[0]}")
     values = {name: np.asarray(table.column(name)[0].as_py(), np.float64) for name in PARTS}
-    return PassParts(standard_keys(), **values, kernels=str(table.column("kernels")[0].as_py()))
+    kernels, free_queries = str(table.column("kernels")[0].as_py()), max_free_queries(model)
+    return PassParts(standard_keys(free_queries), **values, kernels=kernels, free_queries=free_queries)
 
 
 def cached_parts(hardware: str, model: ModelOnGpus, software: str) -> PassParts | None:
@@ -66,9 +71,10 @@ def cached_parts(hardware: str, model: ModelOnGpus, software: str) -> PassParts 
             kernels = str(stored["kernels"])
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
-    lengths = [len(keys) for keys in standard_keys()]
-    is_whole = [values[name].shape for name in PARTS] == [(length,) for length in lengths]
-    return PassParts(standard_keys(), **values, kernels=kernels) if is_whole else None
+    free_queries = max_free_queries(model)
+    keys = standard_keys(free_queries)
+    is_whole = [values[name].shape for name in PARTS] == [(len(known),) for known in keys]
+    return PassParts(keys, **values, kernels=kernels, free_queries=free_queries) if is_whole else None
 
 
 def keep_parts(parts: PassParts, hardware: str, model: ModelOnGpus, software: str) -> None:
@@ -98,10 +104,10 @@ def _cache_file(hardware: str, model: ModelOnGpus, software: str) -> Path:
 
 
 def _preset_name(geometry: ModelGeometry) -> str:
-    """Short name of the first preset of the same shape, or nothing."""
-    nameless = replace(geometry, name="")
+    """Short name of the first preset of the same shape, whatever its weights' precision, or nothing."""
+    nameless = replace(geometry, name="", weight_dtype="bf16")
     for short_name, preset in model_presets().items():
-        if replace(preset, name="") == nameless:
+        if replace(preset, name="", weight_dtype="bf16") == nameless:
             return short_name
     return ""
 

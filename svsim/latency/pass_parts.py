@@ -2,8 +2,8 @@
 
 A pass of B sequences with n new tokens (padded to N) behind a mean context c takes
 ``token_s[N] + row_s[logit rows] + attention``, where attention is ``read_s[B, c]`` (each sequence's KV
-cache read once by one query) and, with more than 32 new tokens q per sequence, at least
-``prompt_s[B, q, c]``. A few hundred numbers so tell the seconds of every shape of a table, whatever
+cache read once by one query) and, with more than ``free_queries`` (32) new tokens q per sequence, at
+least ``prompt_s[B, q, c]``. A few hundred numbers so tell the seconds of every shape of a table, whatever
 the model's role.
 """
 
@@ -35,12 +35,12 @@ class PartKeys(NamedTuple):
     prompts: Counts
 
     @classmethod
-    def of(cls, shapes: PassShapes) -> "PartKeys":
+    def of(cls, shapes: PassShapes, free_queries: int = MAX_LOGIT_ROWS_PER_SEQUENCE) -> "PartKeys":
         """All that passes of these shapes need, in any role."""
         sequences = shapes.num_sequences
         padded, reads, prompts = _keys(shapes)
         rows = np.concatenate([logit_rows(role, sequences, padded) for role in Role])
-        is_prompt = prompts[:, 1] > MAX_LOGIT_ROWS_PER_SEQUENCE
+        is_prompt = prompts[:, 1] > free_queries
         return cls(
             np.unique(padded).astype(np.int64),
             np.unique(rows).astype(np.int64),
@@ -53,7 +53,7 @@ class PartKeys(NamedTuple):
 class PassParts:
     """Seconds of each part, float64 [N], [M], [J], [P], in the order of ``keys``.
 
-    kernels: where they were measured, for people (``vLLM 0.24.0``).
+    kernels: where they were measured, for people (``vLLM 0.24.0``). free_queries: see the module's words.
     """
 
     keys: PartKeys
@@ -62,13 +62,14 @@ class PassParts:
     read_s: Floats
     prompt_s: Floats
     kernels: str
+    free_queries: int = MAX_LOGIT_ROWS_PER_SEQUENCE
 
     def seconds(self, role: Role, shapes: PassShapes) -> Floats:
         """Seconds of passes whose parts are all known, float64 [shapes]; sampling is not in them."""
         padded, reads, prompts = _keys(shapes)
         rows = logit_rows(role, shapes.num_sequences, padded)
         attention_s = self.read_s[_places(self.keys.reads, reads)]
-        is_prompt = prompts[:, 1] > MAX_LOGIT_ROWS_PER_SEQUENCE
+        is_prompt = prompts[:, 1] > self.free_queries
         if is_prompt.any():
             prompt_s = self.prompt_s[_places(self.keys.prompts, prompts[is_prompt])]
             attention_s[is_prompt] = np.maximum(attention_s[is_prompt], prompt_s)

@@ -14,15 +14,17 @@
   vLLM on an H100 by "Speculative Decoding: Performance or Illusion?" (arXiv 2601.11580).
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from svsim.errors import LatencyError
-from svsim.latency.geometry import BYTES_OF, ModelGeometry
+from svsim.latency.geometry import ModelGeometry
 from svsim.latency.hardware import GpuDataSheet, data_sheets
+from svsim.latency.precision import BYTES_OF
 from svsim.latency.shape import Role
 
 Floats = NDArray[np.float64]
@@ -38,10 +40,14 @@ HOST_OVERHEAD_PER_STEP_S = 1.2e-3
 
 @dataclass(frozen=True, slots=True)
 class ModelOnGpus:
-    """One model split over ``tensor_parallel`` GPUs. KV heads are replicated if there are too few."""
+    """One model split over ``tensor_parallel`` GPUs. KV heads are replicated if there are too few.
+
+    num_replicas: copies of it all, each of which serves its slice of the batch.
+    """
 
     geometry: ModelGeometry
     tensor_parallel: int
+    num_replicas: int = 1
 
     def __post_init__(self) -> None:
         if self.geometry.num_heads % self.tensor_parallel:
@@ -50,7 +56,8 @@ class ModelOnGpus:
                 f"{self.tensor_parallel} does not divide; choose a tensor_parallel that does"
             )
         kv_heads = self.geometry.num_kv_heads
-        if kv_heads % self.tensor_parallel and self.tensor_parallel % kv_heads:
+        is_shared = self.geometry.latent is not None or kv_heads % self.tensor_parallel == 0
+        if not is_shared and self.tensor_parallel % kv_heads:
             raise LatencyError(
                 f"{self.geometry.name} has {kv_heads} KV heads, which can be neither split over nor copied "
                 f"to tp={self.tensor_parallel} GPUs alike; choose a divisor or a multiple of {kv_heads}"
@@ -72,18 +79,45 @@ class ModelOnGpus:
         return -(-self.geometry.intermediate_size // self.tensor_parallel)
 
     @property
-    def weight_bytes(self) -> float:
-        """Weights on one GPU; replicated KV heads count on each."""
+    def shared_intermediate_size(self) -> int:
+        """Of the experts that every token passes, per GPU."""
+        return -(-self.geometry.shared_intermediate_size // self.tensor_parallel)
+
+    @property
+    def dense_intermediate_size(self) -> int:
+        """Of the MLPs in a mixture's dense layers, per GPU."""
+        return -(-self.geometry.dense_intermediate_size // self.tensor_parallel)
+
+    @property
+    def attention_weights_per_layer(self) -> float:
+        """Weights of one layer's projections on one GPU; what cannot be split counts on each."""
         shape = self.geometry
-        replicated = self.num_kv_heads * self.tensor_parallel - shape.num_kv_heads
-        extra = 2 * shape.num_layers * shape.hidden_size * shape.head_size * replicated
-        return (shape.weight_bytes + extra * BYTES_OF[shape.weight_dtype]) / self.tensor_parallel
+        if shape.latent:
+            heads = self.num_heads * shape.latent.head_weights(shape.hidden_size)
+            return float(shape.latent.shared_weights(shape.hidden_size) + heads)
+        return float(shape.hidden_size * shape.head_size * 2 * (self.num_heads + self.num_kv_heads))
+
+    @property
+    def weight_bytes(self) -> float:
+        """Weights on one GPU; replicated KV heads and latent projections count on each."""
+        shape = self.geometry
+        replicated = (
+            self.attention_weights_per_layer - shape.attention_weights_per_layer / self.tensor_parallel
+        )
+        extra = shape.num_layers * replicated * BYTES_OF[shape.weight_dtype]
+        return shape.weight_bytes / self.tensor_parallel + extra
+
+    @property
+    def cached_values_per_layer(self) -> int:
+        """Values per token in one layer's cache on one GPU; a latent cache is whole on each."""
+        shape = self.geometry
+        return shape.latent.cached_values if shape.latent else 2 * self.num_kv_heads * shape.head_size
 
     @property
     def kv_bytes_per_token(self) -> int:
         """KV cache of one token over all layers, on one GPU."""
         shape = self.geometry
-        return 2 * shape.num_layers * self.num_kv_heads * shape.head_size * BYTES_OF[shape.kv_dtype]
+        return round(shape.num_layers * self.cached_values_per_layer * BYTES_OF[shape.kv_dtype])
 
 
 def graph_padded(tokens: ArrayLike) -> Floats:
@@ -101,15 +135,33 @@ def logit_rows(role: Role, sequences: Floats, tokens: Floats) -> Floats:
     return np.minimum(tokens, MAX_LOGIT_ROWS_PER_SEQUENCE * sequences)
 
 
+def max_free_queries(model: ModelOnGpus) -> int:
+    """New tokens per sequence whose attention takes as long as reading the cache: all but a prompt's.
+
+    The heads of latent attention share one cache and are many, so that their arithmetic shows at once.
+    """
+    return MAX_LOGIT_ROWS_PER_SEQUENCE if model.geometry.latent is None else 1
+
+
 def check_precision(gpu: GpuDataSheet, models: Mapping[Role, ModelOnGpus]) -> None:
-    """LatencyError if a model multiplies in FP8 and the GPU has no such matrix units."""
+    """LatencyError if the GPU has no matrix units for a model's weights; names the closest that works."""
     for model in models.values():
-        if model.geometry.weight_dtype == "fp8" and gpu.fp8_flop_per_s is None:
-            able = ", ".join(name for name, sheet in data_sheets().items() if sheet.fp8_flop_per_s)
+        dtype = model.geometry.weight_dtype
+        if gpu.flop_per_s(dtype) is None:
+            here = [known for known in BYTES_OF if gpu.flop_per_s(known) is not None]
+            able = [sheet for sheet in data_sheets().values() if sheet.flop_per_s(dtype) is not None]
+            closest = min(able, key=lambda sheet: _distance(gpu, sheet))
             raise LatencyError(
-                f"{model.geometry.name} has fp8 weights, but {gpu.name} has no fp8 matrix units; "
-                f"take the 16-bit model, or one of {able}"
+                f"{model.geometry.name} has {dtype} weights, but {gpu.name} has no {dtype} matrix units; "
+                f"it has {', '.join(here)} (quant=...), and the closest GPU with {dtype} is {closest.name}"
             )
+
+
+def _distance(one: GpuDataSheet, other: GpuDataSheet) -> float:
+    """How unlike two GPUs are: factors between memories and bandwidths, in logs."""
+    return abs(math.log(one.memory_bytes / other.memory_bytes)) + abs(
+        math.log(one.memory_bytes_per_s / other.memory_bytes_per_s)
+    )
 
 
 def models_on_gpus(
@@ -117,11 +169,11 @@ def models_on_gpus(
     draft: ModelGeometry | None,
     companion: ModelGeometry | None,
     tensor_parallel: int,
+    sharded: Collection[Role] = (),
 ) -> dict[Role, ModelOnGpus]:
-    """The target on ``tensor_parallel`` GPUs, draft and companion on one."""
+    """The target and the roles ``sharded`` on ``tensor_parallel`` GPUs, the others on one."""
     models = {Role.TARGET: ModelOnGpus(target, tensor_parallel)}
-    if draft is not None:
-        models[Role.DRAFT] = ModelOnGpus(draft, 1)
-    if companion is not None:
-        models[Role.COMPANION] = ModelOnGpus(companion, 1)
+    for role, geometry in ((Role.DRAFT, draft), (Role.COMPANION, companion)):
+        if geometry is not None:
+            models[role] = ModelOnGpus(geometry, tensor_parallel if role in sharded else 1)
     return models

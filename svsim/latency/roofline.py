@@ -1,13 +1,13 @@
 """Step times from model shapes and data sheets: every kernel is bound by memory, arithmetic, or both."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from svsim.latency.geometry import BYTES_OF, BYTES_PER_VALUE, Dtype, ModelGeometry
+from svsim.latency.geometry import ModelGeometry
 from svsim.latency.hardware import GpuDataSheet, data_sheet
 from svsim.latency.model import OutOfRange
 from svsim.latency.pass_work import (
@@ -21,6 +21,7 @@ from svsim.latency.pass_work import (
     logit_rows,
     models_on_gpus,
 )
+from svsim.latency.precision import BYTES_OF, BYTES_PER_VALUE, Dtype
 from svsim.latency.shape import Role, StepShape
 
 Floats = NDArray[np.float64]
@@ -38,31 +39,39 @@ class Efficiencies:
     arithmetic:   matrix products with thousands of tokens.
     crossing:     exponent m of (memory^m + arithmetic^m)^(1/m) seconds: neither overlaps the other
                   perfectly, and between the two regimes a kernel is slower than either bound.
-    tile_tokens:  matrix products compute whole tiles of so many tokens: stairs in arithmetic.
+    tile_tokens:  matrix products compute whole tiles of so many tokens: stairs in arithmetic (the fit over
+                  all GPUs finds none beyond those of graph padding).
     experts:      of a mixture: what its grouped kernels reach of the above, per byte and operation.
     attention:    reading the KV cache.
     interconnect: large all-reduces (bytes that cross one GPU's links / their peak).
-    kernel_s:     launch and ramp of each kernel inside a captured graph.
+    product_s:    launch, ramp and tail of each matrix product inside a captured graph.
+    kernel_s:     launch and ramp of each element-wise kernel.
     attention_s:  the same for one layer's attention, which runs in several stages.
-    all_reduce_s: an all-reduce of a few kilobytes.
+    all_reduce_s: an all-reduce of a few kilobytes, in one shot: every GPU reads all others' messages.
+    two_shot_s:   what an all-reduce takes longer in two shots (reduce-scatter, all-gather), which send less.
     """
 
-    memory: float = 0.825
-    arithmetic: float = 0.828
-    crossing: float = 1.59
-    tile_tokens: int = 32
-    experts: float = 0.90
-    attention: float = 0.846
-    interconnect: float = 0.49
-    kernel_s: float = 0.86e-6
-    attention_s: float = 29e-6
-    all_reduce_s: float = 6.5e-6
+    memory: float = 0.810
+    arithmetic: float = 0.822
+    crossing: float = 1.62
+    tile_tokens: int = 1
+    experts: float = 0.94
+    attention: float = 0.850
+    interconnect: float = 0.50
+    product_s: float = 7.1e-6
+    kernel_s: float = 0.59e-6
+    attention_s: float = 4.8e-6
+    all_reduce_s: float = 5.5e-6
+    two_shot_s: float = 3.5e-6
 
 
 # Links up to this speed are PCIe: from three GPUs on they share the host's bus.
 PCIE_BYTES_PER_S = 64e9
-# Kernels per layer besides attention: four matrix products, two norms, activation.
-KERNELS_PER_LAYER = 7
+# Matrix products per layer: attention's (latent attention's with two steps of queries and two absorbed
+# products), and a gated MLP's; the router's counts as one of a mixture's.
+PROJECTIONS, LATENT_PROJECTIONS, MLP_PRODUCTS, MIXTURE_PRODUCTS = 2, 5, 2, 3
+# Two norms (four of latent attention), each with its residual; the activation.
+NORMS, LATENT_NORMS, ACTIVATIONS = 2, 4, 1
 # Element-wise traffic per token and layer, in hidden-size vectors: two norms with residual (read two,
 # write two each); in intermediate-size vectors: activation (read two, write one).
 HIDDEN_VECTORS_PER_LAYER = 8
@@ -93,9 +102,14 @@ class RooflineLatency:
         target: ModelGeometry,
         draft: ModelGeometry | None = None,
         companion: ModelGeometry | None = None,
+        *,
+        sharded: Collection[Role] = (),
     ) -> "RooflineLatency":
-        """The target on ``tensor_parallel`` GPUs of that canonical name, draft and companion on one."""
-        gpu, models = data_sheet(hardware), models_on_gpus(target, draft, companion, tensor_parallel)
+        """The target on ``tensor_parallel`` GPUs of that canonical name, draft and companion on one.
+
+        Roles ``sharded`` are split like the target.
+        """
+        gpu, models = data_sheet(hardware), models_on_gpus(target, draft, companion, tensor_parallel, sharded)
         check_precision(gpu, models)
         return cls(gpu, MappingProxyType(models))
 
@@ -130,76 +144,115 @@ class RooflineLatency:
         model = self.models[shape.role]
         padded = graph_padded(tokens)
         rows = logit_rows(shape.role, sequences, padded)
+        geometry = model.geometry
         layer_s = (
-            self._matrix_products_s(model, padded)
+            self._projections_s(model, padded)
             + self._attention_s(model, sequences, tokens, kv)
             + self._element_wise_s(model, padded)
             + 2 * self._all_reduce_s(model, padded)
         )
-        return np.asarray(model.geometry.num_layers * layer_s + self._vocabulary_s(model, rows))
+        return np.asarray(
+            geometry.num_layers * layer_s
+            + (geometry.num_layers - geometry.num_dense_layers) * self._mlp_s(model, padded)
+            + geometry.num_dense_layers * self._gated_s(model, padded, model.dense_intermediate_size)
+            + self._vocabulary_s(model, rows)
+        )
 
-    def _product_s(self, flop_per_token: float, tokens: Floats, num_bytes: Floats, dtype: Dtype) -> Floats:
-        """Matrix products, without their launch: between the memory and the arithmetic bound."""
-        fp8 = self.gpu.fp8_flop_per_s if dtype == "fp8" else None
+    def _product_s(
+        self, flop_per_token: float, tokens: Floats, num_bytes: Floats, dtype: Dtype, kernels: int
+    ) -> Floats:
+        """Matrix products in so many kernels: between the memory and the arithmetic bound."""
+        peak = self.gpu.flop_per_s(dtype) or self.gpu.bf16_flop_per_s
         tile, m = self.efficiencies.tile_tokens, self.efficiencies.crossing
         flop = flop_per_token * tile * np.ceil(tokens / tile)
-        arithmetic_s = flop / ((fp8 or self.gpu.bf16_flop_per_s) * self.efficiencies.arithmetic)
+        arithmetic_s = flop / (peak * self.efficiencies.arithmetic)
         memory_s = self._memory_s(num_bytes)
         longer, shorter = np.maximum(arithmetic_s, memory_s), np.minimum(arithmetic_s, memory_s)
-        return np.asarray(longer * (1.0 + (shorter / longer) ** m) ** (1.0 / m))
+        bound_s = longer * (1.0 + (shorter / longer) ** m) ** (1.0 / m)
+        return np.asarray(bound_s + kernels * self.efficiencies.product_s)
 
     def _memory_s(self, num_bytes: Floats) -> Floats:
         return num_bytes / (self.gpu.memory_bytes_per_s * self.efficiencies.memory)
 
-    def _matrix_products_s(self, model: ModelOnGpus, tokens: Floats) -> Floats:
-        """Projections and MLP of one layer on one GPU."""
-        shape, num_gpus = model.geometry, model.tensor_parallel
-        projections = float(shape.attention_weights_per_layer) / num_gpus
-        one_mlp = 3.0 * shape.hidden_size * shape.intermediate_size / num_gpus
-        active = shape.expected_active_experts(tokens) if shape.num_experts else np.ones_like(tokens)
-        chosen = max(shape.num_experts_per_token, 1)
-        dtype = shape.weight_dtype
-        size = BYTES_OF[dtype]
-        projections_s = self._product_s(2.0 * projections, tokens, np.asarray(projections * size), dtype)
-        mlp_s = self._product_s(2.0 * one_mlp * chosen, tokens, one_mlp * size * active, dtype)
-        return projections_s + mlp_s / (self.efficiencies.experts if shape.num_experts else 1.0)
+    def _projections_s(self, model: ModelOnGpus, tokens: Floats) -> Floats:
+        """Query, key, value and output projections of one layer on one GPU."""
+        weights, dtype = model.attention_weights_per_layer, model.geometry.weight_dtype
+        kernels = LATENT_PROJECTIONS if model.geometry.latent else PROJECTIONS
+        return self._product_s(2.0 * weights, tokens, np.asarray(weights * BYTES_OF[dtype]), dtype, kernels)
+
+    def _gated_s(self, model: ModelOnGpus, tokens: Floats, intermediate_size: int) -> Floats:
+        """A gated MLP that every token passes, with its activation; 0 without one."""
+        if not intermediate_size:
+            return np.zeros_like(tokens)
+        dtype = model.geometry.weight_dtype
+        weights = float(model.geometry.mlp_weights(intermediate_size))
+        num_bytes = np.asarray(weights * BYTES_OF[dtype])
+        products_s = self._product_s(2.0 * weights, tokens, num_bytes, dtype, MLP_PRODUCTS)
+        return products_s + self._activation_s(tokens, intermediate_size)
+
+    def _mlp_s(self, model: ModelOnGpus, tokens: Floats) -> Floats:
+        """The MLP of one layer on one GPU; of a mixture its routed and its shared experts."""
+        shape = model.geometry
+        if not shape.num_experts:
+            return self._gated_s(model, tokens, model.intermediate_size)
+        dtype, chosen = shape.weight_dtype, shape.num_experts_per_token
+        one = float(shape.mlp_weights(shape.intermediate_size)) / model.tensor_parallel
+        read_bytes = one * BYTES_OF[dtype] * shape.expected_active_experts(tokens)
+        routed_s = self._product_s(2.0 * one * chosen, tokens, read_bytes, dtype, MIXTURE_PRODUCTS)
+        routed_s = routed_s / self.efficiencies.experts
+        activation_s = self._activation_s(tokens, model.intermediate_size * chosen)
+        return routed_s + activation_s + self._gated_s(model, tokens, model.shared_intermediate_size)
 
     def _attention_s(self, model: ModelOnGpus, sequences: Floats, tokens: Floats, kv: Floats) -> Floats:
-        """Each sequence's KV is read once, however many queries; each query-key pair is computed."""
-        head_size = model.geometry.head_size
-        read_bytes = 2.0 * model.num_kv_heads * head_size * BYTES_OF[model.geometry.kv_dtype] * (kv + tokens)
+        """Each sequence's KV is read once, however many queries; each query-key pair is computed.
+
+        Latent attention computes its pairs absorbed or expanded, whichever takes fewer operations.
+        """
+        shape = model.geometry
+        read_bytes = model.cached_values_per_layer * BYTES_OF[shape.kv_dtype] * (kv + tokens)
         pairs = tokens * (kv + 0.5 * tokens) / sequences
-        flop = 4.0 * model.num_heads * head_size * pairs
-        arithmetic_s = flop / (self.gpu.bf16_flop_per_s * self.efficiencies.arithmetic)
+        if shape.latent is None:
+            flop = 4.0 * shape.head_size * pairs
+        else:
+            expansion = shape.latent.expansion_flop_per_token * kv
+            expanded = shape.latent.expanded_flop_per_pair * pairs + expansion
+            flop = np.minimum(shape.latent.absorbed_flop_per_pair * pairs, expanded)
+        peak = self.gpu.bf16_flop_per_s * self.efficiencies.arithmetic
         read_s = read_bytes / (self.gpu.memory_bytes_per_s * self.efficiencies.attention)
-        return np.maximum(arithmetic_s, read_s) + self.efficiencies.attention_s
+        return np.maximum(model.num_heads * flop / peak, read_s) + self.efficiencies.attention_s
 
     def _element_wise_s(self, model: ModelOnGpus, tokens: Floats) -> Floats:
-        shape = model.geometry
-        vectors = HIDDEN_VECTORS_PER_LAYER * shape.hidden_size
-        chosen = max(shape.num_experts_per_token, 1)
-        vectors += INTERMEDIATE_VECTORS_PER_LAYER * shape.intermediate_size * chosen // model.tensor_parallel
-        moved_s = self._memory_s(float(vectors * BYTES_PER_VALUE) * tokens)
-        return moved_s + KERNELS_PER_LAYER * self.efficiencies.kernel_s
+        """Two norms, and the launches of all kernels but attention's."""
+        moved_s = self._memory_s(
+            HIDDEN_VECTORS_PER_LAYER * model.geometry.hidden_size * BYTES_PER_VALUE * tokens
+        )
+        kernels = (LATENT_NORMS if model.geometry.latent else NORMS) + ACTIVATIONS
+        return moved_s + kernels * self.efficiencies.kernel_s
+
+    def _activation_s(self, tokens: Floats, intermediate_size: int) -> Floats:
+        return self._memory_s(INTERMEDIATE_VECTORS_PER_LAYER * intermediate_size * BYTES_PER_VALUE * tokens)
 
     def _all_reduce_s(self, model: ModelOnGpus, tokens: Floats) -> Floats:
-        """Ring: 2 (N - 1) / N of the message cross each GPU's links."""
+        """The faster of one shot (N - 1 messages cross each GPU's links) and two (2 (N - 1) / N of one)."""
         num_gpus = model.tensor_parallel
         if num_gpus == 1:
             return np.zeros_like(tokens)
-        sent = 2.0 * (num_gpus - 1) / num_gpus * model.geometry.hidden_size * BYTES_PER_VALUE * tokens
-        return self.efficiencies.all_reduce_s + self._link_s(sent, num_gpus)
+        message = float(model.geometry.hidden_size * BYTES_PER_VALUE) * tokens
+        one_shot_s = self._link_s((num_gpus - 1) * message, num_gpus)
+        two_shots_s = self._link_s(2.0 * (num_gpus - 1) / num_gpus * message, num_gpus)
+        longer_s = self.efficiencies.two_shot_s
+        return self.efficiencies.all_reduce_s + np.minimum(one_shot_s, longer_s + two_shots_s)
 
     def _vocabulary_s(self, model: ModelOnGpus, rows: Floats) -> Floats:
         """Logits, their gathering from all GPUs, and the passes over the vocabulary."""
         shape, num_gpus = model.geometry, model.tensor_parallel
         weights = float(shape.vocabulary_size) * shape.hidden_size / num_gpus
-        logits_s = self._product_s(2.0 * weights, rows, np.asarray(weights * BYTES_PER_VALUE), "bf16")
+        logits_s = self._product_s(2.0 * weights, rows, np.asarray(weights * BYTES_PER_VALUE), "bf16", 1)
         row_bytes = VOCABULARY_PASSES * VOCABULARY_VALUE_BYTES * shape.vocabulary_size
         passes_s = row_bytes * rows / (self.gpu.memory_bytes_per_s * VOCABULARY_MEMORY_EFFICIENCY)
         gathered = float(shape.vocabulary_size * BYTES_PER_VALUE) * (num_gpus - 1) / num_gpus
         gather_s = self.efficiencies.all_reduce_s * (num_gpus > 1) + self._link_s(gathered * rows, num_gpus)
-        return logits_s + passes_s + gather_s + self.efficiencies.kernel_s * (1 + VOCABULARY_PASSES)
+        return logits_s + passes_s + gather_s + self.efficiencies.kernel_s * VOCABULARY_PASSES
 
     def _link_s(self, num_bytes: Floats, num_gpus: int) -> Floats:
         shares_a_bus = num_gpus > 2 and self.gpu.interconnect_bytes_per_s <= PCIE_BYTES_PER_S

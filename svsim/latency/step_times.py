@@ -10,12 +10,14 @@ time of a whole decoding step. The last four columns are optional.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from svsim.errors import LatencyError, printable
+from svsim.latency.hardware_spec import Placement
 from svsim.latency.names import closest_names
 from svsim.latency.shape import Role
 
@@ -56,12 +58,17 @@ def hardware_in(columns: Mapping[str, NDArray[Any]]) -> list[tuple[str, int]]:
 
 
 def select(
-    columns: Mapping[str, NDArray[Any]], hardware: str | None, tensor_parallel: int | None, where: str
+    columns: Mapping[str, NDArray[Any]],
+    hardware: str | None,
+    tensor_parallel: int | None,
+    where: str,
+    placements: Mapping[Role, Placement] = MappingProxyType({}),
 ) -> SelectedRows:
     """The rows of one deployment; ``None`` takes the first hardware (or degree) in file order.
 
-    The target's rows are those of ``tensor_parallel``; another role's rows are those of the same
-    degree if it has any, else those of one GPU (small models do not profit from several).
+    The target's rows are those of ``tensor_parallel``. Another role's rows are those of the same degree
+    if it is placed ``sharded``, those of one GPU if it is placed otherwise; where nothing is said those
+    of the same degree if it has any, else of one GPU. LatencyError if a placed role has no such rows.
     """
     _check(columns, where)
     known = hardware_in(columns)
@@ -86,7 +93,18 @@ def select(
     def rows_of(role: str) -> NDArray[np.bool_]:
         rows = np.logical_and(on_hardware, role_names == role)
         same = np.logical_and(rows, degree == tensor_parallel)
-        return np.asarray(same if same.any() else np.logical_and(rows, degree == 1))
+        alone = np.logical_and(rows, degree == 1)
+        placement = placements.get(Role(role)) if role != OVERHEAD_ROLE else None
+        if placement is None:
+            return np.asarray(same if same.any() else alone)
+        chosen, tp = (same, tensor_parallel) if placement is Placement.SHARDED else (alone, 1)
+        if not chosen.any():
+            listed = ", ".join(f"tp={d}" for d in sorted(set(degree[rows].tolist()))) or "none"
+            raise LatencyError(
+                f"{where}: {role}={placement} needs step times of the {role} on {hardware} at tp={tp}, and "
+                f"there are {listed}; measure them, or take --latency database or roofline"
+            )
+        return np.asarray(chosen)
 
     roles = {role: _role_rows(columns, rows_of(role)) for role in Role if rows_of(role).any()}
     overheads = _column(columns, "seconds")[rows_of(OVERHEAD_ROLE)]

@@ -1,5 +1,6 @@
 """Bootstrap over requests: the same resamples for every method, so that speedups are paired."""
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -31,14 +32,21 @@ def goodput_tok_s(record: RunRecord) -> float:
 
 
 def resampled_goodput(record: RunRecord, seed: int) -> NDArray[np.float64] | None:
-    """Goodput of every resample, float64 [NUM_RESAMPLES]; None with fewer than two groups."""
-    sums = record.sums
-    if len(sums.seconds) < 2:
+    """Goodput of every resample, float64 [NUM_RESAMPLES]; None with fewer than two groups.
+
+    ``belief_error`` is added as normal noise, drawn for each method by itself. None if that is unknown.
+    """
+    sums, error = record.sums, record.belief_error
+    if len(sums.seconds) < 2 or error == math.inf:
         return None
+    noise: float | NDArray[np.float64] = 1.0
+    if error is not None:
+        rng = RandomStreams(seed).generator(f"belief of {record.label}")
+        noise = 1.0 + error * rng.standard_normal(NUM_RESAMPLES)
     counts = resample_counts(len(sums.seconds), seed).astype(np.float64)
     if record.estimator == "mean-of-ratios":
-        return np.asarray(counts @ (sums.emitted_tokens / sums.seconds) / len(sums.seconds))
-    return np.asarray((counts @ sums.emitted_tokens) / (counts @ sums.seconds))
+        return np.asarray(counts @ (sums.emitted_tokens / sums.seconds) / len(sums.seconds) * noise)
+    return np.asarray((counts @ sums.emitted_tokens) / (counts @ sums.seconds) * noise)
 
 
 def interval(resamples: NDArray[np.float64] | None) -> tuple[float | None, float | None]:

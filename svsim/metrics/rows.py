@@ -7,15 +7,13 @@ undefined is None.
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from svsim.metrics.bootstrap import goodput_tok_s, interval, resampled_goodput
-from svsim.records import RunRecord, params_text, spelled
+from svsim.metrics.gain_share import UNDEFINED, Goodput, WithInterval, gain_share
+from svsim.records import RunRecord, deployment_name, params_text, spelled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,8 +23,12 @@ if TYPE_CHECKING:
 class ResultRow:
     """One row of a result, as documented in the README; names carry their units.
 
-    Dollars and joules are those of all GPUs of the deployment, at the listed price of an hour and at
-    the full power of the data sheet.
+    hardware_options: placement of the small models and precision, as ``--hardware`` spells them
+    (``draft=replicated,quant=fp8``); None where nothing was said. Dollars and joules are those of all GPUs
+    of the deployment, at the listed price of an hour and at the full power of the data sheet.
+    oracle_gain_share: of the gain over target-only decoding of the fastest bound in the run, which
+    ``oracle_bound`` names (``svsim.metrics.gain_share``). tpot_s: mean time between two tokens of a
+    sequence, decoding only.
     """
 
     method: str
@@ -46,6 +48,10 @@ class ResultRow:
     speedup_vs_sd_ci_low: float | None
     speedup_vs_sd_ci_high: float | None
     sd_baseline: str | None
+    oracle_gain_share: float | None
+    oracle_gain_share_ci_low: float | None
+    oracle_gain_share_ci_high: float | None
+    oracle_bound: str | None
     draft_acceptance_rate: float | None
     verified_acceptance_rate: float | None
     mean_acceptance_length: float | None
@@ -65,6 +71,8 @@ class ResultRow:
     joules_per_million_tokens: float | None
     replay_kind: str
     lossless: bool
+    is_bound: bool
+    hardware_options: str | None
 
     @property
     def label(self) -> str:
@@ -73,8 +81,8 @@ class ResultRow:
 
     @property
     def deployment(self) -> str:
-        """``h100_sxm:tp=4``, or the hardware's name alone."""
-        return self.hardware if self.tensor_parallel is None else f"{self.hardware}:tp={self.tensor_parallel}"
+        """``h100_sxm:tp=4,draft=replicated``, or the hardware's name alone."""
+        return deployment_name(self.hardware, self.tensor_parallel, self.hardware_options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,41 +123,54 @@ class ResultTable:
 
 # Fields of a row that does not fit in memory: what no deployment would see. What is a property of the
 # trace and the method (acceptance, lengths) stays.
+_OF_SPEED = ("goodput_", "speedup_", "sd_baseline", "oracle_", "usd_", "joules_")
 _NOT_REACHED: Mapping[str, Any] = dict.fromkeys(
-    f.name
-    for f in fields(ResultRow)
-    if f.name.startswith(("goodput_", "speedup_", "sd_baseline", "usd_", "joules_")) or f.name.endswith("_s")
+    f.name for f in fields(ResultRow) if f.name.startswith(_OF_SPEED) or f.name.endswith("_s")
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """A record with its goodput."""
+
+    record: RunRecord
+    goodput: Goodput
+
+
 def result_rows(records: Sequence[RunRecord], seed: int) -> tuple[ResultRow, ...]:
-    """Rows of the records that were asked for; every (hardware, batch size) needs a ``td`` record."""
-    resamples = {id(r): resampled_goodput(r, seed) for r in records}
+    """Rows of the records that were asked for; every (deployment, batch size) needs a ``td`` record."""
+    measured = [_Measured(r, Goodput(goodput_tok_s(r), resampled_goodput(r, seed))) for r in records]
+    cells: dict[tuple[str, int], list[_Measured]] = {}
+    for one in measured:
+        cells.setdefault(_cell(one.record), []).append(one)
     rows = []
-    for record in records:
-        if not record.asked:
+    for mine in measured:
+        if not mine.record.asked:
             continue
-        peers = [r for r in records if _cell(r) == _cell(record)]
-        baseline = next(r for r in peers if r.method == "td")
-        fixed = [r for r in peers if r.method == "sd" and r.fits_memory is not False]
-        best_fixed = max(fixed, key=goodput_tok_s) if fixed else None
-        row = _row(record, baseline, best_fixed, resamples)
-        rows.append(replace(row, **_NOT_REACHED) if record.fits_memory is False else row)
+        peers = cells[_cell(mine.record)]
+        baseline = next(m for m in peers if m.record.method == "td")
+        best_fixed = _fastest(m for m in peers if m.record.method == "sd")
+        bound = _fastest(m for m in peers if m.record.is_bound)
+        row = _row(mine, baseline, best_fixed, bound)
+        rows.append(replace(row, **_NOT_REACHED) if mine.record.fits_memory is False else row)
     return tuple(rows)
 
 
-def _cell(record: RunRecord) -> tuple[str, int | None, int]:
-    return record.hardware, record.tensor_parallel, record.batch_size
+def _cell(record: RunRecord) -> tuple[str, int]:
+    return record.deployment, record.batch_size
 
 
-def _speedup(
-    record: RunRecord, base: RunRecord | None, resamples: Mapping[int, NDArray[np.float64] | None]
-) -> tuple[float | None, float | None, float | None]:
-    if base is None:
-        return None, None, None
-    mine, theirs = resamples[id(record)], resamples[id(base)]
-    paired = None if mine is None or theirs is None else mine / theirs
-    return goodput_tok_s(record) / goodput_tok_s(base), *interval(paired)
+def _fastest(some: Iterable[_Measured]) -> _Measured | None:
+    """The fastest that fits in memory."""
+    fitting = (m for m in some if m.record.fits_memory is not False)
+    return max(fitting, key=lambda m: m.goodput.tok_s, default=None)
+
+
+def _speedup(mine: Goodput, base: Goodput) -> WithInterval:
+    ratio = mine.tok_s / base.tok_s
+    if mine.resamples is None or base.resamples is None:
+        return ratio, None, None
+    return ratio, *interval(mine.resamples / base.resamples)
 
 
 def _per_million(rate: float | None, tokens: float) -> float | None:
@@ -161,11 +182,9 @@ def _ratio(part: float, whole: float) -> float | None:
 
 
 def _row(
-    record: RunRecord,
-    baseline: RunRecord,
-    best_fixed: RunRecord | None,
-    resamples: Mapping[int, NDArray[np.float64] | None],
+    mine: _Measured, baseline: _Measured, best_fixed: _Measured | None, bound: _Measured | None
 ) -> ResultRow:
+    record = mine.record
     total = {f.name: float(getattr(record.sums, f.name).sum()) for f in fields(record.sums)}
     accepted, verified, drafted = (total[f"{x}_tokens"] for x in ("accepted", "verified", "drafted"))
     parts = {
@@ -181,11 +200,13 @@ def _row(
         record.tensor_parallel,
         record.latency_source,
         record.num_requests,
-        goodput_tok_s(record),
-        *interval(resamples[id(record)]),
-        *_speedup(record, baseline, resamples),
-        *_speedup(record, best_fixed, resamples),
-        sd_baseline=spelled("sd", best_fixed.params) if best_fixed else None,
+        mine.goodput.tok_s,
+        *interval(mine.goodput.resamples),
+        *_speedup(mine.goodput, baseline.goodput),
+        *(_speedup(mine.goodput, best_fixed.goodput) if best_fixed else UNDEFINED),
+        best_fixed.record.label if best_fixed else None,
+        *(gain_share(mine.goodput, baseline.goodput, bound.goodput) if bound else UNDEFINED),
+        oracle_bound=bound.record.label if bound else None,
         draft_acceptance_rate=_ratio(accepted, drafted),
         verified_acceptance_rate=_ratio(accepted, verified),
         mean_acceptance_length=1.0 + accepted / total["sequence_steps"],
@@ -197,12 +218,14 @@ def _row(
         verify_time_s=parts["verify"],
         overhead_time_s=parts["overhead"],
         prefill_time_s=parts["prefill"],
-        tpot_s=step_time_s * total["sequence_steps"] / total["emitted_tokens"],
+        tpot_s=step_time_s * record.num_micro_batches * total["sequence_steps"] / total["emitted_tokens"],
         num_steps=round(total["steps"]),
         num_emitted_tokens=round(total["emitted_tokens"]),
         fits_memory=record.fits_memory,
-        usd_per_million_tokens=_per_million(record.usd_per_hour, 3600.0 * goodput_tok_s(record)),
-        joules_per_million_tokens=_per_million(record.power_w, goodput_tok_s(record)),
+        usd_per_million_tokens=_per_million(record.usd_per_hour, 3600.0 * mine.goodput.tok_s),
+        joules_per_million_tokens=_per_million(record.power_w, mine.goodput.tok_s),
         replay_kind=record.replay_kind,
         lossless=record.lossless,
+        is_bound=record.is_bound,
+        hardware_options=record.hardware_options,
     )

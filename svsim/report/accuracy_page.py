@@ -1,90 +1,177 @@
-"""Predicted against measured: one figure and one offline page."""
+"""Predicted against measured as one offline page: errors beside targets, figures, tables, provenance."""
 
 import os
-from pathlib import Path
 
-import plotly.graph_objects as go
-from plotly.offline import get_plotlyjs
+from svsim.metrics.accuracy import TARGETS, Accuracy
+from svsim.report.accuracy_figures import (
+    agreement_figure,
+    error_figure,
+    goodput_figure,
+    looks_of_accuracy,
+    marginal_figure,
+)
+from svsim.report.accuracy_view import (
+    PAIR_HEADS,
+    AccuracyView,
+    PlainTable,
+    choice_table,
+    crossover_table,
+    marginal_table,
+    pair_cells,
+    summary_lines,
+)
+from svsim.report.document import Plots, contents, footer, no_charts, page, write_page
+from svsim.report.html import Html, element, short_name, text
+from svsim.report.sections import MAX_COMMAND_LENGTH, chip, method_key, section
+from svsim.report.tables import facts, simple_table
 
-from svsim.errors import InputError, printable
-from svsim.metrics.accuracy import Accuracy, AccuracyRow
-from svsim.report.accuracy import measured_text, summary_lines
-from svsim.report.canvas import panels, plain
-from svsim.report.html import Html, element, join, text
-from svsim.report.palette import INK, looks_of
+_HEADLINES = (
+    ("goodput_error_mean", "mean goodput error", "{:.1%}"),
+    ("goodput_error_worst", "worst goodput error", "{:.1%}"),
+    ("speedup_error_mean", "mean error of speedups", "{:.1%}"),
+    ("marginal_error_mean", "mean error per verified token", "{:.1%}"),
+    ("crossover_grid_steps_worst", "crossover, grid steps apart", "{:.0f}"),
+    ("regret_worst", "worst regret", "{:.1%}"),
+)
+_BANDS = f"Bands: ± {TARGETS['goodput_error_mean']:.0%} and ± {TARGETS['goodput_error_worst']:.0%}. "
+_BARS = "Bars: two standard errors of the measurement."
 
 
-def accuracy_figure(accuracy: Accuracy) -> go.Figure:
-    """Goodput against batch size, both axes logarithmic: lines are predicted, markers measured."""
-    figure = panels([""], [380], 70)
-    look_of = looks_of({row.label: row.label.partition(":")[0] for row in accuracy.rows})
-    for label, look in look_of.items():
-        rows = [r for r in accuracy.rows if r.label == label]
-        sizes = [r.batch_size for r in rows]
-        figure.add_scatter(
-            x=sizes, y=[r.predicted_tok_s for r in rows], mode="lines", legendgroup=label,
-            line={"color": look.colour, "dash": look.dash, "width": 2}, name=f"{plain(label)}, predicted",
-        )  # fmt: skip
-        figure.add_scatter(
-            x=sizes, y=[r.measured_tok_s for r in rows], mode="markers", legendgroup=label,
-            error_y={"array": [2 * (r.measured_standard_error or 0.0) for r in rows], "color": look.colour},
-            marker={"symbol": look.marker, "size": 9, "color": look.colour},
-            hovertext=[f"{plain(label)}: {r.goodput_error:+.1%}" for r in rows],
-            name=f"{plain(label)}, measured",
-        )  # fmt: skip
-    ticks = sorted({row.batch_size for row in accuracy.rows})
-    figure.update_xaxes(
-        type="log", tickvals=ticks, ticktext=[str(t) for t in ticks], title_text="batch size (closed loop)"
+def write_accuracy_page(view: AccuracyView, path: str | os.PathLike[str], command: str, version: str) -> None:
+    """Write the page to ``path``; InputError where that fails."""
+    write_page(render(view, command, version), path)
+
+
+def render(view: AccuracyView, command: str, version: str) -> str:
+    """The page as text; the same input gives the same text."""
+    plots = Plots()
+    key = method_key(looks_of_accuracy(view.first), always=True)
+    sections = {
+        "answer": _answer(view),
+        "goodput": _goodput(view.first, plots, key),
+        "decisions": _decisions(view.first),
+        "parts": _parts(view),
+        "data": section(
+            "data", "Every pair", "Speedups: each side over its own baseline.", _table(_pairs(view))
+        ),
+        "provenance": section("provenance", "Where it comes from", "", facts(view.facts)),
+        "command": section(
+            "command",
+            "Make this page again",
+            "Measured seconds differ from run to run; all else is the same.",
+            element("pre", element("code", text(command, MAX_COMMAND_LENGTH))),
+        ),
+    }
+    headings = {
+        "goodput": "Goodput",
+        "decisions": "Decisions",
+        "parts": "Parts of a step" if "host_overhead_s" in view.facts else "Acceptance",
+        "data": "Every pair",
+        "provenance": "Provenance",
+        "command": "Command",
+    }
+    shown = {name: words for name, words in headings.items() if sections[name] is not None}
+    body = element(
+        "main", _header(view, version), contents(shown), no_charts(), *sections.values(), footer(version)
     )
-    figure.update_yaxes(type="log", title_text="emitted tokens/s", title_font={"color": INK})
-    figure.update_layout(showlegend=True, height=480)
-    return figure
+    return page(f"svsim: {view.title}", body, plots)
 
 
-def write_accuracy_page(accuracy: Accuracy, path: str | os.PathLike[str], title: str, command: str) -> None:
-    """One offline HTML page: figure, summary, every pair, the command. InputError where that fails."""
-    plot = accuracy_figure(accuracy).to_html(full_html=False, include_plotlyjs=False)
-    document = element(
-        "html",
-        element(
-            "head",
-            element("meta", charset="utf-8"),
-            element("title", text(title, 120)),
+def _header(view: AccuracyView, version: str) -> Html:
+    sizes = {row.batch_size for row in view.first.rows}
+    methods = {row.label for row in view.first.rows}
+    chips = [
+        chip(f"{len(view.first.rows)} pairs: {len(methods)} methods, {len(sizes)} batch sizes"),
+        *map(chip, view.notes),
+        *(chip(line, caution=True) for line in view.cautions),
+    ]
+    return element(
+        "header",
+        element("p", f"svsim {version} · prediction against measurement", class_="eyebrow"),
+        element("h1", "Is the prediction right?"),
+        element("p", short_name(view.title), class_="models"),
+        element("ul", *chips, class_="chips"),
+    )
+
+
+def _answer(view: AccuracyView) -> Html:
+    """The figures that matter beside what is aimed for, then all of them."""
+    summary = view.first.summary()
+    tiles = []
+    for name, words, form in _HEADLINES:
+        value, target = summary[name], TARGETS[name]
+        if value is None:
+            continue
+        verdict = "met" if value <= target else "missed"
+        tiles.append(
             element(
-                "style", Html("body{font:15px system-ui;margin:2em auto;max-width:60em}td{padding:0 1em}")
-            ),
-            Html(f"<script>{get_plotlyjs()}</script>"),
-        ),
-        element(
-            "body",
-            element("h1", text(title)),
-            element("p", "Lines are predicted, markers measured (bars: two standard errors)."),
-            Html(plot),
-            _html_table([("", "found", "target", "met"), *summary_lines(accuracy)]),
-            _html_table([_HEADINGS, *map(_cells, accuracy.rows)]),
-            element("pre", text(command, 2000)),
-        ),
-        lang="en",
+                "div",
+                element("b", form.format(value)),
+                element("span", words),
+                element("span", f"target {form.format(target)}: ", element("strong", verdict)),
+            )
+        )
+    meanings = [element("li", f"{name}: {meaning}") for name, meaning in view.meanings.items()]
+    lines = tuple(summary_lines(view.accuracies))
+    heads = ("", *view.accuracies, "target", "met")
+    return element(
+        "section",
+        element("h2", "Errors beside what is aimed for"),
+        element("div", *tiles, class_="numbers"),
+        simple_table(heads, lines, 1, "Errors"),
+        element("ul", *meanings, class_="caveats") if meanings else None,
+        class_="answer",
+        id="answer",
     )
-    target = Path(path)
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(f"<!doctype html>{document}", encoding="utf-8", newline="\n")
-        os.replace(temporary, target)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(
-            f"{printable(target)} cannot be written ({error.strerror}); choose another place"
-        ) from None
 
 
-_HEADINGS = ("batch", "method", "predicted tok/s", "measured tok/s", "error")
+def _goodput(accuracy: Accuracy, plots: Plots, key: Html) -> Html:
+    panels = [
+        plots.add(agreement_figure(accuracy), "Predicted against measured", "on the line they agree"),
+        plots.add(error_figure(accuracy), "Error by batch size and method", "above 0: predicted too fast"),
+        plots.add(goodput_figure(accuracy), "Goodput", "lines predicted, markers measured"),
+    ]
+    if accuracy.marginals:
+        words = "what adaptive lengths hinge on: line predicted, markers measured"
+        panels.append(plots.add(marginal_figure(accuracy), "Milliseconds per verified token", words))
+    return section(
+        "goodput",
+        "Goodput",
+        "Emitted tokens per second of the whole batch. " + _BANDS + _BARS,
+        key,
+        element("div", *panels, class_="panels"),
+    )
 
 
-def _cells(row: AccuracyRow) -> tuple[str, ...]:
-    numbers = f"{row.predicted_tok_s:,.1f}", measured_text(row), f"{row.goodput_error:+.1%}"
-    return str(row.batch_size), row.label, *numbers
+def _decisions(accuracy: Accuracy) -> Html | None:
+    tables = [make(accuracy) for make in (choice_table, crossover_table, marginal_table)]
+    if not any(table.rows for table in tables):
+        return None
+    return section(
+        "decisions",
+        "Would it have decided well?",
+        "An error that all methods share changes no decision; an error of the slope does.",
+        *(_captioned(table) for table in tables if table.rows),
+    )
 
 
-def _html_table(lines: list[tuple[str, ...]]) -> Html:
-    return element("table", join(*(element("tr", *(element("td", cell) for cell in line)) for line in lines)))
+def _parts(view: AccuracyView) -> Html | None:
+    if not view.tables:
+        return None
+    first, *others = view.tables
+    return section("parts", first.caption, first.note, _table(first), *map(_captioned, others))
+
+
+def _pairs(view: AccuracyView) -> PlainTable:
+    rows = tuple(pair_cells(row) for row in view.first.rows)
+    return PlainTable("Every pair", "", PAIR_HEADS, rows, 2)
+
+
+def _captioned(table: PlainTable) -> Html:
+    return element(
+        "div", element("h3", table.caption), element("p", table.note, class_="muted"), _table(table)
+    )
+
+
+def _table(table: PlainTable) -> Html:
+    return simple_table(table.heads, table.rows, table.num_words, table.caption)

@@ -1,6 +1,6 @@
-"""The terminal tables of ``svsim hardware`` and ``svsim models``."""
+"""The terminal tables of ``svsim methods``, ``svsim hardware`` and ``svsim models``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -33,9 +33,48 @@ _MODELS = (
     ("experts", "num_experts", 1, ".0f"),
     ("used", "num_experts_per_token", 1, ".0f"),
     ("billion weights", "num_parameters", 1e9, ".2f"),
-    ("GB in bf16", "weight_bytes", 1e9, ".1f"),
+    ("GB", "weight_bytes", 1e9, ".1f"),
     ("KV kB/token", "kv_bytes_per_token", 1e3, ".0f"),
 )
+
+
+def print_methods(entries: Sequence[Entry], console: Console) -> None:
+    """A paragraph per method, whatever the width: what it does, losslessness, needs, options, source."""
+    view = Table.grid(padding=(0, 2))
+    view.add_column(style="bold", no_wrap=True)
+    view.add_column()
+    for entry in entries:
+        colour = "green" if entry["lossless"] == "lossless" else "yellow"
+        view.add_row(entry["method"], escape(entry["summary"]))
+        view.add_row("", f"[{colour}]{entry['lossless']}[/]: {escape(entry['why'])}")
+        for line in (*_needs(entry), *_options(entry), f"source: {entry['source']}"):
+            view.add_row("", f"[dim]{escape(line)}[/dim]")
+    console.print(view, highlight=False)
+
+
+def _needs(entry: Entry) -> Iterator[str]:
+    parts = [f"reads {', '.join(entry['needs'])}"] if entry["needs"] else []
+    parts += ["learns from the profile part"] if entry["learns_from_profile"] else []
+    parts += ["runs the companion"] if entry["runs_companion"] else []
+    if parts:
+        yield "; ".join(parts)
+
+
+def _options(entry: Entry) -> Iterator[str]:
+    """``k=7 (1 to 255), overlap=none|half|full``, the default first."""
+    parts = []
+    for key, domain in entry["option_domains"].items():
+        default = entry["options"][key]
+        if domain["type"] == "word":
+            words = [default] * (default in domain["words"]) + [w for w in domain["words"] if w != default]
+            parts.append(f"{key}={'|'.join(words)}" + ("" if default in words else f" ({default})"))
+        elif domain["type"] == "text":
+            parts.append(f"{key}={default}")
+        else:
+            shown = f"{default:.3g}" if isinstance(default, float) else str(default)
+            parts.append(f"{key}={shown} ({domain['at_least']:,.9g} to {domain['at_most']:,.9g})")
+    if parts:
+        yield f"options: {', '.join(parts)}"
 
 
 def print_hardware(entries: Sequence[Entry], console: Console) -> None:

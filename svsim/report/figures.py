@@ -58,6 +58,23 @@ def speedup_figure(table: ResultTable, baseline: Baseline = "td", hardware: str 
     return line_figure(table, quantity, _names(table, hardware))
 
 
+def gain_share_figure(table: ResultTable, hardware: str | None = None) -> go.Figure:
+    """Share of the fastest bound's gain over target-only decoding; the dotted line at 1 is the bound.
+
+    Without a bound in the run (``oracle``, ``oracle-belief``) there are no lines.
+    """
+    quantity = Quantity(
+        attrgetter("oracle_gain_share"),
+        attrgetter("oracle_gain_share_ci_low"),
+        attrgetter("oracle_gain_share_ci_high"),
+        "share of the bound's gain",
+        lambda value: f"{value:.1%}",
+        reference=1.0,
+        least_span=(0.0, 1.0),
+    )
+    return line_figure(table, quantity, _names(table, hardware))
+
+
 def difference_figure(table: ResultTable, analytic: ResultTable, hardware: str | None = None) -> go.Figure:
     """Analytic goodput relative to the replayed one, in percent, against batch size."""
     percent = {

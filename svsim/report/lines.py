@@ -11,7 +11,8 @@ from svsim.metrics.rows import ResultRow, ResultTable
 from svsim.report.canvas import panels, plain
 from svsim.report.palette import GRID, INK, PAPER, MethodLook, looks
 
-PLOT_PX = 250  # height of one panel's plot area
+PLOT_PX = 250  # least height of one panel's plot area
+MANY = 8  # lines; more of them go without shading, which would hide them
 _LEFT_PX = 60
 _LABEL_PX = 15  # least distance of two direct labels
 _CHARACTER_PX = 7.0
@@ -38,9 +39,10 @@ class Quantity:
 
 
 def line_figure(table: ResultTable, quantity: Quantity, names: Sequence[str]) -> go.Figure:
-    """``quantity`` against batch size, one panel per name of a hardware."""
-    figure = panels(names, [PLOT_PX] * len(names), _LEFT_PX)
+    """``quantity`` against batch size, one panel per name of a hardware; shading for up to MANY methods."""
     look_of = looks(table)
+    height_px = max(PLOT_PX, (_LABEL_PX + 2) * len(look_of))
+    figure = panels(names, [height_px] * len(names), _LEFT_PX)
     for number, name in enumerate(names, start=1):
         rows = [r for r in table.rows if r.deployment == name]
         span = _span(rows, quantity)
@@ -49,12 +51,13 @@ def line_figure(table: ResultTable, quantity: Quantity, names: Sequence[str]) ->
             series = sorted((r for r in rows if r.label == label), key=lambda r: r.batch_size)
             points = [(r.batch_size, v, r) for r in series if (v := quantity.value(r)) is not None]
             if points:
-                _add_band(figure, number, series, look_of[label], quantity)
+                if len(look_of) <= MANY:
+                    _add_band(figure, number, series, look_of[label], quantity)
                 _add_line(figure, number, points, look_of[label], quantity)
                 ends.append((*points[-1][:2], look_of[label]))
         _add_reference(figure, number, quantity)
-        _add_direct_labels(figure, number, ends, span)
-        figure.update_xaxes(_batch_axis([r.batch_size for r in rows]), row=number, col=1)
+        _add_direct_labels(figure, number, ends, span, height_px)
+        figure.update_xaxes(batch_axis([r.batch_size for r in rows]), row=number, col=1)
         figure.update_yaxes(range=list(span), title_text=quantity.title, row=number, col=1)
     longest = max(len(look.short) for look in look_of.values())
     figure.update_layout(margin={"r": 46 + round(_CHARACTER_PX * longest)}, hovermode="x unified")
@@ -85,7 +88,7 @@ def _add_band(
             x=[x for x, _, _ in bounds] + [x for x, _, _ in reversed(bounds)],
             y=[high for _, _, high in bounds] + [low for _, low, _ in reversed(bounds)],
             mode="lines", line={"width": width_px, "color": look.colour}, fill="toself",
-            fillcolor=look.colour, opacity=0.22,
+            fillcolor=look.colour, opacity=0.22, legendgroup=plain(look.label),
             hoverinfo="skip", row=number, col=1,
         )  # fmt: skip
 
@@ -100,7 +103,7 @@ def _add_line(
     figure.add_scatter(
         x=[x for x, _, _ in points],
         y=[y for _, y, _ in points],
-        mode="lines+markers", name=plain(look.label),
+        mode="lines+markers", name=plain(look.label), legendgroup=plain(look.label),
         line={"color": look.colour, "width": 2, "dash": look.dash},
         marker={"symbol": look.marker, "size": 9, "color": look.colour, "line": {"width": 1, "color": PAPER}},
         hovertext=[_hover(look, y, r, quantity) for _, y, r in points],
@@ -125,11 +128,13 @@ def _add_direct_labels(
     number: int,
     ends: Sequence[tuple[float, float, MethodLook]],
     span: tuple[float, float],
+    height_px: float,
 ) -> None:
     """A method's marker and name at the end of its line, pushed apart where lines end close together."""
     low, high = span
-    depths = [(high - y) / (high - low) * PLOT_PX for _, y, _ in ends]
-    for (x, y, look), depth, placed in zip(ends, depths, spread(depths, _LABEL_PX, PLOT_PX), strict=True):
+    depths = [(high - y) / (high - low) * height_px for _, y, _ in ends]
+    placed_at = spread(depths, _LABEL_PX, height_px)
+    for (x, y, look), depth, placed in zip(ends, depths, placed_at, strict=True):
         figure.add_annotation(
             name="direct-label",
             x=math.log10(x), y=y, ax=20, ay=placed - depth, xanchor="left",
@@ -163,7 +168,7 @@ def spread(places: Sequence[float], least: float, total: float) -> list[float]:
     return [placed[i] for i in range(len(places))]
 
 
-def _batch_axis(sizes: Sequence[int]) -> dict[str, Any]:
+def batch_axis(sizes: Sequence[int]) -> dict[str, Any]:
     """A logarithmic axis ticked at the batch sizes, as far as their numbers do not touch."""
     distinct = sorted(set(sizes))
     low, high = math.log10(distinct[0]), math.log10(distinct[-1])

@@ -35,9 +35,30 @@
     const height = Math.min(layout.height, 740);  // a page holds the longest figure
     return { ...(isAlone ? layout : narrowed(layout)), width: isAlone ? 670 : 325, height, autosize: false };
   };
+
+  // Methods picked in a key stand out in all charts, until they are picked again.
+  const entries = [...document.querySelectorAll(".key.methods li")];
+  const picked = new Set();
+  const methodOf = (trace) => trace.legendgroup ?? (trace.type === "scatter" ? trace.name : undefined);
+  const isFaint = (trace) => picked.size > 0 && methodOf(trace) && !picked.has(methodOf(trace));
+  const pick = (method) => {
+    picked.delete(method) || picked.add(method);
+    for (const entry of entries) entry.setAttribute("aria-pressed", picked.has(entry.dataset.method));
+    draw();
+  };
+  for (const entry of entries) {
+    entry.addEventListener("click", () => pick(entry.dataset.method));
+    entry.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" && event.key !== " ") return;
+      event.preventDefault();
+      pick(entry.dataset.method);
+    });
+  }
+
   const draw = (onPaper = false) => {
     plots.forEach((plot, i) => {
-      const { data, layout } = inScheme(figures[i], prefersDark.matches && !onPaper);
+      const { data: traces, layout } = inScheme(figures[i], prefersDark.matches && !onPaper);
+      const data = traces.map((trace) => (isFaint(trace) ? { ...trace, opacity: 0.08 } : trace));
       const onScreen = { ...(isPhone.matches ? narrowed(layout) : layout), autosize: true };
       window.Plotly.react(plot, data, onPaper ? printed(layout, plot) : onScreen, config);
     });

@@ -1,36 +1,31 @@
 """One offline HTML page of a result: figures, tables, provenance and the command, in one file.
 
-Nothing is fetched: style, script and plotly.js (packed with gzip) are inside, and the page's own
-content security policy forbids the rest. All text that comes out of files is escaped.
+All text that comes out of files is escaped.
 """
 
-import base64
-import gzip
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
-import plotly.graph_objects as go
-from plotly.offline import get_plotlyjs
-
-from svsim.errors import InputError, printable
+from svsim.errors import InputError
 from svsim.metrics.rows import ResultTable
-from svsim.report.canvas import BOTTOM_PX
+from svsim.report.bars import shown_rows
+from svsim.report.document import Plots, contents, footer, no_charts, page, write_page
 from svsim.report.figures import (
     difference_figure,
+    gain_share_figure,
     goodput_figure,
     speedup_figure,
     time_figure,
     time_parts,
     tokens_figure,
 )
-from svsim.report.html import Html, element, join, short_name, text
-from svsim.report.palette import DARK, TOKEN_PARTS, looks
+from svsim.report.heat_map_page import heat_map_section
+from svsim.report.html import Html, element, join
+from svsim.report.lines import MANY
+from svsim.report.method_matrix import method_matrices
+from svsim.report.palette import TOKEN_PARTS, MethodLook, looks
 from svsim.report.sections import (
     analytic_section,
     answer,
@@ -61,16 +56,7 @@ def write_report(
     that name in ``svsim info --json``; ``command`` is the command line that made the result.
     """
     document = render(table, analytic=analytic, information=information, command=command)
-    target = Path(path)
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(document, encoding="utf-8", newline="\n")
-        os.replace(temporary, target)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(
-            f"{printable(target)} cannot be written ({error.strerror}); choose another place"
-        ) from None
+    write_page(document, path)
 
 
 def render(
@@ -84,10 +70,12 @@ def render(
     if not table.rows:
         raise InputError("the result holds no rows, so there is nothing to report; ask for a method")
     table = _fitting(table)
-    plots = _Plots()
+    plots = Plots()
     look_of = looks(table)
     sections = {
         "answer": answer(table, look_of),
+        "map": heat_map_section(table, look_of),
+        "methods": _methods(table, look_of),
         "goodput": _goodput(table, plots),
         "speedup": _speedup(table, plots),
         "time": _time_and_tokens(table, plots),
@@ -98,82 +86,81 @@ def render(
         "closing": closing_section(table, command),
     }
     body = join(
-        element("main", header(table), _contents(sections), _no_charts(), *sections.values(), _footer(table))
-    )
-    return _filled(
-        "page.html",
-        title=text(f"svsim: {table.trace.get('file') or 'trace'}", 120),
-        css=_resource("page.css"),
-        js=_resource("page.js"),
-        body=body,
-        figures=plots.json(),
-        plotly=_packed_plotly(),
-    )
-
-
-class _Plots:
-    """The figures of the page, in order of appearance."""
-
-    def __init__(self) -> None:
-        self.figures: list[str] = []
-
-    def add(self, figure: go.Figure, caption: str, note: str = "", key: Html | None = None) -> Html:
-        """The place of a figure, which the page's script fills."""
-        legend_px = figure.layout.margin.b - BOTTOM_PX  # the page has its own keys
-        figure.update_layout(showlegend=False, height=figure.layout.height - legend_px, margin_b=BOTTOM_PX)
-        figure.update_xaxes(fixedrange=True).update_yaxes(fixedrange=True)  # a finger scrolls the page
-        self.figures.append(figure.to_json())
-        return element(
-            "figure",
-            element("figcaption", short_name(caption), element("small", f" {note}") if note else None),
-            key,
-            element(
-                "div",
-                class_="plot",
-                style=f"height:{round(figure.layout.height)}px",
-                id=f"plot-{len(self.figures)}",
-            ),
+        element(
+            "main", header(table), _contents(sections), no_charts(), *sections.values(), footer(table.version)
         )
-
-    def json(self) -> str:
-        """All figures for a script element: no character in it can end the element."""
-        document = json.dumps({"dark": dict(DARK), "figures": self.figures}, ensure_ascii=True)
-        return document.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+    )
+    return page(f"svsim: {table.trace.get('file') or 'trace'}", body, plots)
 
 
 def _hardware(table: ResultTable) -> list[str]:
     return list(dict.fromkeys(r.deployment for r in table.rows))
 
 
-def _goodput(table: ResultTable, plots: _Plots) -> Html:
-    panels = [plots.add(goodput_figure(table, name), name) for name in _hardware(table)]
+def _has_bound(table: ResultTable) -> bool:
+    return any(r.oracle_gain_share is not None for r in table.rows)
+
+
+def _methods(table: ResultTable, look_of: Mapping[str, MethodLook]) -> Html | None:
+    if len(look_of) < 2:
+        return None
+    below = (
+        " Small: its share of the gain of the run's fastest bound, which knows what the target will accept."
+    )
     return section(
-        "goodput",
-        "Goodput against batch size",
-        "Emitted tokens per second of the whole batch. Shaded: 95 % interval over requests. "
-        "Point at a batch size to read the values.",
-        method_key(looks(table)),
-        element("div", *panels, class_="panels"),
+        "methods",
+        "Every method at every batch size",
+        "Speedup over target-only decoding, in colour where it gains; framed: the fastest method."
+        + (below if _has_bound(table) else ""),
+        method_matrices(table, look_of),
     )
 
 
-def _speedup(table: ResultTable, plots: _Plots) -> Html:
+def _panels(look_of: Mapping[str, MethodLook], *figures: Html) -> Html:
+    """Figures side by side, or one below the other where many lines need the width."""
+    return element("div", *figures, class_="panels wide" if len(look_of) > MANY else "panels")
+
+
+def _goodput(table: ResultTable, plots: Plots) -> Html:
+    look_of = looks(table)
+    figures = [plots.add(goodput_figure(table, name), name) for name in _hardware(table)]
+    shaded = "" if len(look_of) > MANY else " Shaded: 95 % interval over requests."
+    return section(
+        "goodput",
+        "Goodput against batch size",
+        f"Emitted tokens per second of the whole batch.{shaded} Point at a batch size to read the values"
+        f"{'' if shaded else ' and their 95 % intervals over requests'}; pick methods in the key to single "
+        "them out.",
+        method_key(look_of, always=len(look_of) > MANY or any(x.short != x.label for x in look_of.values())),
+        _panels(look_of, *figures),
+    )
+
+
+def _speedup(table: ResultTable, plots: Plots) -> Html:
+    look_of = looks(table)
     panels = []
     for name in _hardware(table):
         panels.append(plots.add(speedup_figure(table, "td", name), name, "over target-only decoding"))
         if any(r.speedup_vs_sd is not None for r in table.rows if r.deployment == name):
             panels.append(plots.add(speedup_figure(table, "sd", name), name, "over the best fixed length"))
+        if any(r.oracle_gain_share is not None for r in table.rows if r.deployment == name):
+            note = "share of the bound's gain over target-only decoding"
+            panels.append(plots.add(gain_share_figure(table, name), name, note))
+    of_bound = (
+        " In shares of the bound's gain the dotted line is the fastest bound of the run; what the best fixed "
+        "length leaves to it is all that choosing lengths can add."
+    )
     return section(
         "speedup",
         "Speedup",
         "Above the dotted line at 1 a method is faster than the baseline. An interval that holds 1 "
-        "settles nothing.",
-        method_key(looks(table)),
-        element("div", *panels, class_="panels"),
+        f"settles nothing.{of_bound if _has_bound(table) else ''}",
+        method_key(look_of),
+        _panels(look_of, *panels),
     )
 
 
-def _time_and_tokens(table: ResultTable, plots: _Plots) -> Html:
+def _time_and_tokens(table: ResultTable, plots: Plots) -> Html:
     panels = []
     for name in _hardware(table):
         panels.append(
@@ -184,19 +171,30 @@ def _time_and_tokens(table: ResultTable, plots: _Plots) -> Html:
         "time",
         "Where the time and the draft tokens go",
         "In pairs: what a step spends its time on, and what becomes of its draft tokens, with the rejected "
-        "share of the verified ones at the bar's end. A step emits the accepted tokens and one more.",
+        "share of the verified ones at the bar's end. A step emits the accepted tokens and one more."
+        f"{_bars_left_out(table)}",
         element("div", *panels, class_="panels"),
     )
 
 
-def _analytic(table: ResultTable, analytic: ResultTable, plots: _Plots) -> Html:
+def _bars_left_out(table: ResultTable) -> str:
+    """Which batch sizes have bars, where not all do."""
+    rows = [r for r in table.rows if r.deployment == table.rows[0].deployment]
+    shown = dict.fromkeys(r.batch_size for r in shown_rows(rows))
+    if len(shown) == len({r.batch_size for r in rows}):
+        return ""
+    return f" Bars only at batch {', '.join(map(str, shown))}; the table below holds the others."
+
+
+def _analytic(table: ResultTable, analytic: ResultTable, plots: Plots) -> Html:
+    look_of = looks(table)
     panels = [plots.add(difference_figure(table, analytic, name), name) for name in _hardware(table)]
-    return analytic_section(
-        table, analytic, method_key(looks(table)), element("div", *panels, class_="panels")
-    )
+    return analytic_section(table, analytic, method_key(look_of), _panels(look_of, *panels))
 
 
 _HEADINGS = {
+    "map": "Hardware",
+    "methods": "Methods",
     "goodput": "Goodput",
     "speedup": "Speedup",
     "time": "Time and tokens",
@@ -208,23 +206,8 @@ _HEADINGS = {
 
 
 def _contents(sections: Mapping[str, Html | None]) -> Html:
-    links = [element("a", words, href=f"#{name}") for name, words in _HEADINGS.items() if sections.get(name)]
-    links.append(element("a", "Command", href="#command"))
-    return element("nav", *links, aria_label="Contents")
-
-
-def _no_charts() -> Html:
-    words = "The charts need JavaScript and a browser of 2023 or later; every number is in the tables below."
-    return join(
-        element("p", words, class_="notice", id="no-charts", hidden="hidden"),
-        element("noscript", element("p", words, class_="notice")),
-    )
-
-
-def _footer(table: ResultTable) -> Html:
-    return element(
-        "footer", f"Made by svsim {table.version}. This file is complete: it loads nothing from anywhere."
-    )
+    found = {name: words for name, words in _HEADINGS.items() if sections.get(name)}
+    return contents({**found, "command": "Command"})
 
 
 def _fitting(table: ResultTable) -> ResultTable:
@@ -237,23 +220,3 @@ def _fitting(table: ResultTable) -> ResultTable:
     note = f"this page shows {len(kept)} of {len(sizes)} batch sizes; --json and --csv hold all rows"
     rows = tuple(r for r in table.rows if r.batch_size in kept)
     return replace(table, rows=rows, notes=(*table.notes, note))
-
-
-def _filled(name: str, **values: str) -> str:
-    """The template with every ``{{name}}`` replaced, in one pass: values are not templates."""
-    head, *pieces = _resource(name).split("{{")
-    filled = [head]
-    for piece in pieces:
-        key, _, rest = piece.partition("}}")
-        filled += [values[key], rest]
-    return "".join(filled)
-
-
-def _resource(name: str) -> str:
-    return (files("svsim.report") / name).read_text(encoding="utf-8")
-
-
-@cache
-def _packed_plotly() -> str:
-    """plotly.js, gzip and base64: 2 MB in place of 4.8."""
-    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()

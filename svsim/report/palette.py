@@ -4,11 +4,13 @@ Colours follow Okabe and Ito (2008), which people without full colour vision can
 rests on colour alone: every method also has its own marker and dash, every part its own pattern.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from svsim.metrics.rows import ResultTable
-from svsim.report.recommendation import BOUNDS
+
+T = TypeVar("T")
 
 INK, MUTED, GRID, PAPER, WARNING = "#1b2330", "#5a6472", "#e3e7ec", "#ffffff", "#b3261e"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -47,7 +49,22 @@ _MARKERS = {  # plotly's name -> the glyph that stands for it in text
     "triangle-down": "▼",
     "star": "★",
     "pentagon": "⬟",
+    "square-open": "□",
+    "circle-open": "○",
+    "triangle-up-open": "△",
+    "diamond-open": "◇",
+    "triangle-down-open": "▽",
+    "star-open": "☆",
+    "pentagon-open": "⬠",
+    "triangle-left": "◀",
+    "triangle-right": "▶",
+    "triangle-left-open": "◁",
+    "triangle-right-open": "▷",
+    "hexagon": "⬢",
+    "hexagon-open": "⬡",
 }
+_BOUND_MARKERS = {"cross": "✚", "asterisk-open": "✱", "star-diamond": "✦", "circle-cross-open": "⊕"}
+_BOUND_DASHES = ("dot", "longdash", "dashdot", "dash")
 _MAX_LABEL_LENGTH = 20
 
 
@@ -89,24 +106,34 @@ TOKEN_PARTS = (
 
 def looks(table: ResultTable) -> dict[str, MethodLook]:
     """The look of every method label of the table, by order of appearance."""
-    return looks_of({row.label: row.method for row in table.rows})
+    bounds = {row.label for row in table.rows if row.is_bound}
+    return looks_of({row.label: row.method for row in table.rows}, bounds)
 
 
-def looks_of(methods: Mapping[str, str]) -> dict[str, MethodLook]:
-    """The look of every label (``sv:k=7``) of a method (``sv``), in their order."""
-    markers = list(_MARKERS)
+def looks_of(methods: Mapping[str, str], bounds: Collection[str] = ()) -> dict[str, MethodLook]:
+    """The look of every label (``sv:k=7``) of a method (``sv``), in their order; ``bounds`` are labels.
+
+    Markers are all different up to 20 methods, pairs of colour and marker up to 60.
+    """
     found: dict[str, MethodLook] = {}
+    num_methods = num_bounds = 0
     for label, method in methods.items():
         if method == "td":
             look = (_TARGET_ONLY, "solid", "x", "✖")
-        elif method in BOUNDS:
-            look = (_BOUND, "dot", "cross", "✚")
+        elif label in bounds:
+            look = (_BOUND, _at(_BOUND_DASHES, num_bounds), *_at(list(_BOUND_MARKERS.items()), num_bounds))
+            num_bounds += 1
         else:
-            n = sum(look.marker in _MARKERS for look in found.values())
-            marker = markers[n % len(markers)]
-            look = (_COLOURS[n % len(_COLOURS)], _DASHES[n % len(_DASHES)], marker, _MARKERS[marker])
+            n = num_methods
+            look = (_at(_COLOURS, n), _at(_DASHES, n), *_at(list(_MARKERS.items()), n))
+            num_methods += 1
         found[label] = MethodLook(label, shortened(label), *look)
     return found
+
+
+def _at(values: Sequence[T], number: int) -> T:
+    """The value of that number, over and over."""
+    return values[number % len(values)]
 
 
 def shortened(label: str) -> str:

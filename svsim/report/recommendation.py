@@ -5,7 +5,7 @@ from itertools import groupby, takewhile
 
 from svsim.metrics.rows import ResultRow, ResultTable
 
-BOUNDS = ("oracle", "oracle-belief")
+MAX_NAMES = 4  # of methods in a sentence
 
 
 def recommend(table: ResultTable) -> list[str]:
@@ -29,7 +29,7 @@ def best_by_batch_size(table: ResultTable, hardware: str) -> list[tuple[ResultRo
 
     Bounds are left out, and batch sizes at which fewer than two methods have a goodput.
     """
-    rows = [r for r in table.rows if r.deployment == hardware and r.method not in BOUNDS]
+    rows = [r for r in table.rows if r.deployment == hardware and not r.is_bound]
     best = []
     for size in sorted({r.batch_size for r in rows}):
         cell = [r for r in rows if r.batch_size == size and r.goodput_tok_s is not None]
@@ -44,16 +44,21 @@ def _goodput(row: ResultRow) -> float:
 
 
 def _is_clear(best: ResultRow, others: Sequence[ResultRow]) -> bool:
-    """Whether the intervals allow to call it: against target-only, and against the best fixed length."""
+    """Whether the intervals allow to call it: above target-only, and apart from all other methods'.
+
+    Those of speedups over one baseline are compared, which is stricter than pairing two methods.
+    """
     if best.method == "td":
         return all(o.speedup_vs_td_ci_high is not None and o.speedup_vs_td_ci_high < 1 for o in others)
-    lows = [best.speedup_vs_td_ci_low]
-    if best.method != "sd":
-        lows += [best.speedup_vs_sd_ci_low] if best.sd_baseline else []
-        return all(low is not None and low > 1 for low in lows)
+    if best.speedup_vs_td_ci_low is None or best.speedup_vs_td_ci_low <= 1:
+        return False
     rivals = [o for o in others if o.method != "td"]
-    highs = [o.speedup_vs_sd_ci_high for o in rivals]
-    return all(low is not None and low > 1 for low in lows) and all(h is not None and h < 1 for h in highs)
+    if best.sd_baseline is None:
+        low, highs = best.speedup_vs_td_ci_low, [o.speedup_vs_td_ci_high for o in rivals]
+    else:  # the best fixed length is 1, with certainty
+        low = 1.0 if best.method == "sd" else best.speedup_vs_sd_ci_low or 0.0
+        highs = [o.speedup_vs_sd_ci_high for o in rivals]
+    return all(high is not None and high < low for high in highs)
 
 
 def bands(best: Sequence[tuple[ResultRow, bool]]) -> list[list[tuple[ResultRow, bool]]]:
@@ -74,6 +79,9 @@ def _bands(hardware: str, best: Sequence[tuple[ResultRow, bool]]) -> list[str]:
             text += f" ({span_text([r.speedup_vs_td for r in rows])} target-only"
             if rows[0].method != "sd" and rows[0].sd_baseline:
                 text += f", {span_text([r.speedup_vs_sd for r in rows])} the best fixed length"
+            shares = [r.oracle_gain_share for r in rows if r.oracle_gain_share is not None]
+            if shares:
+                text += f", {_percent_span(shares)} of the bound's gain"
             text += ")"
         unclear = [str(row.batch_size) for row, clear in band if not clear]
         if unclear:
@@ -87,6 +95,11 @@ def span_text(values: Sequence[float | None]) -> str:
     known = [v for v in values if v is not None]
     low, high = min(known), max(known)
     return f"{low:.2f}x" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f}x to {high:.2f}x"
+
+
+def _percent_span(shares: Sequence[float]) -> str:
+    low, high = f"{min(shares):.0%}", f"{max(shares):.0%}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _limit_of_speculation(hardware: str, best: Sequence[ResultRow]) -> list[str]:
@@ -106,15 +119,43 @@ def caveats(table: ResultTable) -> list[str]:
     kind = table.trace.get("acceptance_kind")
     sources = "+".join(dict.fromkeys(s for r in table.rows for s in r.latency_source.split("+")))
     sentences = [f"Acceptance is {kind}, step times are {sources}."]
-    adaptive = [r for r in table.rows if r.method not in ("td", "sd") and r.method not in BOUNDS]
+    adaptive = [r for r in table.rows if r.method not in ("td", "sd") and not r.is_bound]
     if kind in ("reconstructed", "synthetic") and adaptive:
-        names = ", ".join(dict.fromkeys(r.method for r in adaptive))
-        sentences.append(
-            f"What {names} gains or loses rests on that {kind} acceptance until a captured trace replaces it."
-        )
+        names = list(dict.fromkeys(r.method for r in adaptive))
+        what = f"{', '.join(names)} {'gain or lose' if len(names) > 1 else 'gains or loses'}"
+        if len(names) > MAX_NAMES:
+            what = f"the {len(names)} methods beside td and sd gain or lose"
+        sentences.append(f"What {what} rests on that {kind} acceptance until a captured trace replaces it.")
     lossy = list(dict.fromkeys(r.label for r in adaptive if not r.lossless))
     if lossy:
         sentences.append(
             f"Not lossless at this sampling: {', '.join(lossy)} (the text leaves the target's law)."
+        )
+    return sentences + _about_bounds(table)
+
+
+def _about_bounds(table: ResultTable) -> list[str]:
+    """What the bound is that gains are shares of, and which methods are faster than it."""
+    bounds = list(dict.fromkeys(r.oracle_bound for r in table.rows if r.oracle_bound))
+    if not bounds:
+        return []
+    sentences = [
+        f"The bound is the fastest of the run ({' or '.join(bounds)}): it knows what the target will accept; "
+        "its gain is counted over target-only decoding."
+    ]
+    faster: dict[str, list[str]] = {}
+    for row in table.rows:
+        if not row.is_bound and row.oracle_gain_share is not None and row.oracle_gain_share > 1:
+            faster.setdefault(row.label, []).append(str(row.batch_size))
+    if faster:
+        found = [f"{label} at batch {', '.join(dict.fromkeys(b))}" for label, b in faster.items()]
+        more = [f"{len(found) - MAX_NAMES} more methods"] if len(found) > MAX_NAMES else []
+        where = ", ".join(found[:MAX_NAMES] + more)
+        remedy = (
+            "" if any("draft=exact" in b for b in bounds) else "; --method oracle:draft=exact drafts less"
+        )
+        sentences.append(
+            f"More than 100 % of it is no error ({where}): a bound still waits for the longest draft of the "
+            f"batch, and a method may draft less or more cheaply{remedy}."
         )
     return sentences

@@ -5,6 +5,7 @@ from typing import Any
 
 from svsim.metrics.agreement import WARNING_SHARE, compare
 from svsim.metrics.rows import ResultTable
+from svsim.report.canvas import plain
 from svsim.report.html import Html, element, join, short_name, text
 from svsim.report.palette import MethodLook, Part, dashes
 from svsim.report.recommendation import caveats, findings
@@ -33,6 +34,8 @@ _WORDS = (
     ("sd:k", "speculative decoding that always verifies k draft tokens (a fixed length)"),
     ("sv", "Speculative Verification: a companion model's signals choose how many draft tokens to verify"),
     ("oracle", "a bound, not a method: it verifies exactly what will be accepted"),
+    ("oracle-belief", "a bound: it knows the acceptance probabilities, not the coins"),
+    ("share of the bound's gain", "a method's gain over target-only decoding by that of the fastest bound"),
     ("goodput", "emitted tokens per second of the whole batch"),
     ("mean acceptance length", "tokens a sequence gains per step: accepted draft tokens and the bonus token"),
     ("draft / verified acceptance rate", "accepted over drafted / accepted over verified tokens"),
@@ -49,14 +52,16 @@ def header(table: ResultTable) -> Html:
     kind = str(trace.get("acceptance_kind"))
     sources = ", ".join(dict.fromkeys(r.latency_source for r in table.rows))
     requests = ", ".join(dict.fromkeys(f"{r.num_requests:,}" for r in table.rows))
-    approximate = dict.fromkeys(r.label for r in table.rows if r.replay_kind == "approximate")
-    lossy = dict.fromkeys(r.label for r in table.rows if not r.lossless)
+    approximate = dict.fromkeys(
+        r.label for r in table.rows if r.replay_kind == "approximate" and not r.is_bound
+    )
+    lossy = dict.fromkeys(r.label for r in table.rows if not r.lossless and not r.is_bound)
     chips = [
-        _chip(f"{kind} acceptance: {KINDS.get(kind, 'of unknown origin')}", kind not in _TRUSTED_KINDS),
-        _chip(f"step times: {sources}"),
-        _chip(f"{requests} requests replayed"),
-        _chip(f"approximate replay: {', '.join(approximate)}") if approximate else _chip("exact replay"),
-        _chip(f"not lossless: {', '.join(lossy)}") if lossy else _chip("every method lossless"),
+        chip(f"{kind} acceptance: {KINDS.get(kind, 'of unknown origin')}", kind not in _TRUSTED_KINDS),
+        chip(f"step times: {sources}"),
+        chip(f"{requests} requests replayed"),
+        chip(f"approximate replay: {', '.join(approximate)}") if approximate else chip("exact replay"),
+        chip(f"not lossless: {', '.join(lossy)}") if lossy else chip("every method lossless"),
     ]
     refill = config.get("refill")
     setting = f"{config.get('engine', 'replay')}, closed loop" + (f", {refill} refill" if refill else "")
@@ -74,7 +79,8 @@ def header(table: ResultTable) -> Html:
     )
 
 
-def _chip(words: str, caution: bool = False) -> Html:
+def chip(words: str, caution: bool = False) -> Html:
+    """A short fact in the list under a title."""
     return element("li", words, class_="caution" if caution else None)
 
 
@@ -110,17 +116,28 @@ def section(anchor: str, heading: str, intro: str, *children: Html | None) -> Ht
     )
 
 
-def method_key(look_of: Mapping[str, MethodLook]) -> Html:
-    """Line samples and full names; shown on phones, and always where a label had to be cut."""
+def method_key(look_of: Mapping[str, MethodLook], *, always: bool = False) -> Html:
+    """Line samples and full names, which single out a method; shown on phones, or ``always``."""
     items = []
     for look in look_of.values():
         line = Html(
             '<svg width="36" height="12" aria-hidden="true"><line x1="0" y1="6" x2="36" y2="6" '
             f'stroke="var(--tone)" stroke-width="2" stroke-dasharray="{dashes(look)}"/></svg>'
         )
-        items.append(element("li", line, glyph(look), look.label, class_="tone", style=tone(look.colour)))
-    is_cut = any(look.short != look.label for look in look_of.values())
-    return element("ul", *items, class_="key methods always" if is_cut else "key methods")
+        items.append(
+            element(
+                "li",
+                line,
+                glyph(look),
+                look.label,
+                class_="tone",
+                style=tone(look.colour),
+                role="button",
+                tabindex="0",
+                data_method=plain(look.label),
+            )
+        )
+    return element("ul", *items, class_="key methods always" if always else "key methods")
 
 
 def part_key(parts: Sequence[Part]) -> Html:

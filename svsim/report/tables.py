@@ -22,6 +22,12 @@ _COLUMNS: tuple[tuple[str, Callable[[ResultRow], str]], ...] = (
     ("vs fixed length", lambda r: number(r.speedup_vs_sd, ".3f", "x")),
     ("interval", lambda r: interval(r.speedup_vs_sd_ci_low, r.speedup_vs_sd_ci_high, ".3f")),
     ("best fixed length", lambda r: r.sd_baseline or "-"),
+    ("share of the bound's gain", lambda r: number(r.oracle_gain_share, ".1%")),
+    (
+        "interval",
+        lambda r: interval(r.oracle_gain_share_ci_low, r.oracle_gain_share_ci_high, ".1%"),
+    ),
+    ("bound", lambda r: r.oracle_bound or "-"),
     ("draft acceptance rate", lambda r: number(r.draft_acceptance_rate, ".1%")),
     ("verified acceptance rate", lambda r: number(r.verified_acceptance_rate, ".1%")),
     ("mean acceptance length (with bonus)", lambda r: number(r.mean_acceptance_length, ".3f")),
@@ -44,7 +50,7 @@ _COLUMNS: tuple[tuple[str, Callable[[ResultRow], str]], ...] = (
     ("replay", lambda r: r.replay_kind),
     ("step times", lambda r: r.latency_source),
 )
-_WORDS = ("method", "best fixed length", "replay", "step times")
+_WORDS = ("method", "best fixed length", "bound", "replay", "step times")
 
 
 def number(value: float | None, form: str, unit: str = "") -> str:

@@ -1,6 +1,7 @@
 """The terminal table: the only place besides the page that rounds, and that speaks milliseconds."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -42,6 +43,7 @@ def _is_analytic(table: ResultTable) -> bool:
     return table.config.get("engine") == "analytic"
 
 
+FOLDED_LABEL = 24  # characters of a method's name and options in a line of a narrow terminal
 # Columns a narrow terminal leaves out, first to go first.
 LEAST_NEEDED = (
     "comp.",
@@ -53,6 +55,8 @@ LEAST_NEEDED = (
     "step ms",
     "verified",
     "interval",
+    "TPOT ms",
+    "of bound",
 )
 
 
@@ -67,6 +71,10 @@ def _table_of(table: ResultTable, rows: Sequence[ResultRow], width: int) -> Tabl
         size: max(_speed(r) for r in rows if r.batch_size == size) for size in {r.batch_size for r in rows}
     }
     lines = [_cells(row) for row in rows]
+    if all(row.oracle_bound is None for row in rows):
+        lines = [{heading: cell for heading, cell in line.items() if heading != "of bound"} for line in lines]
+    if _width(lines, lines[0]) > width:
+        lines = [{**line, "method": folded(line["method"], FOLDED_LABEL)} for line in lines]
     kept = _columns_that_fit(lines, width)
     view = Table(
         title=title, title_justify="left", title_style="", header_style="bold", box=None, pad_edge=False
@@ -84,12 +92,30 @@ def _table_of(table: ResultTable, rows: Sequence[ResultRow], width: int) -> Tabl
 def _columns_that_fit(lines: Sequence[dict[str, str]], width: int) -> list[str]:
     """Headings in order, without the least needed ones that the terminal has no room for."""
     kept = list(lines[0])
-    widths = {heading: max(len(heading), *(len(line[heading]) for line in lines)) for heading in kept}
     for heading in LEAST_NEEDED:
-        if sum(widths[h] + 2 for h in kept) <= width:
+        if _width(lines, kept) <= width:
             break
-        kept.remove(heading)
+        if heading in kept:
+            kept.remove(heading)
     return kept
+
+
+def _width(lines: Sequence[dict[str, str]], kept: Iterable[str]) -> int:
+    """Of a table with the kept columns, two spaces between them."""
+    longest = (
+        max(len(part) for line in [h, *(x[h] for x in lines)] for part in line.split("\n")) for h in kept
+    )
+    return sum(2 + length for length in longest) - 2
+
+
+def folded(label: str, length: int) -> str:
+    """A label in lines of at most ``length``, broken after commas as far as it has any."""
+    lines = [""]
+    for part in re.findall(r"[^,]+,?", label):
+        if lines[-1] and len(lines[-1]) + len(part) > length:
+            lines.append("  ")
+        lines[-1] += part
+    return "\n".join(lines)
 
 
 def _speed(row: ResultRow) -> float:
@@ -106,6 +132,7 @@ def _cells(row: ResultRow) -> dict[str, str]:
         "vs TD": _number(row.speedup_vs_td, ".2f", "x"),
         "vs SD": _number(row.speedup_vs_sd, ".2f", "x"),
         "interval": _range(row.speedup_vs_sd_ci_low, row.speedup_vs_sd_ci_high, ".2f"),
+        "of bound": _number(row.oracle_gain_share, ".0%"),
         "tok/step": _number(row.mean_acceptance_length, ".2f"),
         "verified": _number(row.mean_verification_length, ".2f"),
         "rejected": _number(row.rejected_share_of_verified, ".0%"),

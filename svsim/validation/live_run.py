@@ -19,16 +19,17 @@ from svsim.collect.extras import hardware_name, require_extra, software_versions
 from svsim.collect.prompts import read_prompts
 from svsim.collect.settings import CaptureSettings, Device, SamplingSettings, require
 from svsim.decoding.method import DecodingMethod, SelectByRule
-from svsim.decoding.presets import parse_method
 from svsim.engines.binding import Deployment
 from svsim.engines.replay import ClosedLoopReplay
 from svsim.engines.settings import PreparedRun, RunSettings, prepare
 from svsim.errors import InputError
+from svsim.latency.shape import Role
 from svsim.metrics.accuracy import Accuracy, GoodputPair, accuracy
 from svsim.random_streams import RandomStreams
 from svsim.records import RunRecord
 from svsim.validation.live_latency import Stopwatch, live_latency
 from svsim.validation.live_plan import Selection
+from svsim.validation.runnable import runnable_methods
 from svsim.validation.two_samples import LawTest, compare_laws
 from svsim.workload.parts import FileSource
 from svsim.workload.trace_file import TraceReader, creation_date
@@ -108,6 +109,11 @@ class LiveReport:
         return {"kind": "live run", **self.about, **self.accuracy.to_dict(), "live_rows": rows}
 
 
+def usual_live_methods(num_speculative_tokens: int) -> tuple[str, ...]:
+    """Of the usual methods, those whose chains are captured."""
+    return tuple(text for text in METHODS if int(text.partition("k=")[2] or 0) <= num_speculative_tokens)
+
+
 def live_run(settings: LiveSettings, say: Progress = lambda line: None) -> LiveReport:
     """Capture, predict, generate, compare. Raises InputError or InfeasibleError, one line."""
     require_extra("torch", "transformers", "tokenizers")
@@ -142,10 +148,9 @@ def live_run(settings: LiveSettings, say: Progress = lambda line: None) -> LiveR
     latency = live_latency(triple, settings, loaded.device, max(map(len, prompts.values())))
     say("timed the loop's passes")
     source = FileSource(TraceReader(trace_file))
-    limit = source.metadata.num_speculative_tokens
-    methods = tuple(parse_method(text, limit, source.signals) for text in settings.methods)
-    if methods[0].name != "td" or any(m.is_bound for m in methods):
-        raise InputError("a live run compares with target-only decoding: name td first, and no bound")
+    methods = runnable_methods(settings.methods, source, set(Role), live=True)
+    if methods[0].name != "td":
+        raise InputError("a live run compares with target-only decoding: name td first")
     run = RunSettings(methods, (settings.batch_size,), refill="static", seed=settings.seed, jobs=1)
     prepared = prepare(source, run, [Deployment(latency)])
     records = ClosedLoopReplay(prepared).run()

@@ -6,7 +6,6 @@ time. Live run: with the triplet of part b, where there is one and time is left.
 """
 
 import json
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,8 +14,9 @@ from typing import Any
 from svsim.collect.calibrate import calibrate
 from svsim.collect.extras import hardware_name
 from svsim.collect.files import write_atomically
-from svsim.collect.settings import CalibrationSettings, Device, Progress
-from svsim.latency.measured import MeasuredLatency
+from svsim.collect.progress_lines import ProgressLines
+from svsim.collect.settings import CalibrationSettings, Device
+from svsim.latency.measured import MeasuredLatency, read_step_times
 from svsim.validation.hardware_in_the_loop import METHODS, LoopReport, LoopSettings, hardware_in_the_loop
 from svsim.validation.live_run import METHODS as LIVE_METHODS
 from svsim.validation.live_run import LiveReport, LiveSettings, live_run
@@ -115,7 +115,7 @@ def _llama_config(
     }
 
 
-# one core of an ordinary machine, some six minutes: 14, 2.5 and 5 million parameters
+# one core of an ordinary machine, ten to fifteen minutes: 14, 2.5 and 5 million parameters
 CPU = replace(
     FULL,
     device="cpu",
@@ -125,7 +125,7 @@ CPU = replace(
             "small_triplet_step_times",
             {"target": "target-14m", "draft": "draft-2m", "companion": "companion-5m"},
             METHODS,
-            seconds=400.0,
+            seconds=1200.0,
         ),
     ),
     trace=TRACES / "cpu_triplet_mixed_t07.parquet",
@@ -133,8 +133,8 @@ CPU = replace(
     num_steps=8,
     one_context=False,
     contexts=(16, 64, 256),
-    calibration_seconds_per_model=40.0,
-    live=LiveSize(LIVE_METHODS, 8, 100, 64, 8, 4, 512, begin_within_s=900.0),
+    calibration_seconds_per_model=80.0,
+    live=LiveSize(LIVE_METHODS, 8, 100, 64, 8, 4, 512, begin_within_s=1800.0),
     configs={
         "target-14m": _llama_config(384, 6, 6, 1024),
         "draft-2m": _llama_config(192, 2, 3, 512),
@@ -175,7 +175,7 @@ def run_part_d(
     ``scratch`` takes files that are not kept; ``triplet`` is the folder of part b's models. Raises the
     errors of ``svsim.errors``.
     """
-    began = time.perf_counter()
+    lines = ProgressLines(say)
     out.mkdir(parents=True, exist_ok=True)
     hardware = hardware_name(scale.device)
     for name, config in scale.configs.items():
@@ -190,24 +190,27 @@ def run_part_d(
         table = out / f"{hardware}_{family.table}.parquet"
         if not table.exists():
             table = out / f"{hardware}_{family.name}_step_times.parquet"
-            _calibrate(scale, models, table, command, say)
-        report = _compare(scale, family, models, table, command, say)
+            _calibrate(scale, models, table, command, lines)
+        report = _compare(scale, family, models, table, command, lines)
         path = out / f"{hardware}_validation_{family.name}.json"
         _write(path, {**report.to_dict(), "trace": scale.trace.name, "latency_table": table.name})
-        summaries[family.name] = {"logged": report.logged.summary(), "online": report.online.summary()}
-        _tell(say, began, f"{path.name}: {_in_words(report)}")
+        summaries[family.name] = {
+            "logged": report.logged.summary(),
+            "retimed": None if report.retimed is None else report.retimed.summary(),
+            "online": report.online.summary(),
+        }
+        lines.tell(f"{path.name}: {_in_words(report)}")
     if not (triplet / "triplet.json").exists():
-        _tell(say, began, "no live run: part b has left no triplet")
-    elif time.perf_counter() - began > scale.live.begin_within_s:
-        _tell(say, began, "no live run: no time left")
+        lines.tell("no live run: part b has left no triplet")
+    elif lines.elapsed_s > scale.live.begin_within_s:
+        lines.tell("no live run: no time left")
     else:
-        live = _live(scale, triplet, scratch, command, lambda line: _tell(say, began, f"  live: {line}"))
+        live = _live(scale, triplet, scratch, command, lambda line: lines.tell(f"  live: {line}"))
         _write(out / f"{hardware}_validation_live.json", live.to_dict())
         summaries["live"] = live.accuracy.summary()
-    elapsed_s = time.perf_counter() - began
-    about = {"part": "d", "hardware": hardware, "summaries": summaries, "elapsed_s": elapsed_s}
+    about = {"part": "d", "hardware": hardware, "summaries": summaries, "elapsed_s": lines.elapsed_s}
     (out / "part_d.json").write_text(json.dumps(about, indent=1, sort_keys=True))
-    _tell(say, began, "part d done")
+    lines.tell("part d done")
 
 
 def _calibrate(
@@ -215,7 +218,7 @@ def _calibrate(
     models: Mapping[str, str],
     path: Path,
     command: str,
-    say: Callable[[str], None],
+    lines: ProgressLines,
 ) -> None:
     """A table for the comparison, unless an earlier run left it."""
     if path.exists():
@@ -230,7 +233,7 @@ def _calibrate(
         device=scale.device,
         command=command,
     )
-    calibrate(settings, _Lines(say))
+    calibrate(settings, lines)
 
 
 def _compare(
@@ -239,7 +242,7 @@ def _compare(
     models: Mapping[str, str],
     table: Path,
     command: str,
-    say: Callable[[str], None],
+    lines: ProgressLines,
 ) -> LoopReport:
     settings = LoopSettings(
         **models,  # type: ignore[arg-type]
@@ -253,7 +256,8 @@ def _compare(
         command=command,
     )
     latency = MeasuredLatency.from_file(table, out_of_range="extrapolate")
-    return hardware_in_the_loop(FileSource(TraceReader(scale.trace)), latency, settings, _Lines(say))
+    source = FileSource(TraceReader(scale.trace))
+    return hardware_in_the_loop(source, latency, settings, lines, read_step_times(table))
 
 
 def _live(
@@ -280,26 +284,8 @@ def _write(path: Path, document: Mapping[str, Any]) -> None:
     write_atomically(path, (json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
 
 
-class _Lines:
-    """A line of progress every ten seconds."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self.say, self.said = say, time.perf_counter()
-
-    def __call__(self, progress: Progress) -> None:
-        now = time.perf_counter()
-        if now - self.said > 10.0:
-            self.said = now
-            self.say(f"  {progress.what}: {progress.done}/{progress.total}")
-
-
-def _tell(say: Callable[[str], None], began: float, line: str) -> None:
-    say(f"[{time.perf_counter() - began:6.0f} s] {line}")
-
-
 def _in_words(report: LoopReport) -> str:
-    shown = {
-        name: report.logged.summary()[name]
-        for name in ("goodput_error_mean", "goodput_error_worst", "speedup_error_mean", "regret_worst")
-    }
-    return ", ".join(f"{name} {value:.1%}" for name, value in shown.items() if value is not None)
+    found = [("", report.logged)] + ([("re-timed ", report.retimed)] if report.retimed is not None else [])
+    names = ("goodput_error_mean", "goodput_error_worst", "speedup_error_mean", "regret_worst")
+    shown = [(f"{which}{name}", accuracy.summary()[name]) for which, accuracy in found for name in names]
+    return ", ".join(f"{name} {value:.1%}" for name, value in shown if value is not None)

@@ -54,6 +54,11 @@ class TraceMetadata:
         """Whether the target decodes greedily (then every verification rule is lossless)."""
         return bool(self.sampling.get("greedy", False))
 
+    @property
+    def draft_is_deterministic(self) -> bool:
+        """Whether the prefix decides the draft (then a token tells a rule nothing new: lossless, too)."""
+        return self.is_greedy or bool(self.sampling.get("deterministic_draft", False))
+
 
 @dataclass(frozen=True, slots=True)
 class ObservableColumns:
@@ -90,6 +95,15 @@ class TargetColumns:
     accept_prob: Signal | None = None
     target_overlap: Signal | None = None
     extra: Mapping[str, Signal] = field(default_factory=dict, kw_only=True)
+
+    def require_accept_prob(self, needed_by: str) -> Signal:
+        """``accept_prob``, or MissingSignalError: it is the target's own, and not every trace has it."""
+        if self.accept_prob is None:
+            raise MissingSignalError(
+                f"{needed_by} needs the column accept_prob, which this trace lacks; record the trace with "
+                f"svsim capture, or leave {needed_by} out"
+            )
+        return self.accept_prob
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from small_traces import StairLatency, independent_trace
+from small_traces import StairLatency, independent_trace, with_draft_signals
 
 from svsim.decoding.presets import parse_method
+from svsim.decoding.rivals import RIVALS
 from svsim.engines import replay as replay_module
 from svsim.engines.binding import Deployment
 from svsim.engines.replay import ClosedLoopReplay
@@ -12,27 +13,40 @@ from svsim.engines.settings import RunSettings, prepare
 from svsim.workload.parts import MemorySource
 
 TARGETS = {"td": ">= 150 M/s", "sd:k=5": ">= 150 M/s", "sv:k=7": ">= 15 M/s"}
+RIVAL_TEXTS = [name if name in ("eagle", "vllm-ladder") else f"{name}:k=7" for name in RIVALS]
+OTHERS = [*RIVAL_TEXTS, "sv-lossless:k=7", "sv:k=7,overlap=half", "oracle-belief:k=7"]
 
 
 @pytest.fixture(scope="module")
 def trace():
-    return independent_trace(2000, 8, seed=0, output_tokens=(100, 400), prompt_tokens=(50, 500))
+    made = independent_trace(2000, 8, seed=0, output_tokens=(100, 400), prompt_tokens=(50, 500))
+    return with_draft_signals(made)
+
+
+def sequence_steps_per_s(benchmark, monkeypatch, trace, spec, batch_size, positions):
+    """Of a run over that many positions: long enough that binding the columns once does not count."""
+    monkeypatch.setattr(replay_module, "MIN_POSITIONS", positions)
+    settings = RunSettings((parse_method(spec),), (batch_size,))
+    prepared = prepare(MemorySource(trace), settings, [Deployment(StairLatency(pad=16))])
+    records = benchmark.pedantic(
+        lambda: ClosedLoopReplay(prepared, max_cycles=10**6).run(), rounds=3, warmup_rounds=1
+    )
+    return records[0].sums.sequence_steps.sum() / benchmark.stats.stats.min
 
 
 @pytest.mark.parametrize("batch_size", [1, 8, 64, 256])
 @pytest.mark.parametrize("spec", ["td", "sd:k=5", "sv:k=7", "oracle:k=7"])
 def test_closed_loop(benchmark, monkeypatch, figure, trace, spec, batch_size):
-    # long enough that binding the columns once does not count
     positions = (40_000_000 if spec == "sv:k=7" else 200_000_000) * min(batch_size, 64) // 64
-    monkeypatch.setattr(replay_module, "MIN_POSITIONS", positions)
-    monkeypatch.setattr(replay_module, "MAX_CYCLES", 10**6)
-    settings = RunSettings((parse_method(spec),), (batch_size,))
-    prepared = prepare(MemorySource(trace), settings, [Deployment(StairLatency(pad=16))])
-    records = benchmark.pedantic(lambda: ClosedLoopReplay(prepared).run(), rounds=3, warmup_rounds=1)
-    steps = records[0].sums.sequence_steps.sum()
-    rate = steps / benchmark.stats.stats.min
+    rate = sequence_steps_per_s(benchmark, monkeypatch, trace, spec, batch_size, positions)
     target = TARGETS.get(spec, "none") if batch_size == 64 else "none"
     figure(f"closed loop {spec} batch {batch_size}", f"{rate / 1e6:.1f} M sequence-steps/s", target)
+
+
+@pytest.mark.parametrize("spec", OTHERS)
+def test_other_methods(benchmark, monkeypatch, figure, trace, spec):
+    rate = sequence_steps_per_s(benchmark, monkeypatch, trace, spec, 64, 20_000_000)
+    figure(f"closed loop {spec} batch 64", f"{rate / 1e6:.1f} M sequence-steps/s", "half of sv's")
 
 
 @pytest.mark.parametrize("num_requests", [400, 4_000, 40_000])

@@ -18,7 +18,7 @@ from svsim.collect.held_out import held_out_layouts, judge
 from svsim.collect.overlap import beside, measure_overlap, works
 from svsim.collect.pass_grid import calibration_layouts
 from svsim.collect.pass_layout import PassLayout
-from svsim.collect.pass_memory import cache_tokens, plan_memory
+from svsim.collect.pass_memory import cache_tokens, free_bytes, plan_memory
 from svsim.collect.sampling_work import sampling_work
 from svsim.collect.settings import CalibrationSettings, Progress
 from svsim.collect.step_time_file import combine_tables, read_notes, write_step_times
@@ -90,6 +90,20 @@ def test_subset_of_layers_is_scaled_up(config: str, tmp_path: Path) -> None:
     assert set(read_step_times(out)["source"]) == {"measured, layers scaled"}
 
 
+def test_mixture_of_experts(tmp_path: Path) -> None:
+    config = {"hidden_size": 32, "num_hidden_layers": 6, "num_attention_heads": 4, "vocab_size": 5000}
+    mixture = {"intermediate_size": 512, "moe_intermediate_size": 16}
+    mixture |= {"num_experts": 32, "num_experts_per_tok": 4}
+    (tmp_path / "config.json").write_text(json.dumps(config | mixture))
+    out = tmp_path / "times.parquet"
+    report = calibrate(settings_for(str(tmp_path), out, tensor_parallel=2, num_layers=3)).roles["target"]
+    touched = {row.num_tokens: row for row in report.experts_touched or ()}
+    assert set(touched) == {1, 2, 4, 8, 16, 24} and touched[1].measured == touched[1].expected == 4
+    assert touched[24].measured == pytest.approx(touched[24].expected, rel=0.1)
+    assert read_notes(out)["roles"]["target"]["experts_touched"][0]["num_tokens"] == 1
+    assert MeasuredLatency.from_file(out).predict_s(StepShape(Role.TARGET, 2, 6, 40)) > 0
+
+
 def test_shard_is_labelled(config: str, tmp_path: Path) -> None:
     out = tmp_path / "times.parquet"
     calibrate(settings_for(config, out, tensor_parallel=2))
@@ -101,8 +115,10 @@ def test_shard_is_labelled(config: str, tmp_path: Path) -> None:
 
 def test_time_budget_leaves_out_the_rest_and_says_so(config: str, tmp_path: Path) -> None:
     out = tmp_path / "times.parquet"
-    report = calibrate(settings_for(config, out, seconds_per_model=0.05)).roles["target"]
-    assert report.num_skipped_for_time > 0
+    # the grid takes several seconds: the buffer that clears the caches alone is read 900 times
+    settings = settings_for(config, out, num_sequences=(1, 2, 4, 8, 16, 32, 64), seconds_per_model=1.0)
+    report = calibrate(settings).roles["target"]
+    assert report.num_skipped_for_time > 0 and report.num_shapes > 0
     with pytest.raises(InfeasibleError, match="no pass could be timed in 1e-09 s"):
         calibrate(settings_for(config, out, seconds_per_model=1e-9))
 
@@ -112,9 +128,9 @@ def test_time_budget_leaves_out_the_rest_and_says_so(config: str, tmp_path: Path
     [
         ({"target": "no-such-model"}, "no preset for model no-such-model"),
         ({"target": None}, "no model to calibrate"),
-        ({"target": "mixtral-8x7b"}, "mixtures of experts cannot be calibrated"),
         ({"contexts": (0, 8)}, r"contexts = \(0, 8\); expected numbers of at least 1"),
         ({"num_repeats": 0}, "num_repeats = 0; expected at least 1"),
+        ({"num_held_out": -1}, "num_held_out = -1; expected 0 or more"),
         ({"out": Path("/no/such/folder/x.parquet")}, "its folder does not exist"),
     ],
 )
@@ -132,11 +148,13 @@ def test_no_gpu_is_an_error_unless_the_cpu_is_asked_for(config: str, tmp_path: P
 
 
 def test_grid_holds_both_sides_of_every_stair() -> None:
-    layouts = calibration_layouts(Role.TARGET, (1, 2, 4, 8, 16, 32, 64), (128, 1024, 4096), 8)
-    assert len(layouts) == len(set(layouts))
-    totals = {layout.total_tokens for layout in layouts if layout.context == 1024}
-    for edge in (1, 2, 4, 8, 16, 64, 128, 256, 272, 512):
-        assert {edge, edge + 1} <= totals, edge
+    for role in (Role.COMPANION, Role.TARGET):
+        layouts = calibration_layouts(role, (1, 2, 4, 8, 16, 32, 64), (128, 1024, 4096), 8)
+        assert len(layouts) == len(set(layouts))
+        totals = {layout.total_tokens for layout in layouts if layout.context == 1024}
+        for edge in (1, 2, 4, 8, 16, 64, 128, 256, 272, 512):
+            assert {edge, edge + 1} <= totals, edge
+        assert 544 in totals
     for layout in layouts:
         assert layout.is_prompt or (1 <= layout.longest <= 9 and layout.total_tokens <= 64 * 9)
     for batch in (1, 8, 64):
@@ -166,6 +184,22 @@ def test_memory_plans_of_large_models() -> None:
     assert num_layers == 40 and 150 < kept < asked, "the largest caches of a multi-head model are dropped"
     with pytest.raises(InfeasibleError, match=r"not even one layer and its cache fit into 2\.0 GiB"):
         plan("llama-3.1-70b", 1, 2)
+
+
+def test_free_memory_of_the_host(tmp_path: Path) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal:       1000 kB\nMemAvailable:    700 kB\n")
+    assert free_bytes(torch.device("cpu"), meminfo) == 700 * 1024
+    meminfo.write_text("something else\n")
+    assert free_bytes(torch.device("cpu"), meminfo) is None
+    assert free_bytes(torch.device("cpu"), tmp_path / "nowhere") is None
+
+
+def test_too_little_memory_is_one_line(config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("svsim.collect.calibrate.free_bytes", lambda _: 1000)
+    with pytest.raises(InfeasibleError, match="not even one layer and its cache fit") as caught:
+        calibrate(settings_for(config, tmp_path / "times.parquet"))
+    assert "\n" not in str(caught.value)
 
 
 def test_held_out_shapes_are_new_and_inside() -> None:
@@ -248,9 +282,41 @@ def test_overlap_with_fakes(fake_gpu_timer: DeviceTimer) -> None:
     assert FakeGraph.num_replays == 4 * (5 + 1)
 
 
-def test_overlap_needs_a_gpu(config: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="two streams of a GPU"):
-        measure_overlap(settings_for(config, tmp_path / "x"), (1,), 4, 16)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"draft": None, "device": "cuda"}, "overlap needs a target, a draft and a companion"),
+        ({}, "two streams of a GPU; choose the device cuda, or leave overlap out"),
+        ({"overlap_batches": (4, 0), "device": "cuda"}, r"overlap_batches = \(4, 0\); expected numbers"),
+    ],
+)
+def test_overlap_that_cannot_be(config: str, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    three = {"draft": config, "companion": config, "overlap_batches": (1,)}
+    with pytest.raises(InputError, match=message):
+        settings_for(config, tmp_path / "x", **{**three, **changes})
+
+
+def test_calibration_with_overlap_on_a_fake_gpu(
+    fake_gpu_timer: DeviceTimer, config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_cpu = settings_for(config, tmp_path / "x", draft=config, companion=config, num_layers=1)
+    settings = replace(on_cpu, device="cuda", dtype="float32", overlap_batches=(1, 4))
+    monkeypatch.setattr("svsim.collect.overlap.torch_device", lambda _: torch.device("cpu"))
+    monkeypatch.setattr("svsim.collect.device_timer.DeviceTimer", lambda *_, **__: fake_gpu_timer)
+    rows = measure_overlap(settings)
+    assert [(row.num_sequences, row.num_speculative_tokens, row.context) for row in rows] == [
+        (1, 4, 32),
+        (4, 4, 32),
+    ]
+    assert {row.num_target_layers_timed for row in rows} == {1}
+    assert all(min(row.verify_alone_s, row.speculate_beside_s) > 0 for row in rows)
+
+    def full(*_: object, **__: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("svsim.collect.decoder.RandomDecoder.__init__", full)
+    with pytest.raises(InfeasibleError, match="out of memory with all three models and 4 sequences of 32"):
+        measure_overlap(settings)
 
 
 def test_stages_hand_their_results_on() -> None:

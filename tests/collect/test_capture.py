@@ -9,136 +9,22 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+from tiny_captures import settings_for
 from torch import Tensor
 
 from svsim.collect import shards
 from svsim.collect.cached_model import CachedModel
 from svsim.collect.capture import capture
-from svsim.collect.coherent_chains import ChainOptions, Triple, Uniforms, record_chains
-from svsim.collect.model_loading import load_models
 from svsim.collect.prompts import read_prompts
 from svsim.collect.settings import CaptureSettings, Progress, SamplingSettings
-from svsim.errors import InfeasibleError, InputError
+from svsim.errors import InfeasibleError, InputError, TraceError
 from svsim.workload.trace_file import load_trace
-
-
-def settings_for(triplet: Path, out: Path, **changes: Any) -> CaptureSettings:
-    base = CaptureSettings(
-        str(triplet / "target"),
-        str(triplet / "draft"),
-        str(triplet / "companion"),
-        triplet / "prompts_mixed.jsonl",
-        out,
-        SamplingSettings(temperature=0.8),
-        num_speculative_tokens=4,
-        num_output_tokens=12,
-        batch_size=4,
-        num_rule_bias_stride=2,
-        device="cpu",
-        ignore_eos=True,
-    )
-    return replace(base, **changes)
-
-
-class CheckedModel:
-    """Answers from the cache, and compares every answer with a plain pass over the whole text."""
-
-    def __init__(self, cached: CachedModel) -> None:
-        self.cached, self.num_checked = cached, 0
-        self.text = torch.zeros(0, 0, dtype=torch.long)
-
-    def start(self, prompts: list[tuple[int, ...]], capacity: int) -> None:
-        self.cached.start(prompts, capacity)
-        self.text = torch.zeros(len(prompts), capacity + 1, dtype=torch.long)
-        for row, prompt in enumerate(prompts):
-            self.text[row, : len(prompt)] = torch.as_tensor(prompt)
-
-    @torch.inference_mode()
-    def logits(self, rows: Tensor, tokens: Tensor, first_position: Tensor) -> Tensor:
-        found = self.cached.logits(rows, tokens, first_position)
-        width = tokens.shape[1]
-        for i, row in enumerate(rows.tolist()):
-            first = int(first_position[i])
-            self.text[row, first : first + width] = tokens[i]
-            plain = self.cached.model(
-                input_ids=self.text[row : row + 1, : first + width], use_cache=False
-            ).logits
-            torch.testing.assert_close(found[i], plain[0, first:], rtol=1e-4, atol=1e-4)
-            self.num_checked += 1
-        return found
-
-
-def test_cached_passes_are_plain_passes(triplet: Path, tmp_path: Path) -> None:
-    loaded = load_models(settings_for(triplet, tmp_path / "x.parquet"))
-    checked = {role: CheckedModel(model) for role, model in loaded.models.items()}
-    prompts = [p.token_ids for p in read_prompts(triplet / "prompts_code.jsonl", 5)]
-    uniforms = Uniforms.draw([np.random.default_rng(i) for i in range(5)], 25, 4)
-    record = record_chains(
-        Triple(checked["target"], checked["draft"], checked["companion"]),  # type: ignore[arg-type]
-        prompts,  # type: ignore[arg-type]
-        uniforms,
-        ChainOptions(SamplingSettings(), 4, 25),
-    )
-    assert checked["draft"].num_checked > 150
-    assert 0 < record.num_accepted.mean() < 4
-
-
-@torch.inference_mode()
-def live_steps(
-    models: dict[str, CachedModel], prompt: tuple[int, ...], k: int, length: int, rng: np.random.Generator
-) -> list[int]:
-    """Plain speculative decoding without caches: emitted tokens of every step."""
-
-    def probs(role: str, text: list[int], last: int) -> np.ndarray:
-        logits = models[role].model(input_ids=torch.tensor([text]), use_cache=False).logits[0, -last:]
-        return np.asarray(torch.softmax(logits.double() / 0.8, -1).numpy())
-
-    text, steps = list(prompt), []
-    while sum(steps) < length:
-        drafted: list[int] = []
-        laws = []
-        for _ in range(k):
-            laws.append(probs("draft", text + drafted, 1)[0])
-            drafted.append(int(rng.choice(len(laws[-1]), p=laws[-1])))
-        targets = probs("target", text + drafted, k + 1)
-        accepted = 0
-        while (
-            accepted < k
-            and rng.random() * laws[accepted][drafted[accepted]] < targets[accepted][drafted[accepted]]
-        ):
-            accepted += 1
-        law = targets[accepted] if accepted == k else np.maximum(targets[accepted] - laws[accepted], 0)
-        text += [*drafted[:accepted], int(rng.choice(len(law), p=law / law.sum()))]
-        steps.append(accepted + 1)
-    return steps
-
-
-def test_stored_trace_replays_to_the_live_loop(triplet: Path, tmp_path: Path) -> None:
-    k, length, num = 4, 24, 90
-    ids = read_prompts(triplet / "prompts_code.jsonl", 10)
-    rows = [{"id": str(i), "prompt_token_ids": ids[i % 10].token_ids} for i in range(num)]
-    prompts, out = tmp_path / "prompts.jsonl", tmp_path / "x.parquet"
-    prompts.write_text("\n".join(map(json.dumps, rows)))
-    settings = settings_for(triplet, out, prompts=prompts, num_output_tokens=length + k, batch_size=num)
-    capture(settings)
-    trace = load_trace(out)
-    walked = []
-    for first, last in zip(trace.first_position[:-1], trace.first_position[1:], strict=True):
-        counts, position, steps = trace.target.num_accepted[first:last], 0, []
-        while position < length:
-            steps.append(int(counts[position]) + 1)
-            position += steps[-1]
-        walked.append(np.mean(steps))
-    models, rng = load_models(settings).models, np.random.default_rng(1)
-    live = [np.mean(live_steps(models, ids[i % 10].token_ids or (), k, length, rng)) for i in range(num)]
-    error = np.hypot(np.std(walked), np.std(live)) / np.sqrt(num)
-    assert error < 0.15
-    assert abs(np.mean(walked) - np.mean(live)) < 3 * error
 
 
 @pytest.mark.parametrize(
@@ -168,6 +54,8 @@ def test_trace_file(triplet: Path, tmp_path: Path, sampling: SamplingSettings) -
         "test texts",
     )
     assert meta.is_greedy == sampling.greedy
+    # greedy settings mean a greedy draft, too
+    assert meta.sampling["deterministic_draft"] == (sampling != SamplingSettings(temperature=0.8))
     assert meta.models["draft"]["geometry"]["hidden_size"] == 16
     prompts = read_prompts(triplet / "prompts_mixed.jsonl")
     np.testing.assert_array_equal(trace.num_prompt_tokens, [len(p.token_ids or ()) for p in prompts])
@@ -201,7 +89,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from test_capture import settings_for
+from tiny_captures import settings_for
 from svsim.collect.capture import capture
 
 def stop_in_the_third_batch(progress):
@@ -351,7 +239,7 @@ def broken(triplet: Path, tmp_path: Path, how: str) -> CaptureSettings:
 
 
 BAD_INPUTS = {
-    "no such model": r"nowhere: no tokenizer could be read .*expected a local folder or hub id",
+    "no such model": r"nowhere: no such folder; expected a local folder or hub id with config.json",
     "cut safetensors": r"draft: .*safetensors",
     "pickle only": r"draft: no model could be read",
     "other vocabulary": r"draft: the draft's tokenizer differs from the target's.* in 4 entries",
@@ -379,6 +267,19 @@ def test_bad_input_is_refused_in_one_line(triplet: Path, tmp_path: Path, how: st
     assert not (tmp_path / "x.parquet").exists()
 
 
+def test_bad_step_times_are_refused_before_the_work(triplet: Path, tmp_path: Path) -> None:
+    times, out = tmp_path / "times.parquet", tmp_path / "x.parquet"
+    pq.write_table(pa.table({"role": ["target"]}), times)
+    with pytest.raises(TraceError, match=r"times\.parquet: svsim\.step_times lacks the column hardware"):
+        capture(settings_for(triplet, out, step_times=times))
+    assert not out.with_name("x.parquet.shards").exists()
+
+
+def test_greedy_decoding_has_no_temperature() -> None:
+    with pytest.raises(InputError, match="greedy decoding uses no temperature, top_k or top_p"):
+        SamplingSettings(greedy=True, temperature=0.7)
+
+
 def test_text_prompts(triplet: Path, tmp_path: Path) -> None:
     prompts, out = tmp_path / "prompts.txt", tmp_path / "x.parquet"
     prompts.write_text("def main():\\n    return 1\n\nThe second prompt\n")
@@ -402,15 +303,3 @@ def test_no_gpu_is_an_error_unless_the_cpu_is_asked_for(triplet: Path, tmp_path:
         pytest.skip("this machine has a CUDA device")
     with pytest.raises(InputError, match="no CUDA device found; choose the device cpu"):
         capture(settings_for(triplet, tmp_path / "x.parquet", device="cuda"))
-
-
-def test_architecture_with_its_own_state_is_refused() -> None:
-    from transformers import MambaConfig, MambaForCausalLM
-
-    from svsim.collect.cached_model import check_reads_chains
-    from svsim.collect.extras import quiet_transformers
-
-    quiet_transformers()
-    config = MambaConfig(vocab_size=64, hidden_size=16, num_hidden_layers=1, bos_token_id=0, eos_token_id=0)
-    with pytest.raises(InputError, match=r"mamba: .*(cannot be captured|moves its logits)"):
-        check_reads_chains(CachedModel(MambaForCausalLM(config).eval(), 64), "mamba")

@@ -41,6 +41,17 @@ def test_calibrate_writes_a_table_that_replay_prices_with(config, tmp_path):
     assert rows[0]["latency_source"] == "measured" and rows[0]["goodput_tok_s"] > 0
 
 
+def test_calibrate_says_what_the_table_is_worth(config, tmp_path):
+    pytest.importorskip("torch", reason="calibrate needs the extra capture")
+    said = svsim_run(
+        "calibrate", "--target", config, "--device", "cpu", "--k", 2, "--sequences", "1,4", "--layers", 1,
+        "--contexts", "16,64", "--repeats", 2, "--held-out", 4, "--out", tmp_path / "cpu.parquet",
+    ).stdout  # fmt: skip
+    assert "step times of cpu" in said
+    assert "note: target: 1 of 2 layers timed and scaled up" in said
+    assert "target: error on 4 shapes that are not in the table: median" in said
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [
@@ -49,6 +60,7 @@ def test_calibrate_writes_a_table_that_replay_prices_with(config, tmp_path):
         (["calibrate", "--target", "Llama-3.1-8B", "--sequences", "a", "--out", "x.parquet"], "whole number"),
         (["calibrate", "--target", "Llama-3.1-8B", "--device", "tpu", "--out", "x.parquet"], "--device"),
         (["calibrate", "--target", "Llama-3.1-8B", "--out", "/nonexistent/x.parquet"], "cannot be written"),
+        (["calibrate", "--target", "Llama-3.1-8B", "--overlap", "4", "--out", "x.parquet"], "name all three"),
         (["capture", "--out", "x.parquet"], "Missing option"),
         (["capture", "--target", "nowhere", "--draft", "nowhere", "--companion", "nowhere", "--prompts",
           "missing.txt", "--device", "cpu", "--out", "x.parquet"], "missing.txt"),

@@ -1,6 +1,8 @@
 """The timed decoder computes attention: folded queries and packed rows give the plain answer."""
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from svsim.collect.decoder import RandomDecoder, shard
+from svsim.collect.feed_forward import DenseMlp
 from svsim.collect.fused_ops import add_norm, gated, rotate
 from svsim.collect.pass_layout import PassLayout
 from svsim.errors import InputError
@@ -53,7 +56,8 @@ def plain_forward(model: RandomDecoder, layout: PassLayout) -> Tensor:
         mixed = torch.zeros(len(x), geometry.num_heads * head)
         mixed[: layout.total_tokens] = torch.stack(rows)
         x, residual = add_norm(mixed @ layer.output.T, residual, layer.norm_between)
-        x = gated(x @ layer.gate_up.T) @ layer.down.T
+        assert isinstance(layer.feed_forward, DenseMlp)
+        x = gated(x @ layer.feed_forward.gate_up.T) @ layer.feed_forward.down.T
     return (x + residual)[: layout.total_tokens]
 
 
@@ -105,5 +109,20 @@ def test_shards_divide_the_work() -> None:
     assert part.mlp_weights_per_layer * 4 == whole.mlp_weights_per_layer
     with pytest.raises(InputError, match="cannot be cut into 3 equal shards"):
         shard(whole, 3)
-    with pytest.raises(InputError, match="mixtures of experts"):
-        shard(model_geometry("mixtral-8x7b"), 1)
+    mixture = model_geometry("qwen3-30b-a3b")
+    part = shard(mixture, 4)
+    assert (part.num_experts, part.intermediate_size * 4) == (128, mixture.intermediate_size)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weight_dtype": "fp8"}, "tiny: fp8 weights cannot be timed; leave quantization_config out"),
+        ({"kv_dtype": "fp8"}, "tiny: fp8 KV cache cannot be timed; leave quantization_config out"),
+        ({"shared_intermediate_size": 8}, "tiny: latent attention, shared experts and dense layers"),
+        ({"num_dense_layers": 1}, "tiny: latent attention, shared experts and dense layers"),
+    ],
+)
+def test_what_would_be_timed_as_something_else_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        shard(replace(TINY, **changes), 1)

@@ -26,6 +26,7 @@ def test_settings_and_entry_points_load_no_torch() -> None:
     code = (
         "import sys, svsim.collect.settings, svsim.collect.capture, svsim.collect.calibrate; "
         "import svsim.collect.triplet, svsim.collect.overlap, svsim.collect.programme; "
+        "import svsim; svsim.capture, svsim.calibrate, svsim.CaptureSettings, svsim.CalibrationSettings; "
         "print([m for m in ('torch', 'transformers', 'tokenizers') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

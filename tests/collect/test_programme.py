@@ -28,6 +28,7 @@ def test_rehearsal(tmp_path: Path) -> None:
     out = tmp_path / "out"
     reports = {part: json.loads((out / f"part_{part}.json").read_text()) for part in "abcd"}
     assert reports["a"]["tables"]["cpu_llama-3.1-8b"]["roles"]["target"]["layer_scaling_error"]
+    assert reports["c"]["tables"]["cpu_qwen3-30b-a3b"]["roles"]["target"]["experts_touched"]
     assert set(reports["b"]["traces"]) == {
         f"cpu_triplet_{task}_{sampling}"
         for task in ("code", "prose", "mixed")

@@ -5,18 +5,31 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from svsim.decoding.beliefs import BinnedBelief, CausalBelief, believed_survival
+from svsim.decoding.beliefs import (
+    AcceptanceBelief,
+    BinnedBelief,
+    CausalBelief,
+    EntropyBound,
+    SignalBelief,
+    believed_survival,
+)
 from svsim.decoding.selection_rules import TOP_LEVEL
 from svsim.errors import InputError
 
-BELIEFS: dict[str, Callable[[], BinnedBelief | CausalBelief]] = {
+LEARNT: dict[str, Callable[[], AcceptanceBelief]] = {
     "binned": BinnedBelief,
     "binned, one signal": lambda: BinnedBelief(("similarity",)),
+    "binned, of entropy": lambda: BinnedBelief(("draft_entropy",), num_rows=64),
     "binned, one cell": lambda: BinnedBelief(num_rows=1, num_columns=1),
     "causal": CausalBelief,
     "causal, histogram": lambda: CausalBelief(histogram=True),
 }
+BELIEFS = LEARNT | {
+    "signal": lambda: SignalBelief("draft_prob"),
+    "entropy bound": lambda: EntropyBound(0.2),
+}
 every_belief = pytest.mark.parametrize("new", list(BELIEFS.values()), ids=list(BELIEFS))
+every_learnt_belief = pytest.mark.parametrize("new", list(LEARNT.values()), ids=list(LEARNT))
 
 
 def tokens(belief, shape, seed=0):
@@ -25,6 +38,7 @@ def tokens(belief, shape, seed=0):
     similarity, companion_accept = rng.random((2, *shape), np.float32)
     shares = rng.dirichlet(np.ones(8), shape).astype(np.float32)
     columns = {"similarity": similarity, "companion_accept": companion_accept}
+    columns |= {"draft_prob": companion_accept, "draft_entropy": -np.log(np.maximum(companion_accept, 1e-3))}
     columns |= {f"companion_accept_bin_{b}": shares[..., b] for b in range(8)}
     accept = (0.1 + 0.4 * similarity + 0.5 * companion_accept).astype(np.float32)
     return tuple(columns[name] for name in belief.signals), accept
@@ -41,7 +55,8 @@ def test_shapes_types_and_bounds(new):
     for values in (belief.predict(signals), belief.survival(signals)):
         assert values.shape == (200, 6) and values.dtype == np.float32
         assert np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1
-    assert (np.diff(belief.survival(signals), axis=1) <= 0).all()
+    if not isinstance(belief, EntropyBound):  # it bounds one token at a time
+        assert (np.diff(belief.survival(signals), axis=1) <= 0).all()
     levels = believed_survival(belief, signals)
     assert levels.dtype == np.uint16 and levels.max() <= TOP_LEVEL
 
@@ -70,7 +85,7 @@ def test_rows_are_predicted_by_themselves(new):
     assert belief.predict(tuple(s[:0] for s in signals)).shape == (0, 3)
 
 
-@every_belief
+@every_learnt_belief
 @pytest.mark.parametrize("value", [0.0, 0.37, 1.0])
 @pytest.mark.parametrize("num", [1, 2, 1000])
 def test_constant_input_is_believed(new, value, num):
@@ -97,7 +112,7 @@ def test_the_edges_of_the_signals_are_inside(new):
         assert 0 <= belief.predict(signals)[0, 0] <= 1
 
 
-@every_belief
+@every_learnt_belief
 def test_nothing_to_learn_from_is_an_error(new):
     signals, accept = tokens(new(), (0,))
     with pytest.raises(InputError, match="profile"):
@@ -114,6 +129,39 @@ def test_more_similar_tokens_are_believed_more(name):
         for name in belief.signals
     )
     assert (np.diff(belief.predict(signals)) > 0).all()
+
+
+@every_belief
+def test_only_what_says_so_learns(new):
+    """``needs_profile``: without it the fit, and so the split of the trace, changes nothing."""
+    signals, accept = tokens(new(), (3000,))
+    probe, _ = tokens(new(), (50, 4), seed=6)
+    believed = [new().fit(signals, a).survival(probe) for a in (accept, 1 - accept)]
+    assert (believed[0] != believed[1]).any() == new().needs_profile
+
+
+def test_a_signal_is_taken_at_its_word():
+    values = np.array([[0.5, 0.25, 1.5], [-0.5, 0.5, 1.0]], np.float32)
+    belief = SignalBelief("draft_prob")
+    np.testing.assert_array_equal(belief.predict((values,)), [[0.5, 0.25, 1.0], [0.0, 0.5, 1.0]])
+    np.testing.assert_array_equal(belief.survival((values,)), [[0.5, 0.125, 0.125], [0.0, 0.0, 0.0]])
+
+
+def test_the_entropy_bound_by_hand():
+    """1 - sqrt(0.2 H): 1 at certainty, 0.5 at 1.25 nats, 0 from 5 nats on; no product over depth."""
+    values = np.array([[0.0, 1.25, 5.0, 9.0, 0.0]], np.float32)
+    for bound in (EntropyBound(0.2).predict, EntropyBound(0.2).survival):
+        np.testing.assert_allclose(bound((values,)), [[1.0, 0.5, 0.0, 0.0, 1.0]], atol=1e-6)
+
+
+def test_entropies_beyond_one_nat_are_told_apart():
+    """They are read as exp(-H)."""
+    rng = np.random.default_rng(0)
+    entropy = rng.choice(np.array([0.1, 2.0, 4.0], np.float32), 30_000)
+    accept = np.select([entropy == 0.1, entropy == 2.0], [0.9, 0.5], 0.1).astype(np.float32)
+    belief = BinnedBelief(("draft_entropy",), num_rows=64).fit((entropy,), accept)
+    probe = np.array([[0.1, 2.0, 4.0]], np.float32)
+    np.testing.assert_allclose(belief.predict((probe,)), [[0.9, 0.5, 0.1]], atol=2e-3)
 
 
 def test_a_causal_survival_never_looks_at_its_own_token():

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from small_traces import StairLatency, independent_trace
+from small_traces import StairLatency, independent_trace, with_draft_signals
 
 from svsim.decoding.beliefs import HISTOGRAM
 from svsim.decoding.presets import PRESETS, parse_method
@@ -13,7 +13,7 @@ from svsim.engines import replay as replay_module
 from svsim.engines.binding import Deployment, bind_columns
 from svsim.engines.replay import ClosedLoopReplay
 from svsim.engines.settings import RunSettings, prepare
-from svsim.errors import MissingSignalError
+from svsim.errors import LatencyError, MissingSignalError
 from svsim.latency.shape import Role, StepShape
 from svsim.workload.parts import MemorySource
 from svsim.workload.token_trace import ObservableColumns, TokenTrace
@@ -30,11 +30,42 @@ METHODS = [
     "sv-lossless:k=1,unseen=similarity",
     "sv-lossless:k=4,unseen=similarity",
     "sv-lossless:k=4,unseen=histogram",
+    "sv:k=4,overlap=half",
+    "sv:k=4,overlap=full,draft_slowdown=1.0,verify_slowdown=1.0",
+    "sv-lossless:k=4,unseen=similarity,overlap=half",
+    "smartspec:k=4",
+    "smartspec:k=4,every=1,start=0.9,retry=3",
+    "svip:k=4",
+    "adaedl:k=4",
+    "adaedl:k=4,aim=0.6,pace=0.2",
+    "disco:k=4",
+    "dyspec:k=4,threshold=0.3",
+    "tetris:k=4",
+    "tetris:k=4,extra=3",
+    "staged:k=4",
+    "eagle:k=3",
+    "dspark:k=4",
+    "dspark:k=4,signal=draft_confidence",
+    "dspark:k=4,signal=similarity,search=global",
+    "vllm-adaptive:k=4",
+    "vllm-adaptive:k=4,signal=draft_confidence,lag=2",
+    "vllm-ladder:ladder=4-3/8-1",
     "oracle:k=4",
     "oracle:k=4,draft=exact",
+    "oracle-belief:k=4",
 ]
-POLICIES = [text for text in METHODS if not text.startswith("oracle")]
-SELECTING = [text for text in METHODS if text.startswith("sv")]
+BUILT = {text: parse_method(text) for text in METHODS}
+BOUNDS = [text for text in METHODS if text.startswith("oracle")]
+POLICIES = [text for text in METHODS if text not in BOUNDS]
+READING = [text for text in METHODS if BUILT[text].signals]
+LEARNING = [text for text in METHODS if BUILT[text].belief and BUILT[text].belief.needs_profile]
+# lengths of their own choice, that prices move
+SELECTING = [
+    text
+    for text in METHODS
+    if BUILT[text].name in ("sv", "sv-lossless", "dspark", "vllm-adaptive", "oracle-belief")
+]
+BATCH = 8
 SEED = 2
 
 
@@ -46,19 +77,23 @@ def short_runs(monkeypatch):
 @pytest.fixture(scope="module")
 def trace() -> TokenTrace:
     """60 synthetic requests with every signal that a preset may ask for."""
-    made = independent_trace(60, K, seed=8)
+    made = with_draft_signals(independent_trace(60, K, seed=8))
     shares = np.random.default_rng(8).dirichlet(np.ones(8), (made.num_positions, K)).astype(np.float32)
     signals = dict(made.observable.signals) | {name: shares[..., b] for b, name in enumerate(HISTOGRAM)}
     return replace(made, observable=ObservableColumns(signals))
 
 
-def prepared(trace, text, batch_size=8, **settings):
+def prepared(trace, text, batch_size=BATCH, **settings):
     run = RunSettings((parse_method(text),), (batch_size,), seed=SEED, **settings)
     return prepare(MemorySource(trace), run, [Deployment(StairLatency(pad=4))])
 
 
-def sums(trace, text, batch_size=8, **settings):
+def sums(trace, text, batch_size=BATCH, **settings):
     return ClosedLoopReplay(prepared(trace, text, batch_size, **settings)).run()[0].sums
+
+
+def goodput(got):
+    return got.emitted_tokens.sum() / got.seconds.sum()
 
 
 def with_target(trace, rng, *, requests, num_accepted=False):
@@ -82,7 +117,7 @@ def test_every_preset_is_here():
 
 
 @pytest.mark.parametrize("refill", ["continuous", "static"])
-@pytest.mark.parametrize("batch_size", [1, 5])
+@pytest.mark.parametrize("batch_size", [1, 6])
 @pytest.mark.parametrize("text", METHODS)
 def test_counts_add_up(trace, text, batch_size, refill):
     """accepted <= verified <= drafted <= K a step; every step emits what it accepts and one token more."""
@@ -94,7 +129,8 @@ def test_counts_add_up(trace, text, batch_size, refill):
     assert (got.emitted_tokens > 0).all() and (got.seconds > 0).all()
     # a request's last step may emit past its end: at most K tokens too many
     excess = accepted + steps - got.emitted_tokens
-    requests = len(got.emitted_tokens) if refill == "continuous" else batch_size * len(got.emitted_tokens)
+    together = parse_method(text).pipeline.micro_batch_size(batch_size)
+    requests = len(got.emitted_tokens) if refill == "continuous" else together * len(got.emitted_tokens)
     assert (excess >= 0).all() and excess.sum() <= k * requests
 
 
@@ -139,19 +175,19 @@ def test_lengths_follow_from_the_positions_visited(trace, text):
         np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
 
 
-@pytest.mark.parametrize("text", ["oracle:k=4", "oracle:k=4,draft=exact"])
+@pytest.mark.parametrize("text", BOUNDS)
 def test_a_bound_does_see_it(trace, text):
     """The negative control of the two tests above."""
     requests = np.arange(trace.num_requests)
     other = with_target(trace, np.random.default_rng(1), requests=requests, num_accepted=True)
-    plans = [
-        bind_columns(parse_method(text), t, RunSettings((), ()).coins, 0).planned for t in (trace, other)
-    ]
-    assert (plans[0] != plans[1]).any()
+    bound = [bind_columns(parse_method(text), t, RunSettings((), ()).coins, 0) for t in (trace, other)]
+    before, after = ((b.survival if "belief" in text else b.planned) for b in bound)
+    assert before.size and (before != after).any()
     assert parse_method(text).is_bound
+    assert not any(BUILT[policy].is_bound for policy in POLICIES)
 
 
-@pytest.mark.parametrize("text", SELECTING)
+@pytest.mark.parametrize("text", LEARNING)
 def test_a_belief_is_learnt_from_other_requests_only(trace, text):
     """Nothing about the replayed requests reaches it; the truth about the profile requests does."""
     replayed = evaluation_requests(trace, text)
@@ -171,14 +207,51 @@ def test_a_belief_is_learnt_from_other_requests_only(trace, text):
     assert (before != believed(with_target(trace, rng, requests=profile))).any()
 
 
-@pytest.mark.parametrize("text", SELECTING)
+@pytest.mark.parametrize("text", READING)
 def test_a_missing_signal_is_named_with_the_remedy(trace, text):
-    needed = parse_method(text).belief.signals
-    for absent in needed:
+    for absent in parse_method(text).signals:
         signals = {n: s for n, s in trace.observable.signals.items() if n != absent}
         poor = replace(trace, observable=ObservableColumns(signals))
-        with pytest.raises(MissingSignalError, match=f"{absent}.*companion"):
+        remedy = "confidence head.*import" if absent == "draft_confidence" else "svsim capture"
+        with pytest.raises(MissingSignalError, match=f"needs the column.*{absent}.*{remedy}"):
             prepared(poor, text)
+
+
+@pytest.mark.parametrize("text", READING)
+def test_other_signals_are_never_read(trace, text):
+    """What a method says it reads is all it reads: the other columns may hold anything."""
+    names = parse_method(text).signals
+    noise = np.random.default_rng(4).random((trace.num_positions, K), np.float32)
+    other = {n: s if n in names else noise for n, s in trace.observable.signals.items()}
+    before = sums(trace, text)
+    after = sums(replace(trace, observable=ObservableColumns(other)), text)
+    for name in before.__dataclass_fields__:
+        np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
+
+
+@pytest.mark.parametrize("text", METHODS)
+def test_what_is_paid_for(trace, text):
+    """A method that runs no companion needs no step times for it, and pays none; the same for the draft."""
+
+    def with_roles(*roles):
+        latency = StairLatency(pad=4)
+        latency.roles = frozenset(roles)
+        return prepare(MemorySource(trace), RunSettings((method,), (BATCH,)), [Deployment(latency)])
+
+    method = parse_method(text)
+    needed = {Role.TARGET}
+    if method.name not in ("td", "eagle"):
+        needed |= {Role.DRAFT}
+    if method.name in ("sv", "sv-lossless", "staged") or "signal=similarity" in text:
+        needed |= {Role.COMPANION}
+    if "overlap" not in text:
+        got = ClosedLoopReplay(with_roles(*Role)).run()[0].sums
+        assert (got.companion_s.sum() > 0) == (Role.COMPANION in needed)
+        assert (got.draft_s.sum() > 0) == (method.name != "td")
+    with_roles(*needed)
+    for role in needed:
+        with pytest.raises(LatencyError, match=f"runs the {role} model"):
+            with_roles(*needed - {role})
 
 
 class DearVerification(StairLatency):
@@ -191,10 +264,22 @@ class DearVerification(StairLatency):
 @pytest.mark.parametrize("text", [text for text in SELECTING if "min_verify" not in text])
 def test_less_is_verified_where_verification_is_dear(trace, text):
     """The rule is at work: not everything, not always the same."""
-    run = RunSettings((parse_method(text),), (8,), seed=SEED)
+    run = RunSettings((parse_method(text),), (BATCH,), seed=SEED)
     mean_length = {}
     for latency in (StairLatency, DearVerification):
         ready = prepare(MemorySource(trace), run, [Deployment(latency(pad=1))])
         got = ClosedLoopReplay(ready).run()[0].sums
         mean_length[latency] = got.verified_tokens.sum() / got.sequence_steps.sum()
     assert 0 < mean_length[DearVerification] < 0.9 * mean_length[StairLatency]
+
+
+@pytest.mark.parametrize("batch_size", [4, 16])
+def test_knowing_acceptance_beats_every_policy_that_selects(batch_size):
+    """The same drafts and requests, no companion to pay: what ``oracle-belief`` bounds."""
+    texts = ["oracle-belief:k=4", "sv:k=4", "sv-lossless:k=4", "tetris:k=4", "staged:k=4"]
+    texts += ["dspark:k=4", "dspark:k=4,search=global,signal=draft_confidence", "vllm-adaptive:k=4", "sd:k=4"]
+    run = RunSettings(tuple(map(parse_method, texts)), (batch_size,), seed=SEED)
+    large = with_draft_signals(independent_trace(300, K, seed=9))
+    ready = prepare(MemorySource(large), run, [Deployment(DearVerification(pad=1))])
+    bound, *others = (goodput(record.sums) for record in ClosedLoopReplay(ready).run())
+    assert max(others) < bound

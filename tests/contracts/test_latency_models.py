@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from svsim.errors import LatencyError, OutOfRangeError
+from svsim.latency.data_parallel import DataParallelLatency
 from svsim.latency.geometry import model_geometry
 from svsim.latency.linear import LinearLatency
 from svsim.latency.measured import MeasuredLatency
@@ -36,6 +37,10 @@ def linear() -> LatencyModel:
 def roofline() -> LatencyModel:
     names = ("llama-3.1-8b", "llama-3.2-1b", "llama-3.2-3b")
     return RooflineLatency.of("h100_sxm", 2, *(model_geometry(name) for name in names))
+
+
+def data_parallel() -> LatencyModel:
+    return DataParallelLatency(roofline(), {Role.DRAFT: 2, Role.COMPANION: 2})
 
 
 def roofline_of_a_mixture() -> LatencyModel:
@@ -69,6 +74,7 @@ def measured_from_noise() -> LatencyModel:
 MODELS: dict[str, Callable[[], LatencyModel]] = {
     "linear": linear,
     "roofline": roofline,
+    "data parallel": data_parallel,
     "roofline of a mixture": roofline_of_a_mixture,
     "calibrated h100_sxm": calibrated("h100_sxm"),
     "calibrated h200_sxm": calibrated("h200_sxm"),

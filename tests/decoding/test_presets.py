@@ -21,6 +21,20 @@ TEXTS = [
     "sv-lossless:k=4,unseen=histogram",
     "oracle:k=8",
     "oracle:k=7,draft=exact",
+    "oracle-belief:k=7",
+    "sv:k=7,overlap=half,draft_slowdown=2.5,verify_slowdown=1.0",
+    "sv-lossless:k=7,unseen=similarity,overlap=full",
+    "smartspec:k=6,every=10,caution=1.0",
+    "svip:k=8,h=0.4",
+    "adaedl:k=8,aim=0.7",
+    "disco:k=8",
+    "dyspec:k=8,threshold=0.3",
+    "tetris:k=6,extra=2",
+    "staged:k=5",
+    "eagle:k=2,head_share=0.03",
+    "dspark:k=7,signal=similarity,search=global",
+    "vllm-adaptive:k=7,lag=2",
+    "vllm-ladder:ladder=16-5/64-3",
 ]
 
 
@@ -29,7 +43,7 @@ def test_a_label_reads_back_as_itself(text):
     method = parse_method(text)
     assert method.label == text
     assert parse_method(method.label).label == text
-    assert method.num_speculative_tokens == (method.params["k"] if method.params else 0)
+    assert method.num_speculative_tokens == method.params.get("k", 5 if "ladder" in text else 0)
 
 
 def test_every_preset_is_read_back_above():
@@ -41,8 +55,8 @@ def test_a_name_alone_takes_the_defaults_and_says_whether_it_is_lossless(name):
     method = parse_method(name, num_speculative_tokens=6)
     assert method.name == name
     assert method.why_lossless and PRESETS[name].summary and PRESETS[name].source
-    assert method.uses_companion == name.startswith("sv")
-    assert method.is_bound == (name == "oracle")
+    assert method.uses_companion == (name in ("sv", "sv-lossless", "staged"))
+    assert method.is_bound == name.startswith("oracle")
     assert parse_method(f" {name} ", 6).label == method.label
     assert parse_method(f"{name}:", 6).label == method.label
 
@@ -65,7 +79,7 @@ def test_defaults_that_the_trace_decides():
         ("TD", ("unknown method", "td")),
         ("svv:k=7", ("did you mean sv?", "oracle")),
         ("sv-losless", ("did you mean sv-lossless?",)),
-        ("eagle", ("known: td, sd, sv",)),
+        ("medusa", ("known: td, sd, sv",)),
         ("td:k=1", ("unknown option 'k=1'", "takes none")),
         ("sd:q=3", ("unknown option 'q=3'", "k=...")),
         ("sd:3", ("unknown option '3'", "k=...")),
@@ -109,20 +123,39 @@ def test_control_characters_never_reach_the_terminal(control):
 
 
 def test_lossless_on_a_trace():
-    greedy, sampled = (
-        TraceMetadata(4, "synthetic", "coherent", sampling={"greedy": g}) for g in (True, False)
+    """Looking at a token does no harm where the prefix decides it; looking at the coins does."""
+    greedy, sampled, deterministic_draft = (
+        TraceMetadata(4, "synthetic", "coherent", sampling=sampling)
+        for sampling in ({"greedy": True}, {"greedy": False}, {"greedy": False, "deterministic_draft": True})
     )
-    assert all(Losslessness.LOSSLESS.holds_on(metadata) for metadata in (greedy, sampled))
-    assert Losslessness.GREEDY_ONLY.holds_on(greedy) and not Losslessness.GREEDY_ONLY.holds_on(sampled)
-    assert not any(Losslessness.LOSSY.holds_on(metadata) for metadata in (greedy, sampled))
-    labels = {name: parse_method(name).lossless for name in PRESETS}
-    assert labels == {
-        "td": Losslessness.LOSSLESS,
-        "sd": Losslessness.LOSSLESS,
-        "sv": Losslessness.GREEDY_ONLY,
-        "sv-lossless": Losslessness.LOSSLESS,
-        "oracle": Losslessness.GREEDY_ONLY,
+    methods = {name: parse_method(name) for name in PRESETS}
+    assert all(method.is_lossless_on(greedy) for method in methods.values())
+    assert {n for n, m in methods.items() if not m.is_lossless_on(deterministic_draft)} == {"oracle"}
+    assert not methods["sv"].is_lossless_on(sampled) and methods["sv-lossless"].is_lossless_on(sampled)
+
+
+def test_exact_on_a_trace():
+    sampled = TraceMetadata(4, "synthetic", "coherent", sampling={"greedy": False})
+    exact = {name for name in PRESETS if parse_method(name, 4).is_exact_on(sampled)}
+    assert exact == set(PRESETS) - {
+        "sv",
+        "tetris",
+        "staged",
+        "oracle",
+        "oracle-belief",
+        "eagle",
+        "vllm-adaptive",
     }
+    assert parse_method("vllm-adaptive:k=2,lag=2").is_exact_on(sampled)
+    independent = TraceMetadata(4, "synthetic", "independent", sampling={"greedy": False})
+    assert not parse_method("sd:k=4").is_exact_on(independent)
+
+
+def test_labels_of_losslessness():
+    looking = {name for name in PRESETS if parse_method(name).lossless is Losslessness.GREEDY_ONLY}
+    assert looking == {"sv", "tetris", "staged", "oracle", "oracle-belief"}
+    lossless = {name for name in PRESETS if parse_method(name).lossless is Losslessness.LOSSLESS}
+    assert lossless == set(PRESETS) - looking
 
 
 def test_whole_numbers_are_read_like_a_person_writes_them():

@@ -4,43 +4,27 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rule_reference import Case, best_by_sorting, best_of_all, best_of_greedy, run, until_the_first_drop
+from rule_reference import (
+    KINDS,
+    Case,
+    best_by_sorting,
+    best_of_all,
+    best_of_greedy,
+    chains,
+    prices,
+    run,
+    until_the_first_drop,
+)
 
 from svsim.decoding.selection_rules import (
     ACCEPTED,
     EMITTED,
-    NUM_LEVELS,
     TOP_LEVEL,
     best_goodput,
     decode_survival,
     encode_survival,
     first_drop_goodput,
 )
-
-
-def chains(rng, n, k, num_distinct):
-    """Levels that never increase along a chain, from few distinct values: many ties, zeros among them."""
-    values = rng.choice(NUM_LEVELS, num_distinct, replace=False)
-    values[0] *= rng.random() < 0.5
-    return -np.sort(-rng.choice(values, (n, k)).astype(np.int64), axis=1).astype(np.uint16)
-
-
-def prices(rng, kind, n, k):
-    """Whole seconds of 0 .. n K verified tokens."""
-    e = np.arange(n * k + 1)
-    if kind == "line":
-        return 40 + int(rng.integers(0, 30)) * e
-    if kind == "convex":
-        return 40 + int(rng.integers(1, 4)) * e + e**2
-    if kind == "stairs":
-        width = int(rng.integers(2, 6))
-        return 40 + int(rng.integers(1, 60)) * -(-(n + e) // width)
-    if kind == "flat":
-        return np.full(n * k + 1, 100)
-    return 40 + np.cumsum(rng.integers(0, 60, n * k + 1) * (rng.random(n * k + 1) < 0.4))
-
-
-KINDS = ("line", "convex", "stairs", "flat", "steps")
 
 
 def small_cases(num, objective, min_verify, kinds=KINDS):

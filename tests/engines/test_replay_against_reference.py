@@ -2,9 +2,11 @@
 
 import pytest
 import reference_loop
-from small_traces import StairLatency, independent_trace
+from reference_loop import Server
+from rival_reference import AdaEdl, Dspark, Ladder, Seen, SmartSpec, Tetris, VllmAdaptive
+from small_traces import StairLatency, independent_trace, with_draft_signals
 
-from svsim.decoding.presets import parse_method
+from svsim.decoding.presets import PRESETS, parse_method
 from svsim.decoding.selection_rules import decode_survival
 from svsim.engines import replay as replay_module
 from svsim.engines.binding import Deployment, bind_columns
@@ -16,21 +18,123 @@ from svsim.workload.parts import MemorySource
 SEED = 3
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 8])
-@pytest.mark.parametrize(
-    ("spec", "plan", "exactly"),
-    [
-        ("td", "all", False),
-        ("sd:k=1", "all", False),
-        ("sd:k=4", "all", False),
-        ("sv:k=4", "select", False),
-        ("oracle:k=4", "oracle", False),
-        ("oracle:k=4,draft=exact", "oracle", True),
-    ],
-)
-def test_equals_the_reference_loop(monkeypatch, batch_size, spec, plan, exactly):
-    monkeypatch.setattr(replay_module, "MIN_POSITIONS", 1)  # one cycle
-    trace, latency = independent_trace(40, 4, seed=1), StairLatency(pad=4)
+@pytest.fixture(autouse=True)
+def one_cycle(monkeypatch):
+    monkeypatch.setattr(replay_module, "MIN_POSITIONS", 1)
+
+
+# -- methods as servers: (k, columns) -> Server --------------------------------------------------------
+
+
+def everything(k, columns, **kind):
+    return Server(k, lambda step: [k] * len(step.positions), **kind)
+
+
+def best_goodput(k, columns, **kind):
+    survival = decode_survival(columns.survival).tolist()
+
+    def lengths(step):
+        rows = [survival[p] for p in step.positions]
+        return reference_loop.select(rows, len(rows), step.verify_s, step.fixed_s)
+
+    return Server(k, lengths, **kind)
+
+
+def answers(k, columns, **kind):
+    return Server(k, lambda step: [min(a, k) for a in step.answers], **kind)
+
+
+def planned(k, columns, **kind):
+    lengths = columns.planned.tolist()
+    return Server(k, lambda step: [lengths[p] for p in step.positions], **kind)
+
+
+def rule(literal, **kind):
+    """A rule read literally, told of its own steps."""
+
+    def server(k, columns):
+        levels = columns.survival.tolist() if len(columns.survival) else [[0] * k] * len(columns.accepted)
+
+        def lengths(step):
+            rows = [levels[p] for p in step.positions]
+            return literal.lengths(
+                Seen(rows, step.verify_s, step.fixed_s, step.draft_s, step.accepted, step.verified)
+            )
+
+        return Server(k, lengths, **kind)
+
+    return server
+
+
+def kind_of(server, **kind):
+    return lambda k, columns: server(k, columns, **kind)
+
+
+SV = kind_of(best_goodput, companion=True)
+# spec -> what it is
+METHODS = {
+    "td": lambda: everything,
+    "sd:k=1": lambda: everything,
+    "sd:k=4": lambda: everything,
+    "sv:k=4": lambda: SV,
+    "oracle:k=4": lambda: answers,
+    "oracle:k=4,draft=exact": lambda: kind_of(answers, drafts_them=True),
+    "oracle-belief:k=4": lambda: best_goodput,
+    "svip:k=4": lambda: kind_of(planned, drafts_them=True),
+    "disco:k=4": lambda: kind_of(planned, drafts_them=True),
+    "dyspec:k=3": lambda: kind_of(planned, drafts_them=True),
+    "staged:k=4": lambda: kind_of(planned, companion=True),
+    "smartspec:k=4,every=3": lambda: rule(SmartSpec(every=3), drafts_them=True),
+    "smartspec:k=4,every=2,start=0.1,retry=6": lambda: rule(
+        SmartSpec(every=2, start=0.1, retry=6), drafts_them=True
+    ),
+    "adaedl:k=4": lambda: rule(AdaEdl(), drafts_them=True),
+    "adaedl:k=4,aim=0.6,pace=0.1": lambda: rule(AdaEdl(aim=0.6, pace=0.1), drafts_them=True),
+    "tetris:k=4": lambda: rule(Tetris()),
+    "tetris:k=4,extra=3": lambda: rule(Tetris(3)),
+    "eagle:k=3": lambda: kind_of(everything, head_share=0.1),
+    "eagle:k=4,head_share=0.03": lambda: kind_of(everything, head_share=0.03),
+    "dspark:k=4": lambda: rule(Dspark()),
+    "dspark:k=4,signal=draft_confidence,search=global": lambda: rule(Dspark("global")),
+    "vllm-adaptive:k=4": lambda: rule(VllmAdaptive()),
+    "vllm-adaptive:k=4,signal=draft_confidence,lag=2": lambda: rule(VllmAdaptive(2)),
+    "vllm-ladder:ladder=2-4/5-1": lambda: rule(Ladder((1, 2, 4), (3, 5, 1)), drafts_them=True),
+    "sv:k=4,overlap=half": lambda: kind_of(best_goodput, companion=True, slowdowns=(1 / 0.3, 1 / 0.7)),
+    "sv:k=4,overlap=full,draft_slowdown=6.0,verify_slowdown=1.0": lambda: kind_of(
+        best_goodput, companion=True, slowdowns=(6.0, 1.0)
+    ),
+}
+
+
+def test_every_preset_is_here():
+    """But SV's causal rule, whose slow reading is in test_causal_goodput."""
+    assert {spec.partition(":")[0] for spec in METHODS} | {"sv-lossless"} == set(PRESETS)
+
+
+@pytest.fixture(scope="module")
+def trace():
+    return with_draft_signals(independent_trace(40, 4, seed=1))
+
+
+class OnePassLatency(StairLatency):
+    """The drafter proposes all its tokens in one pass."""
+
+    draft_is_one_pass = True
+
+
+@pytest.mark.parametrize("spec", [spec for spec in METHODS if "draft=exact" not in spec])
+def test_drafts_of_one_pass(trace, spec):
+    equals_the_reference_loop(trace, 4, spec, OnePassLatency(pad=4))
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 8])
+@pytest.mark.parametrize("spec", METHODS)
+def test_drafts_pass_by_pass(trace, batch_size, spec):
+    equals_the_reference_loop(trace, batch_size, spec, StairLatency(pad=4))
+
+
+def equals_the_reference_loop(trace, batch_size, spec, latency):
+    """Counts exactly, seconds up to the interpolation of prices."""
     method = parse_method(spec)
     prepared = prepare(
         MemorySource(trace), RunSettings((method,), (batch_size,), seed=SEED), [Deployment(latency)]
@@ -38,26 +142,28 @@ def test_equals_the_reference_loop(monkeypatch, batch_size, spec, plan, exactly)
     sums = ClosedLoopReplay(prepared).run()[0].sums
 
     part, streams = prepared.trace, RandomStreams(SEED)
-    warm_up = streams.generator("warm-up").permutation(part.num_requests)[: 2 * batch_size]
+    together = batch_size // 2 if "overlap=half" in spec and batch_size > 1 else batch_size
+    warm_up = streams.generator("warm-up").permutation(part.num_requests)[: 2 * together]
     order, after = (streams.generator("order", cycle, 0).permutation(part.num_requests) for cycle in (0, 1))
     columns = bind_columns(prepared.methods[0], part, prepared.settings.coins, 0)
+    server = METHODS[spec]()(method.num_speculative_tokens, columns)
+    if "overlap=half" in spec and batch_size == 1:
+        server.slowdowns = None  # nothing to lay beside it
     totals = reference_loop.run(
+        server,
         part,
         latency,
-        method.num_speculative_tokens,
         [*warm_up, *order, *after],
-        streams.generator("stagger").random(batch_size),
-        2 * batch_size,
+        streams.generator("stagger").random(together),
+        2 * together,
         part.num_requests,
-        plan=plan,
-        survival=decode_survival(columns.survival).tolist(),
-        draft_exactly=exactly,
     )
     assert sums.emitted_tokens.sum() == totals.tokens
     assert sums.sequence_steps.sum() == totals.sequence_steps
     assert sums.accepted_tokens.sum() == totals.accepted
     assert sums.verified_tokens.sum() == totals.verified
-    assert sums.seconds.sum() * batch_size == pytest.approx(totals.sequence_seconds, rel=1e-5)
+    assert sums.drafted_tokens.sum() == totals.drafted
+    assert sums.seconds.sum() * together == pytest.approx(totals.sequence_seconds, rel=1e-5)
 
 
 def test_lone_request_is_a_walk_over_its_positions():

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from svsim.errors import LatencyError
 from svsim.latency.database import KernelDatabase, database_latency, database_step_times
@@ -18,6 +19,8 @@ from svsim.latency.shape import Role, StepShape
 from svsim.latency.step_grid import PassShapes, standard_shapes
 
 UNSHIPPED = replace(model_geometry("llama-3.2-3b"), num_layers=7)
+DEEPSEEK = model_geometry("deepseek-v3")
+Floats = NDArray[np.float64]
 LLAMA_70B, LLAMA_1B, LLAMA_3B = (model_geometry(n) for n in ("llama-3.1-70b", "llama-3.2-1b", "llama-3.2-3b"))
 
 
@@ -143,6 +146,47 @@ def test_fp8_weights_and_kv_are_cheaper_to_read() -> None:
     assert 0.6 < short[1] / base[1] < 0.9  # half of it KV
     with pytest.raises(LatencyError, match="fp8 weights, but a100_sxm has no fp8 matrix units"):
         database_step_times("a100_sxm", 4, fp8_weights)
+
+
+def test_unmeasured_precision_is_priced_by_the_roofline() -> None:
+    pytest.importorskip("aiconfigurator_core", reason="needs the extra hardware (aiconfigurator-core)")
+    columns = database_step_times("a100_sxm", 4, replace(LLAMA_70B, weight_dtype="int8"))
+    assert set(columns["source"]) == {"roofline", "assumed"}
+
+
+def deepseek_s(tp: int, shapes: PassShapes, **changes: object) -> Floats:
+    """Seconds on H200; the last row of a table is the host's overhead."""
+    columns = database_step_times("h200_sxm", tp, replace(DEEPSEEK, **changes), shapes=shapes)
+    assert set(columns["source"][:-1]) == {"database"}
+    return np.asarray(columns["seconds"][:-1])
+
+
+def test_latent_attention_is_measured_blocks_and_products() -> None:
+    """64 sequences of DeepSeek-V3 on 8 x H200: what a token of context costs, one query and eight, and 16."""
+    pytest.importorskip("aiconfigurator_core", reason="needs the extra hardware (aiconfigurator-core)")
+    sequences = np.full(6, 64.0)
+    queries, context = np.array([1.0, 1, 8, 8, 16, 16]), np.array([1024.0, 8192, 1024, 8192, 1024, 8192])
+    seconds = deepseek_s(8, PassShapes(sequences, sequences * queries, sequences * context))
+    by_context = np.diff(seconds.reshape(3, 2))[:, 0]
+    read_s = 61 * 64 * 7168 * 576 * 2 / 4.8e12  # the cache at the data sheet's bandwidth
+    assert read_s < by_context[0] < 2 * read_s
+    assert by_context[0] < by_context[1] < 2 * by_context[0]  # 8 queries of 16 heads are 128 heads
+    assert by_context[2] == pytest.approx(2 * by_context[1])  # twice what was measured
+    assert (np.diff(seconds[::2]) > 0).all()
+
+
+def test_latent_attention_is_whole_on_every_gpu() -> None:
+    pytest.importorskip("aiconfigurator_core", reason="needs the extra hardware (aiconfigurator-core)")
+    shapes = PassShapes(np.full(2, 64.0), np.full(2, 64.0), 64 * np.array([1024.0, 8192.0]))
+    four, eight = (float(np.diff(deepseek_s(tp, shapes))[0]) for tp in (4, 8))
+    assert four == pytest.approx(eight, rel=0.1)
+
+
+def test_block_scaled_products_are_not_priced_with_their_launch() -> None:
+    """One token of DeepSeek-V3 on 8 x H200 takes less than its bf16 twin, not twice as much."""
+    pytest.importorskip("aiconfigurator_core", reason="needs the extra hardware (aiconfigurator-core)")
+    shapes = PassShapes(np.full(1, 8.0), np.full(1, 8.0), np.full(1, 8000.0))
+    assert 0.4 < deepseek_s(8, shapes)[0] / deepseek_s(8, shapes, weight_dtype="bf16")[0] < 1.0
 
 
 def test_unknown_models_are_compiled_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

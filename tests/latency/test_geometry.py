@@ -5,6 +5,7 @@ import pytest
 
 from svsim.errors import LatencyError
 from svsim.latency.geometry import ModelGeometry, model_geometry, model_presets
+from svsim.latency.pass_work import ModelOnGpus
 
 # Parameters in billions as the model cards (or the safetensors index) print them.
 PUBLISHED_PARAMETERS = {
@@ -14,7 +15,8 @@ PUBLISHED_PARAMETERS = {
     "qwen3-0.6b": 0.59605, "qwen3-4b": 4.0225, "qwen3-8b": 8.1907, "qwen3-14b": 14.768,
     "qwen3-32b": 32.762, "qwen3-30b-a3b": 30.532, "mixtral-8x7b": 46.703, "llama-2-7b": 6.7384,
     "llama-2-13b": 13.016, "codellama-34b": 33.744, "tinyllama-1.1b": 1.1000, "llama-160m": 0.16242,
-    "llama-68m": 0.06803,
+    "llama-68m": 0.06803, "deepseek-v3": 671.03, "deepseek-v2": 235.74, "deepseek-v2-lite": 15.706,
+    "kimi-k2": 1026.4,
 }  # fmt: skip
 
 LLAMA_CONFIG = {
@@ -33,6 +35,16 @@ def test_presets_have_the_published_number_of_parameters(name: str) -> None:
 def test_kv_bytes_per_token() -> None:
     assert model_geometry("llama-3.1-70b").kv_bytes_per_token == 327_680  # 80 layers * 8 heads * 128 * 2 * 2
     assert model_geometry("llama-2-7b").kv_bytes_per_token == 524_288
+
+
+def test_a_latent_cache_is_the_same_on_every_gpu() -> None:
+    """576 values per token and layer (arXiv 2412.19437), whatever the number of heads or GPUs."""
+    v3 = model_geometry("deepseek-ai/DeepSeek-V3")
+    assert v3.kv_bytes_per_token == 61 * 576 * 2
+    assert {ModelOnGpus(v3, tp).kv_bytes_per_token for tp in (1, 8)} == {61 * 576 * 2}
+    # what all GPUs hold beyond one copy: the down projections, in 8 bits
+    eight = 8 * ModelOnGpus(v3, 8).weight_bytes - ModelOnGpus(v3, 1).weight_bytes
+    assert eight == pytest.approx(7 * 61 * 7168 * (1536 + 576))
 
 
 def test_presets_are_found_by_many_names() -> None:
@@ -78,6 +90,30 @@ def test_config_of_a_mixture() -> None:
     assert 7.9 < geometry.expected_active_experts(1000) <= 8
 
 
+DEEPSEEK_V2_LITE_CONFIG = {
+    "hidden_size": 2048, "intermediate_size": 10944, "num_attention_heads": 16, "num_hidden_layers": 27,
+    "num_key_value_heads": 16, "vocab_size": 102400, "kv_lora_rank": 512, "q_lora_rank": None,
+    "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128, "n_routed_experts": 64,
+    "n_shared_experts": 2, "num_experts_per_tok": 6, "moe_intermediate_size": 1408,
+    "first_k_dense_replace": 1, "moe_layer_freq": 1,
+}  # fmt: skip
+
+
+def test_config_of_latent_attention_and_shared_experts() -> None:
+    preset = model_geometry("deepseek-v2-lite")
+    read = ModelGeometry.from_config(DEEPSEEK_V2_LITE_CONFIG, preset.name)
+    assert read == preset
+    block_scaled = {"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}}
+    assert ModelGeometry.from_config(DEEPSEEK_V2_LITE_CONFIG | block_scaled, "x").weight_dtype == "fp8_block"
+    qwen = LLAMA_CONFIG | {
+        "num_experts": 60, "num_experts_per_tok": 4, "moe_intermediate_size": 1408,
+        "shared_expert_intermediate_size": 5632, "mlp_only_layers": [0], "decoder_sparse_step": 1,
+    }  # fmt: skip
+    mixture = ModelGeometry.from_config(qwen, "x")
+    assert (mixture.shared_intermediate_size, mixture.num_dense_layers) == (5632, 1)
+    assert mixture.dense_intermediate_size == LLAMA_CONFIG["intermediate_size"]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -86,7 +122,16 @@ def test_config_of_a_mixture() -> None:
         ({"vocab_size": "128256"}, "vocab_size = 128256; expected a whole number"),
         ({"num_attention_heads": True}, "num_attention_heads = True"),
         ({"intermediate_size": 1e3}, "intermediate_size = 1000.0"),
-        ({"kv_lora_rank": 512}, "multi-head latent attention"),
+        ({"kv_lora_rank": 512}, "qk_rope_head_dim is missing"),
+        ({"kv_lora_rank": "x"}, "kv_lora_rank = x; expected a whole number"),
+        ({"mamba_d_state": 128}, "state-space layers, which is not modelled; measure its step times"),
+        ({"linear_num_key_heads": 16}, "linear attention"),
+        ({"index_topk": 2048}, "sparse attention"),
+        ({"num_experts": 8, "num_experts_per_tok": 2, "decoder_sparse_step": 2}, "decoder_sparse_step = 2"),
+        (
+            {"num_experts": 8, "num_experts_per_tok": 2, "first_k_dense_replace": -1},
+            "first_k_dense_replace = -1",
+        ),
         ({"num_experts": 8}, "num_experts_per_tok is missing"),
     ],
 )

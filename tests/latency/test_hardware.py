@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from svsim.errors import LatencyError
-from svsim.latency.hardware import GpuDataSheet, HardwareSpec, data_sheet, data_sheets
+from svsim.latency.hardware import GpuDataSheet, data_sheet, data_sheets
 from svsim.latency.prices import hourly_prices
 
 REQUIRED = {
@@ -65,7 +65,6 @@ def test_a_gpu_described_in_a_file(tmp_path: Path) -> None:
         None,
     )
     assert set(sheet.sources) == set(SAMPLE)
-    assert HardwareSpec.parse(f"{path}:tp=2") == HardwareSpec(str(path), 2)
 
 
 @pytest.mark.parametrize(
@@ -100,25 +99,6 @@ def test_prices_are_dated_and_replaceable(tmp_path: Path) -> None:
     path.write_text('{"usd_per_gpu_hour": {"x": [-2, "a"]}, "sources": {"a": {"title": "ours"}}}')
     with pytest.raises(LatencyError, match="price of x"):
         hourly_prices(path)
-
-
-def test_specifications() -> None:
-    assert HardwareSpec.parse("h100_sxm:tp=4") == HardwareSpec("h100_sxm", 4)
-    assert HardwareSpec.parse(" h100_sxm ") == HardwareSpec("h100_sxm", None)
-    assert str(HardwareSpec.parse("my_gpu:tp=1")) == "my_gpu:tp=1"
-    assert str(HardwareSpec("my_gpu")) == "my_gpu"
-
-
-@pytest.mark.parametrize("text", ["", ":tp=4", "a:", "a:tp", "a:tp=", "a:pp=2", "a:tp=1,tp=2"])
-def test_bad_specifications(text: str) -> None:
-    with pytest.raises(LatencyError, match="hardware"):
-        HardwareSpec.parse(text)
-
-
-@pytest.mark.parametrize("degree", ["0", "-1", "2.0", "x", "²", "1025", "9" * 5000])
-def test_bad_degrees(degree: str) -> None:
-    with pytest.raises(LatencyError, match="expected a number of GPUs from 1 to 1024"):
-        HardwareSpec.parse(f"h100_sxm:tp={degree}")
 
 
 def test_unknown_names_list_the_closest() -> None:

@@ -1,5 +1,7 @@
 """What fits: numbers worked out by hand, and the laws of a memory plan."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from svsim.latency.geometry import model_geometry
 from svsim.latency.hardware import data_sheet
 from svsim.latency.memory import KvDemand, MemoryPlan
 from svsim.latency.pass_work import ModelOnGpus, models_on_gpus
+from svsim.latency.shape import Role
 
 LLAMA_70B, LLAMA_1B, LLAMA_3B = (model_geometry(n) for n in ("llama-3.1-70b", "llama-3.2-1b", "llama-3.2-3b"))
 
@@ -21,12 +24,12 @@ def test_70b_on_four_h100_by_hand() -> None:
     alone = plan("h100_sxm", 4)
     assert 4 * alone.weight_bytes == pytest.approx(141.1e9, rel=1e-3)  # 70.55 billion weights of two bytes
     assert alone.usable_bytes == pytest.approx(77.309e9, rel=1e-4)  # 0.9 of 80 GiB
-    assert alone.kv_bytes_per_token == 81_920  # 80 layers * 2 KV heads * 128 * (K and V) * 2 bytes
     # 8192 tokens * 2 bytes * (4 * 8192 hidden + 3 * 7168 of the MLP's share)
     assert alone.activation_bytes == 8192 * 2 * (4 * 8192 + 3 * 7168)
-    # one KV slot, and two float32 rows over the vocabulary
-    assert alone.bytes_per_sequence == 81_920 + 2 * 4 * 128_256
-    # 77.309 - 35.276 - 0.889 = 41.143 GB; 4096 * 81920 + 1107968 bytes = 336.65 MB a sequence
+    # a token: 80 layers * 2 KV heads * 128 * (K and V) * 2 bytes; 4096 of them, one slot more, and two
+    # float32 rows over the vocabulary
+    assert alone.batch_bytes(1, KvDemand.of_length(4096)) == 4097 * 81_920 + 2 * 4 * 128_256
+    # 77.309 - 35.276 - 0.889 = 41.143 GB; 336.65 MB a sequence
     assert alone.largest_batch(KvDemand.of_length(4096)) == 122
 
 
@@ -36,9 +39,44 @@ def test_draft_and_companion_sit_whole_on_the_first_gpu() -> None:
     assert small == pytest.approx(2.47e9 + 6.42e9, rel=2e-3)
     assert both.weight_bytes - alone.weight_bytes == pytest.approx(small)
     # 16 layers * 8 heads * 64 and 28 * 8 * 128, each times 2 (K, V) * 2 bytes
-    assert both.kv_bytes_per_token == 81_920 + 32_768 + 114_688
+    kv_bytes = 81_920 + 32_768 + 114_688
     rows = 2 * 8 + 7 + 7  # p twice for 8 tokens, q and c for 7
-    assert both.bytes_per_sequence == 8 * both.kv_bytes_per_token + rows * 4 * 128_256
+    sequence = (100 + 8) * kv_bytes + rows * 4 * 128_256
+    assert both.batch_bytes(6, KvDemand.of_length(100)) == 6 * sequence
+
+
+def test_a_replica_holds_a_slice_and_a_shard_a_share() -> None:
+    """What six sequences on four GPUs take of the first: two of them in a replica."""
+    demand = KvDemand.of_length(100)
+    whole = plan("h100_sxm", 4, draft=True, k=7)
+    target_only = plan("h100_sxm", 4, k=7)
+    draft = whole.models[Role.DRAFT]
+    replicated = replace(whole, models=whole.models | {Role.DRAFT: replace(draft, num_replicas=4)})
+    sharded = replace(whole, models=whole.models | {Role.DRAFT: replace(draft, tensor_parallel=4)})
+    assert replicated.weight_bytes == whole.weight_bytes
+    assert sharded.weight_bytes - target_only.weight_bytes == pytest.approx(LLAMA_1B.weight_bytes / 4)
+    kv_bytes, row_bytes = (100 + 8) * 32_768, 7 * 4 * 128_256
+    extra = [
+        p.batch_bytes(6, demand) - target_only.batch_bytes(6, demand) for p in (whole, replicated, sharded)
+    ]
+    assert extra == [6 * (kv_bytes + row_bytes), 2 * (kv_bytes + row_bytes), 6 * (kv_bytes / 4 + row_bytes)]
+    sizes = [p.largest_batch(KvDemand.of_length(2048)) for p in (whole, replicated, sharded)]
+    assert sizes[0] < sizes[1] and sizes[0] < sizes[2]
+
+
+def test_quantized_weights_and_kv() -> None:
+    bf16, fp8, kv8, fp4 = (
+        replace(LLAMA_70B, weight_dtype=w, kv_dtype=k)
+        for w, k in (("bf16", "bf16"), ("fp8", "bf16"), ("bf16", "fp8"), ("nvfp4", "bf16"))
+    )
+    outside = 2 * 2 * 128_256 * 8192  # embeddings and logits stay at two bytes
+    layers = (bf16.weight_bytes - outside) / 2
+    assert fp8.weight_bytes == outside + layers
+    assert fp4.weight_bytes == outside + layers * 9 / 16
+    assert kv8.kv_bytes_per_token == bf16.kv_bytes_per_token // 2 == fp8.kv_bytes_per_token // 2
+    # 77.3 GB usable of one H100, 2.1 of them for activations; weights take 141.1, 72.7 or 42.7 GB
+    plans = [MemoryPlan(data_sheet("h100_sxm"), models_on_gpus(g, None, None, 1)) for g in (bf16, fp8, fp4)]
+    assert [p.largest_batch(KvDemand.of_length(1024)) > 0 for p in plans] == [False, True, True]
 
 
 def test_kv_heads_are_replicated_where_they_are_fewer_than_gpus() -> None:

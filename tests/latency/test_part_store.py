@@ -1,6 +1,7 @@
 """Shipped kernel times: complete, small, honest about what is missing, and as their script writes them."""
 
 import runpy
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -9,7 +10,13 @@ import pytest
 
 from svsim.latency.database import database_step_times, kernel_parts
 from svsim.latency.geometry import model_geometry, model_presets
-from svsim.latency.part_store import PARTS, shipped_deployments, shipped_parts, standard_keys
+from svsim.latency.part_store import (
+    PARTS,
+    _shipped_table,
+    shipped_deployments,
+    shipped_parts,
+    standard_keys,
+)
 from svsim.latency.pass_parts import MissingKernelError
 from svsim.latency.pass_work import ModelOnGpus
 from svsim.latency.shape import Role
@@ -25,9 +32,11 @@ def test_the_usual_models_are_there_in_a_small_file() -> None:
         assert path.stat().st_size < 1_000_000
     shipped = shipped_deployments()
     for gpu in GPUS:
-        assert all((name, gpu, 1) in shipped for name in USUAL)
-        assert all(("llama-3.1-70b", gpu, tp) in shipped for tp in (1, 2, 4, 8))
-    assert ("qwen2.5-0.5b", "h100_sxm", 4) not in shipped  # 14 heads
+        assert all((name, "bf16", gpu, 1) in shipped for name in USUAL)
+        assert all(("llama-3.1-70b", "bf16", gpu, tp) in shipped for tp in (1, 2, 4, 8))
+        assert (("llama-3.1-70b", "fp8", gpu, 4) in shipped) is (gpu != "a100_sxm")
+    assert ("qwen2.5-0.5b", "bf16", "h100_sxm", 4) not in shipped  # 14 heads
+    assert ("deepseek-v3", "fp8_block", "h200_sxm", 8) in shipped
 
 
 def test_parts_are_whole_and_positive() -> None:
@@ -40,6 +49,12 @@ def test_parts_are_whole_and_positive() -> None:
         assert all(np.isfinite(v).all() and (v > 0).all() for v in values)
 
 
+def test_nobodys_folders_are_shipped() -> None:
+    for key, row in shipped_deployments().items():
+        reason = _shipped_table().column("kernels")[row].as_py()
+        assert "/" not in reason.replace("DeepSeek-V3's", ""), key
+
+
 def test_models_of_one_shape_share_a_row() -> None:
     one, other = (ModelOnGpus(model_geometry(n), 4) for n in ("llama-3.1-70b", "llama-3.3-70b"))
     first, second = shipped_parts("h200_sxm", one), shipped_parts("h200_sxm", other)
@@ -50,6 +65,17 @@ def test_models_of_one_shape_share_a_row() -> None:
 def test_missing_kernels_are_shipped_as_missing() -> None:
     with pytest.raises(MissingKernelError, match="a100_sxm"):
         shipped_parts("a100_sxm", ModelOnGpus(model_geometry("llama-3.2-1b"), 1))
+    with pytest.raises(MissingKernelError, match="latent attention was measured in DeepSeek-V3's shape"):
+        shipped_parts("h100_sxm", ModelOnGpus(model_geometry("deepseek-v2"), 4))
+
+
+def test_rows_are_of_one_precision() -> None:
+    """A 70B model's products of few tokens read half the bytes in FP8; attention stays."""
+    models = [replace(model_geometry("llama-3.1-70b"), weight_dtype=d) for d in ("bf16", "fp8", "int8")]
+    bf16, fp8, int8 = (shipped_parts("h200_sxm", ModelOnGpus(model, 4)) for model in models)
+    assert bf16 is not None and fp8 is not None and int8 is None
+    assert 0.5 < fp8.token_s[3] / bf16.token_s[3] < 0.8
+    np.testing.assert_array_equal(fp8.read_s, bf16.read_s)
 
 
 def test_unshipped_deployments_are_unknown() -> None:
@@ -69,10 +95,16 @@ def test_shipped_prices_are_those_of_the_package() -> None:
 def test_the_script_builds_the_shipped_rows() -> None:
     pytest.importorskip("aiconfigurator_core", reason="needs the extra hardware (aiconfigurator-core)")
     script = runpy.run_path(str(Path(__file__).parents[2] / "calibration" / "make_tables.py"))
-    assert set(script["distinct_models"]()) == {name for name, _, _ in shipped_deployments()}
-    for name, gpu, degree in (("qwen3-4b", "b200_sxm", 4), ("qwen3-30b-a3b", "l40s", 1)):
-        row = script["row_of"](name, gpu, degree)
-        parts = kernel_parts(gpu, ModelOnGpus(model_presets()[name], degree))
+    assert set(script["distinct_models"]()) == {name for name, *_ in shipped_deployments()}
+    assert script["row_of"]("qwen3-4b", "fp8", "a100_sxm", 1) is None
+    for name, dtype, gpu, degree in (
+        ("qwen3-4b", "fp8", "b200_sxm", 4),
+        ("qwen3-30b-a3b", "bf16", "l40s", 1),
+        ("deepseek-v3", "fp8_block", "h200_sxm", 8),
+    ):
+        row = script["row_of"](name, dtype, gpu, degree)
+        model = replace(model_presets()[name], weight_dtype=dtype)
+        parts = kernel_parts(gpu, ModelOnGpus(model, degree))
         for part in PARTS:
             np.testing.assert_array_equal(row[part], getattr(parts, part).astype(np.float32))
 

@@ -7,7 +7,8 @@ import pytest
 
 from svsim.errors import LatencyError
 from svsim.latency.geometry import model_geometry
-from svsim.latency.pass_work import graph_padded
+from svsim.latency.hardware import data_sheet
+from svsim.latency.pass_work import ModelOnGpus, graph_padded
 from svsim.latency.roofline import Efficiencies, RooflineLatency
 from svsim.latency.shape import Role, StepShape
 
@@ -19,9 +20,11 @@ PERFECT = Efficiencies(
     experts=1.0,
     attention=1.0,
     interconnect=1.0,
+    product_s=0.0,
     kernel_s=0.0,
     attention_s=0.0,
     all_reduce_s=0.0,
+    two_shot_s=0.0,
 )
 LLAMA_70B, LLAMA_1B, LLAMA_3B = (model_geometry(n) for n in ("llama-3.1-70b", "llama-3.2-1b", "llama-3.2-3b"))
 
@@ -53,6 +56,59 @@ def test_all_reduce_sends_one_and_a_half_messages_over_four_gpus() -> None:
     assert links_s == pytest.approx(
         2 * 80 * 1.5 * 8192 * 2 * 4096 / 450e9, rel=0.3
     )  # element-wise is not split
+
+
+def test_small_messages_are_reduced_in_one_shot() -> None:
+    """Seven messages at once, until sending 1.75 of them and 10 us more is faster: at 7 us per 5.25."""
+    model = llama_70b(replace(PERFECT, two_shot_s=10e-6), tp=8)
+    parts = [model._all_reduce_s(model.models[Role.TARGET], np.array(float(n))) for n in (1, 8, 1000)]
+    message_s = 8192 * 2 / 450e9
+    crossing = 10e-6 / (7 - 1.75) / message_s  # 52 tokens
+    assert 8 < crossing < 1000
+    expected = [7 * message_s, 8 * 7 * message_s, 10e-6 + 1000 * 1.75 * message_s]
+    np.testing.assert_allclose(parts, expected, rtol=1e-12)
+
+
+def test_latent_attention_reads_one_cache_on_every_gpu() -> None:
+    """DeepSeek-V3 at perfect efficiency: one query is bound by the cache, 16 by their arithmetic."""
+    v3 = model_geometry("deepseek-v3")
+
+    def by_context(tp: int, queries: int) -> float:
+        model = RooflineLatency(data_sheet("h200_sxm"), {Role.TARGET: ModelOnGpus(v3, tp)}, PERFECT)
+        contexts = np.array([1000.0, 9000.0]) * 64
+        return float(np.diff(model.predict_s(StepShape(Role.TARGET, 64, 64 * queries, contexts)))[0])
+
+    read_s = 61 * 64 * 8000 * 576 * 2 / 4.8e12
+    assert by_context(8, 1) == pytest.approx(read_s)  # 16 heads
+    assert by_context(4, 1) == pytest.approx(read_s)  # nothing is split
+    absorbed_s = 61 * 64 * 8000 * 16 * 16 * 2 * (576 + 512) / 989.5e12
+    assert absorbed_s > read_s
+    assert by_context(8, 16) == pytest.approx(absorbed_s)
+
+
+def test_long_prompts_expand_the_latent_cache() -> None:
+    v3 = model_geometry("deepseek-v3")
+    model = RooflineLatency(data_sheet("h200_sxm"), {Role.TARGET: ModelOnGpus(v3, 8)}, PERFECT)
+    alone, behind = model.predict_s(StepShape(Role.TARGET, 1, 4096, np.array([0.0, 8192.0])))
+    pairs, heads = 4096 * 8192, 16
+    expanded = 61 * heads * (2 * (128 + 64 + 128) * pairs + 2 * 512 * 256 * 8192)
+    assert behind - alone == pytest.approx(expanded / 989.5e12, rel=1e-6)
+
+
+def test_shared_experts_and_dense_layers_are_read_by_every_token() -> None:
+    v3 = model_geometry("deepseek-v3")
+
+    def one_token_s(**changes: int) -> float:
+        model = {Role.TARGET: ModelOnGpus(replace(v3, **changes), 8)}
+        latency = RooflineLatency(data_sheet("h200_sxm"), model, PERFECT)
+        return float(latency.predict_s(StepShape(Role.TARGET, 1, 1, 0)))
+
+    without = one_token_s(shared_intermediate_size=0)
+    bytes_s = 58 * 3 * 7168 * 2048 / 8 / 4.8e12  # one byte per weight
+    assert one_token_s() - without == pytest.approx(bytes_s, rel=0.01)
+    mixtures_only = one_token_s(num_dense_layers=0, dense_intermediate_size=0)
+    routed, dense = 9 * 3 * 7168 * 2048, 3 * 7168 * 18432  # eight chosen experts and the shared one
+    assert mixtures_only - one_token_s() == pytest.approx(3 * (routed - dense) / 8 / 4.8e12, abs=2e-7)
 
 
 def test_verification_reads_each_sequences_kv_once() -> None:

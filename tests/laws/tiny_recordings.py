@@ -1,33 +1,35 @@
 """A step after a step on tiny models: a real server that drafts anew, and the replay of a recording.
 
 Both give the exact law of (text, places where steps start) up to ``num_tokens`` tokens, as a dict. A plan
-is a function (text so far, draft x) -> verification length.
+is a function (text so far, draft x, memory) -> (verification length, told), and told(accepted) is the memory
+of the next step; the first one is ``memory``.
 """
 
 from collections import defaultdict
 from itertools import product
 
 
-def served(models, plan, num_tokens):
+def served(models, plan, memory, num_tokens):
     """Every step drafts K fresh tokens; what was not verified is thrown away."""
     law = defaultdict(float)
 
-    def step(text, starts, prob):
+    def step(text, starts, memory, prob):
         if len(text) >= num_tokens:
             law[text[:num_tokens], starts] += prob
             return
         here = models.after(text)
         for x, drafted in zip(here.drafts, here.draft_law, strict=True):
-            length = plan(text, tuple(x))
+            length, told = plan(text, tuple(x), memory)
             for tokens, emitted in here.outcomes(tuple(x), length):
                 if drafted * emitted > 0.0:
-                    step(text + tokens, (*starts, len(text)), prob * drafted * emitted)
+                    after = told(len(tokens) - 1)
+                    step(text + tokens, (*starts, len(text)), after, prob * drafted * emitted)
 
-    step((), (), 1.0)
+    step((), (), memory, 1.0)
     return law
 
 
-def replayed(models, plan, num_tokens):
+def replayed(models, plan, memory, num_tokens):
     """One recording of coherent chains, every policy walks it: the law of what the replay shows.
 
     The recording advances token by token: if the first token of the chain is accepted, the next position
@@ -35,11 +37,13 @@ def replayed(models, plan, num_tokens):
     """
     law = defaultdict(float)
     for text, chains, prob in _recordings(models, num_tokens):
-        here, starts = 0, []
+        here, starts, now = 0, [], memory
         while here < num_tokens:
             starts.append(here)
             x, accepted = chains[here]
-            here += min(accepted, plan(text[:here], x)) + 1
+            length, told = plan(text[:here], x, now)
+            now = told(min(accepted, length))
+            here += min(accepted, length) + 1
         law[text[:num_tokens], tuple(starts)] += prob
     return law
 

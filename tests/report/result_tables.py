@@ -37,6 +37,19 @@ def one_machine() -> ResultTable:
     return replace(table, rows=tuple(r for r in table.rows if r.hardware == "first"))
 
 
+def crowded() -> ResultTable:
+    """``one_machine`` with twenty methods: target-only, fixed lengths, a bound, and long names."""
+    table = one_machine()
+    sv = [r for r in table.rows if r.method == "sv"]
+    more = [
+        replace(r, method=f"method-{n}", params={"k": 7, "overlap": "full", "draft_slowdown": 1.0})
+        for r in sv
+        for n in range(15)
+    ]
+    rows = sorted([*table.rows, *more], key=lambda r: r.batch_size)
+    return replace(table, rows=tuple(rows))
+
+
 def hostile() -> ResultTable:
     """``one_machine`` with markup, control characters and 10 kB texts wherever a file could put them."""
     table = one_machine()

@@ -7,13 +7,14 @@ import plotly.graph_objects as go
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from result_tables import HOSTILE, METHODS, hostile, one_machine, two_machines
+from result_tables import HOSTILE, METHODS, crowded, hostile, one_machine, two_machines
 
 from svsim.errors import InputError
 from svsim.report.bars import MAX_BARS, shown_rows
 from svsim.report.figures import (
     difference_figure,
     drafted_tokens,
+    gain_share_figure,
     goodput_figure,
     speedup_figure,
     time_figure,
@@ -70,6 +71,32 @@ def test_speedups_stand_beside_the_line_at_one(baseline):
     assert list(lines_of(figure)["sv:k=7"].y) == [getattr(r, f"speedup_vs_{baseline}") for r in rows]
 
 
+def test_shares_of_the_bounds_gain():
+    table = one_machine()
+    figure = gain_share_figure(table)
+    assert [(shape.y0, shape.y1) for shape in figure.layout.shapes] == [(1.0, 1.0)]
+    lines = lines_of(figure)
+    for label in METHODS:
+        assert list(lines[label].y) == [r.oracle_gain_share for r in table.rows if r.label == label]
+    assert list(lines["oracle:k=7"].y) == [1, 1, 1] and list(lines["td"].y) == [0, 0, 0]
+
+
+def test_many_lines_have_room_for_their_names_and_no_shading():
+    few, many = goodput_figure(one_machine()), goodput_figure(crowded())
+    assert len(bands_of(few)) == 5 and not bands_of(many)
+    assert many.layout.height > few.layout.height
+    labels = [a for a in many.layout.annotations if a.name == "direct-label"]
+    places = sorted(figure_depth(many, a) for a in labels)
+    assert len(places) == 20 and min(b - a for a, b in pairwise(places)) >= 15 - 1e-6
+
+
+def figure_depth(figure, annotation):
+    """Pixels from the top of the plot area to a direct label."""
+    low, high = figure.layout.yaxis.range
+    plot_px = figure.layout.height - figure.layout.margin.t - figure.layout.margin.b
+    return (high - annotation.y) / (high - low) * plot_px + annotation.ay
+
+
 def test_undefined_values_leave_gaps_not_zeros():
     table = one_machine()
     rows = tuple(
@@ -119,11 +146,12 @@ def test_difference_of_the_analytic_model_in_percent():
 
 def test_methods_differ_without_colour():
     row = one_machine().rows[0]
-    rows = [replace(row, method=f"m{i}") for i in range(7)] + [
-        replace(row, method=name) for name in ("td", "oracle")
+    rows = [replace(row, method=f"m{i}") for i in range(20)] + [
+        replace(row, method=name, is_bound=name != "td") for name in ("td", "oracle", "oracle-belief")
     ]
     found = looks(replace(one_machine(), rows=tuple(rows))).values()
-    assert len({look.marker for look in found}) == len({look.glyph for look in found}) == 9
+    assert len({look.marker for look in found}) == len({look.glyph for look in found}) == 23
+    assert len({look.colour for look in found if look.label.startswith("oracle")}) == 1
     assert len({part.pattern for part in TOKEN_PARTS}) == len(TOKEN_PARTS)
     assert {look.colour for look in found} <= set(DARK)
     assert {part.colour for part in (*TIME_PARTS, *TOKEN_PARTS)} <= set(DARK)

@@ -13,7 +13,7 @@ from html.parser import HTMLParser
 import pytest
 from command_line import svsim_refuses, svsim_run
 from plotly.offline import get_plotlyjs
-from result_tables import HOSTILE, METHODS, hostile, information, one_machine, two_machines
+from result_tables import HOSTILE, METHODS, crowded, hostile, information, one_machine, two_machines
 from small_traces import independent_trace
 
 from svsim.errors import InputError
@@ -70,6 +70,24 @@ def test_it_tells_the_answer_the_methods_the_hardware_and_the_command():
     assert f"{table.rows[3].goodput_tok_s:,.1f}" in page.text
 
 
+def test_every_method_at_every_batch_size_with_its_share_of_the_gain():
+    table = crowded()
+    text = page_of(table).text.partition("Every method at every batch size")[2].partition("Goodput")[0]
+    for row in table.rows:
+        share = f"{row.oracle_gain_share:.0%}"
+        assert f"{row.speedup_vs_td:.2f}x {share}" in text
+    tags = page_of(table).tags
+    best = [attrs for tag, attrs in tags if tag == "td" and attrs.get("class") == "best"]
+    assert len(best) == 3  # a batch size each; never the bound
+    strengths = [attrs["style"] for tag, attrs in tags if tag == "td" and "style" in attrs]
+    assert len(strengths) == len(table.rows)
+    assert strengths[0] == "--strength:0%" and strengths.count("--strength:55%") == 3  # td; the bound
+    bare = replace(
+        table, rows=tuple(replace(r, oracle_gain_share=None, oracle_bound=None) for r in table.rows)
+    )
+    assert "bound's gain" not in page_of(bare).text.partition("Where the time")[0]
+
+
 def test_it_loads_nothing():
     document = render(two_machines(), command=COMMAND, information=information(), analytic=two_machines())
     page = Page(document)
@@ -90,7 +108,7 @@ def test_it_holds_plotly_and_every_figure():
     figures = json.loads(document)["figures"]
     places = [a for t, a in page.tags if a.get("class") == "plot"]
     assert [a["id"] for a in places] == [f"plot-{i + 1}" for i in range(len(figures))]
-    assert len(figures) == 2 * 5  # per hardware: goodput, two speedups, time, draft tokens
+    assert len(figures) == 2 * 6  # per hardware: goodput, two speedups, share, time, draft tokens
     assert json.loads(figures[0])["data"]
 
 

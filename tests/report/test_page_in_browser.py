@@ -1,63 +1,58 @@
 """The page opened in headless Chromium: charts drawn, nothing overflows, no error, no foreign script."""
 
-import html
-import re
-import shutil
-import subprocess
-
 import pytest
-from result_tables import hostile, information, two_machines
+from browser import CHROMIUM, look_at
+from result_tables import crowded, hostile, information, one_machine, two_machines
 
 from svsim.report.page import render
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no chromium on the PATH; install it to open the page"
 )
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--hide-scrollbars",
-    "--enable-logging=stderr", "--virtual-time-budget=10000", "--dump-dom", "--window-size=1400,1000",
-)  # fmt: skip
-# The page in a frame of a chosen width (a window cannot be as narrow as a phone), and what is seen there.
-FRAME = """<!doctype html><body>
-<iframe id="frame" style="border:0;width:{width}px;height:900px" srcdoc="{page}"></iframe>
-<pre id="seen"></pre><script>
-setInterval(() => {{
-  const inside = frame.contentDocument, top = inside.documentElement;
-  const drawn = [...inside.querySelectorAll(".plot")].filter((p) => p.querySelector("svg .trace")).length;
-  const outside = [...inside.querySelectorAll(".plot")].filter((p) =>
-    [...p.querySelectorAll(".annotation-text, .xtick text, .ytick text")].some((t) => {{
-      const a = t.getBoundingClientRect(), b = p.getBoundingClientRect();
-      return a.left < b.left - 1 || a.right > b.right + 1;
-    }})).length;
-  seen.textContent = JSON.stringify([top.scrollWidth, frame.contentWindow.innerWidth, drawn, outside,
-    inside.body.dataset.charts, window.hacked ?? 0]);
-}}, 200);
-</script>"""
 
 
 def look(table, width, folder):
-    """(scroll width, inner width, charts drawn, charts with text outside, state, hacked), and the log."""
     page = render(table, command="svsim replay x", analytic=table, information=information())
-    frame = folder / "frame.html"
-    frame.write_text(FRAME.format(width=width, page=html.escape(page)), encoding="utf-8")
-    done = subprocess.run(
-        [CHROMIUM, *FLAGS, f"--user-data-dir={folder / 'profile'}", frame.as_uri()],
-        capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    seen = re.search(r'<pre id="seen">\[(.*?)\]</pre>', done.stdout)
-    assert seen, done.stderr[-2000:]
-    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    return [part.strip('"') for part in seen[1].split(",")], console
+    return look_at(page, width, folder)
 
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_charts_are_drawn_and_nothing_overflows(width, tmp_path):
     (scroll, inner, drawn, outside, state, _), console = look(two_machines(), width, tmp_path)
     assert int(inner) == width and int(scroll) <= int(inner)
-    assert (state, int(drawn), int(outside)) == ("drawn", 12, 0)
+    assert (state, int(drawn), int(outside)) == ("drawn", 14, 0)
     assert console == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_twenty_methods_with_long_names_fit(width, tmp_path):
+    (scroll, inner, drawn, outside, state, _), console = look(crowded(), width, tmp_path)
+    assert int(scroll) <= int(inner) == width
+    assert (state, int(drawn), int(outside)) == ("drawn", 7, 0)
+    assert console == []
+
+
+PICK = """<script>
+const waiting = setInterval(() => {
+  if (document.body.dataset.charts !== "drawn") return;
+  clearInterval(waiting);
+  const entry = document.querySelector(".key.methods li[data-method='sv:k=7']");
+  const seen = () => {
+    const lines = document.getElementById("plot-1").data.filter((trace) => trace.name);
+    return lines.filter((trace) => trace.opacity === 0.08).length + "/" + lines.length;
+  };
+  entry.click();
+  const faint = seen(), pressed = entry.getAttribute("aria-pressed");
+  entry.click();
+  console.log("picked " + [faint, pressed, seen(), entry.getAttribute("aria-pressed")].join(" "));
+}, 100);
+</script></body>"""
+
+
+def test_a_method_picked_in_the_key_stands_out_until_picked_again(tmp_path):
+    page = render(one_machine(), command="svsim replay x").replace("</body>", PICK)
+    _, (line,) = look_at(page, 1280, tmp_path)
+    assert "picked 4/5 true 0/5 false" in line
 
 
 def test_a_hostile_trace_runs_no_script_and_keeps_the_width(tmp_path):

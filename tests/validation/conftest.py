@@ -5,7 +5,12 @@ from importlib.util import find_spec
 
 import pytest
 
-NEEDS_TORCH = ("test_device_loop.py", "test_hardware_in_the_loop.py", "test_live_run.py")
+NEEDS_TORCH = (
+    "test_device_loop.py",
+    "test_hardware_in_the_loop.py",
+    "test_live_run.py",
+    "test_retest.py",
+)
 # tests/collect/test_extras.py says in the report why they are missing
 if find_spec("torch") is None or find_spec("transformers") is None:
     collect_ignore = list(NEEDS_TORCH)
