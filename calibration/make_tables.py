@@ -2,11 +2,12 @@
 
     python calibration/make_tables.py            (about a minute on one core; needs svsim[hardware])
 
-One row per (model, precision of its weights, GPU, tensor_parallel): the parts of ``svsim/latency/pass_parts.py`` on the keys of
-the standard grid, priced from the kernel database of aiconfigurator-core, in seconds with 4 significant
-digits. A row without numbers: the database lacks a kernel (``kernels`` says which). The file is package
-data, so that the core install answers ``--latency database`` for these models. Running it again writes
-the same bytes (for the same versions of the packages).
+One row per (model, precision of its weights, GPU, tensor_parallel): the parts of
+``svsim/latency/pass_parts.py`` on the keys of the standard grid, priced from the kernel database of
+aiconfigurator-core, in seconds with 4 significant digits. A row without numbers: the database lacks a
+kernel (``kernels`` says which). The file is package data, so that the core install answers ``--latency
+database`` for these models. Running it again writes the same bytes (for the same versions of the
+packages).
 """
 
 import argparse
