@@ -18,7 +18,7 @@ replay: $(BIN)/svsim
 	$(BIN)/svsim replay traces/llama70b.parquet
 
 test: $(VENV)/.test-extras
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 bench: $(VENV)/.test-extras
 	$(BIN)/python -m pytest -o addopts="--import-mode=importlib" tests/benchmarks --benchmark-only --benchmark-columns=min,median,rounds

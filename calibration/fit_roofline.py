@@ -74,11 +74,11 @@ def fitted_shapes() -> PassShapes:
 
 
 def load(shapes: PassShapes) -> list[Deployment]:
-    """All shipped deployments whose kernels are known."""
+    """All shipped deployments whose kernels are known, hybrids left out."""
     found = []
     rows = logit_rows(Role.TARGET, shapes.num_sequences, graph_padded(shapes.num_new_tokens))
     for name, dtype, gpu, degree in shipped_deployments():
-        if dtype != "bf16":
+        if dtype != "bf16" or model_presets()[name].gated_delta_net:
             continue
         model = ModelOnGpus(model_presets()[name], degree)
         try:

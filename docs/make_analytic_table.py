@@ -40,6 +40,13 @@ FIXED = ("td", "sd:k=1", "sd:k=3", "sd:k=5", "oracle:k=7", "oracle:k=7,draft=exa
 SELECTED = ("sv:k=7", "sv:k=7,objective=accepted", "sv:k=7,min_verify=1", "sv:k=3")
 PAPER = ("sv:k=7,objective=accepted,stop=first-drop", "sv:k=7,stop=first-drop")
 LOSSLESS = ("sv-lossless:k=7",)
+RIVALS = {
+    "draft stops, filter, head": ("svip", "disco", "dyspec", "staged", "eagle"),
+    "rankings": ("tetris", "dspark", "vllm-adaptive", "oracle-belief"),
+    "smartspec": ("smartspec",),
+    "adaedl": ("adaedl",),
+    "sv, overlap": ("sv:k=7,overlap=half", "sv:k=7,overlap=full,draft_slowdown=1,verify_slowdown=1"),
+}
 CLOSED_FORM = {"sv, closed form": SELECTED, "sv, first-drop, closed form": PAPER}
 
 
@@ -109,6 +116,7 @@ def cases(num_requests: int, bench: Path | None) -> Iterator[Case]:
         ("sv", SELECTED),
         ("sv, first-drop", PAPER),
         ("sv-lossless", LOSSLESS),
+        *RIVALS.items(),
     )
     for kind in ("i.i.d.", "bursty", "heterogeneous"):
         trace = synthetic(kind, num_requests)

@@ -102,7 +102,7 @@ def replay(
 
     run = _understand(trace, options)
     records = ClosedLoopReplay(run.prepared).run(progress)
-    records = with_belief_error(records, run.prepared, lambda p: ClosedLoopReplay(p, max_cycles=1).run())
+    records = with_belief_error(records, run.prepared)
     return run.table("replay", records)
 
 
@@ -121,7 +121,7 @@ def analytic(
 
     run = _understand(trace, options)
     model = AnalyticModel(run.prepared)
-    records = with_belief_error(model.run(progress), run.prepared, lambda p: AnalyticModel(p).run())
+    records = with_belief_error(model.run(progress), run.prepared)
     return replace(run, notes=run.notes + model.notes).table("analytic", records)
 
 

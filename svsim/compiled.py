@@ -1,20 +1,25 @@
 """How svsim compiles its inner loops.
 
-``compiled`` functions are cached on disk, release the GIL, and never allocate: without reference
-counting (``_nrt=False``) passing a named tuple of arrays costs nothing, which makes a step ten times
-cheaper. Slices are views; anything that would allocate fails to compile.
+``compiled`` functions are cached on disk (beside the source, else in the user's cache folder), release the
+GIL, and never allocate: without reference counting (``_nrt=False``) passing a named tuple of arrays costs
+nothing, which makes a step ten times cheaper. Slices are views; anything that would allocate fails to
+compile.
 """
 
+import glob
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from numba import njit
+from numba.core.caching import CacheImpl, IndexDataCacheFile
 
 _PACKAGE = Path(__file__).parent
 _jit: Any = njit  # _nrt is not in its signature
+_CacheFile: Any = IndexDataCacheFile
 
 
 def compiled(signature: Any = None) -> Callable[[Callable[..., Any]], Any]:
@@ -22,16 +27,39 @@ def compiled(signature: Any = None) -> Callable[[Callable[..., Any]], Any]:
 
     def decorate(function: Callable[..., Any]) -> Any:
         dispatcher = _jit(nogil=True, error_model="numpy", _nrt=False)(function)
-        dispatcher.enable_caching()
-        # numba looks at a function's own file only, and forgets the functions that were compiled into it
-        cache_file = dispatcher._cache._cache_file
-        cache_file._source_stamp = (cache_file._source_stamp, _digest_of_sources())
+        if _cache_folder(Path(function.__code__.co_filename)):
+            dispatcher.enable_caching()
+            _keep_by_digest(dispatcher._cache)
         if signature is not None:
             dispatcher.compile(signature)
             dispatcher.disable_compile()
         return dispatcher
 
     return decorate
+
+
+def _keep_by_digest(kept: Any) -> None:
+    """Files of a function carry the digest of all that may be compiled into it.
+
+    numba looks at the function's own file only; and an index of old sources may not even be readable.
+    """
+    base = kept._impl.filename_base
+    named = f"{base}.{_digest_of_sources()}"
+    for old in Path(kept.cache_path).glob(f"{glob.escape(base)}.*.nb?"):
+        if not old.name.startswith(named):
+            with suppress(OSError):
+                old.unlink()
+    kept._cache_file = _CacheFile(kept.cache_path, named, kept._impl.locator.get_source_stamp())
+
+
+def _cache_folder(source: Path) -> Path | None:
+    """Where numba keeps what it compiled of a file; None where it may write nowhere: nothing is kept then."""
+    locators: Any = CacheImpl._locator_classes
+    for locator in locators:
+        found = locator.from_function(_cache_folder, str(source))
+        if found is not None:
+            return Path(found.get_cache_path())
+    return None
 
 
 @cache
@@ -51,5 +79,5 @@ def _sources() -> list[Path]:
 
 def is_compiled() -> bool:
     """Whether the loops are in the disk cache already (else a first run compiles for some seconds)."""
-    made = [p.stat().st_mtime for p in _PACKAGE.glob("engines/__pycache__/closed_loop.run_continuous*.nbi")]
-    return bool(made) and max(made) > max(path.stat().st_mtime for path in _sources())
+    folder = _cache_folder(_PACKAGE / "engines" / "closed_loop.py")
+    return folder is not None and any(folder.glob(f"closed_loop.run_continuous*.{_digest_of_sources()}.nbi"))

@@ -20,12 +20,6 @@ def survival(accept_prob: ArrayLike) -> Floats:
     return np.cumprod(np.asarray(accept_prob, np.float64), axis=-1, dtype=np.float64)
 
 
-def expected_accepted(accept_prob: ArrayLike, verification_length: int) -> Floats:
-    """E(N | g) = sum of w_d over d <= g (Speculative Verification, arXiv 2509.24328, section 4)."""
-    expected: Floats = survival(accept_prob)[..., :verification_length].sum(axis=-1)
-    return expected
-
-
 def constant_acceptance_tokens(accept_prob: float, num_speculative_tokens: int) -> float:
     """Emitted tokens per step at constant acceptance: (1 - a^(k+1)) / (1 - a), bonus included.
 

@@ -3,7 +3,7 @@
 import io
 import json
 
-from command_line import svsim_json, svsim_refuses, svsim_run
+from command_line import svsim_json, svsim_process, svsim_refuses
 from rich.console import Console
 
 from svsim.catalogue import method_entries
@@ -57,7 +57,7 @@ def test_hardware_lists_numbers_with_sources():
     for entry in entries.values():
         known = {key for key, value in entry.items() if value is not None} - {"name", "sources"}
         assert known == set(entry["sources"])
-    text = svsim_run("hardware", "h100_sxm").stdout
+    text = svsim_process("hardware", "h100_sxm").stdout
     assert "h100_sxm" in text and "a100" not in text and "NVIDIA H100 Tensor Core GPU data sheet" in text
 
 
@@ -70,7 +70,7 @@ def test_models_list_derived_sizes(tmp_path):
     attention, experts = 2048 * 128 * 2 * (16 + 4), 8 * 3 * 2048 * 768 + 2048 * 8
     assert mine["num_parameters"] == 4 * (attention + experts) + 2 * 1000 * 2048
     assert mine["num_experts"] == 8
-    assert "billion weights" in svsim_run("models").stdout
+    assert "billion weights" in svsim_process("models").stdout
 
 
 def test_bad_input_is_one_line(tmp_path):

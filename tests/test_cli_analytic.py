@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from command_line import svsim_json, svsim_refuses, svsim_run
+from command_line import svsim_json, svsim_process, svsim_refuses, svsim_run
 from small_traces import LINEAR, independent_trace
 
 from svsim.workload.trace_file import save_trace
@@ -12,13 +12,15 @@ from svsim.workload.trace_file import save_trace
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("analytic")
-    save_trace(independent_trace(200, 8, seed=1), folder / "trace.parquet")
+    save_trace(independent_trace(280, 8, seed=1), folder / "trace.parquet")  # enough to learn on: no refits
+    save_trace(independent_trace(60, 8, seed=1), folder / "short.parquet")
     (folder / "linear.json").write_text(json.dumps(LINEAR))
     return folder
 
 
-def asked(command, files, *more):
-    return (command, files / "trace.parquet", "--latency", files / "linear.json", "--batch", "1,8,32", *more)
+def asked(command, files, *more, trace="trace", batch="1,8,32"):
+    source = files / f"{trace}.parquet"
+    return (command, source, "--latency", files / "linear.json", "--batch", batch, *more)
 
 
 @pytest.mark.parametrize("refill", ["continuous", "static"])
@@ -45,8 +47,12 @@ def test_table_says_which_engine(files):
 
 
 def test_same_command_same_bytes(files):
-    runs = [svsim_run(*asked("analytic", files, "--csv", "-", "--jobs", jobs)).stdout for jobs in (1, 3)]
-    assert runs[0] == runs[1]
+    """For any number of workers, and in another process."""
+    first, second = (
+        run(*asked("analytic", files, "--csv", "-", "--jobs", jobs, trace="short", batch="1,8")).stdout
+        for run, jobs in ((svsim_run, 1), (svsim_process, 3))
+    )
+    assert first == second
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from command_line import svsim_json, svsim_refuses, svsim_run
+from command_line import svsim_json, svsim_process, svsim_refuses, svsim_run
 from small_traces import independent_trace
 
 from svsim.workload.trace_file import save_trace
@@ -45,7 +45,7 @@ def test_terminal_shows_every_section(files):
 
 def test_terminal_of_a_bare_trace_says_what_is_absent(files, tmp_path):
     out = tmp_path / "info.json"
-    text = svsim_run("info", files / "bare.parquet", "--json", out).stdout
+    text = svsim_process("info", files / "bare.parquet", "--json", out).stdout
     assert "no slow steps" in text and "no information gain" in text
     assert "Information" not in text and "Steps slower" not in text
     assert json.loads(out.read_text())["information"] is None

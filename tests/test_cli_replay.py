@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
-from command_line import svsim_json, svsim_refuses, svsim_run
+from command_line import svsim_json, svsim_process, svsim_refuses, svsim_run
 from small_traces import LINEAR, independent_trace
 
 from svsim.metrics.rows import ResultRow
@@ -85,9 +85,11 @@ def test_target_only_runs_unasked_but_shows_only_if_asked(files):
     "extra", [[], ["--refill", "static"], ["--coins", "redraw:3"], ["--prefill", "include"]]
 )
 def test_same_bytes_for_any_number_of_workers(files, extra):
+    """And in another process: another hash seed, nothing kept from before."""
+    runs = ((svsim_run, 1), (svsim_run, 2), (svsim_process, 3))
     outputs = {
-        svsim_run(*args(files), "--batch", "1,4", *extra, "--jobs", jobs, "--json", "-").stdout
-        for jobs in (1, 2, 3)
+        run(*args(files), "--batch", "1,4", *extra, "--jobs", jobs, "--json", "-").stdout
+        for run, jobs in runs
     }
     assert len(outputs) == 1
 
@@ -216,7 +218,7 @@ def test_failed_writes_leave_nothing_behind(files, tmp_path):
 
 
 def test_debug_shows_the_traceback(files):
-    done = svsim_run(*args(files), "--method", "nope", "--debug", code=2)
+    done = svsim_process(*args(files), "--method", "nope", "--debug", code=2)
     assert "Traceback" in done.stderr
 
 

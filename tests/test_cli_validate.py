@@ -5,7 +5,7 @@ import json
 from importlib.util import find_spec
 
 import pytest
-from command_line import svsim_json, svsim_refuses, svsim_run
+from command_line import svsim_json, svsim_process, svsim_refuses, svsim_run
 from small_traces import LINEAR, independent_trace
 
 from svsim.cli import cli
@@ -50,7 +50,7 @@ def test_the_terminal_shows_errors_beside_targets(files, tmp_path):
     bench = tmp_path / "bench.csv"
     bench.write_text("method,batch,tok_s\ntd,8,500\nsd:k=5,8,900\n")
     page = tmp_path / "errors.html"
-    text = svsim_run(*args(files, bench), "--report", page).stdout
+    text = svsim_process(*args(files, bench), "--report", page).stdout
     assert "sd:k=5" in text and "goodput, mean error" in text
     assert "sd:k=5" in page.read_text()
 
@@ -70,12 +70,6 @@ def test_bad_results_are_one_line(files, tmp_path, text, says):
     bench = tmp_path / "bench.csv"
     bench.write_text(text)
     assert says in svsim_refuses(*args(files, bench))
-
-
-@pytest.fixture
-def one_thread(monkeypatch):
-    """Two threads that share a core with other tests wait for each other."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
 needs_torch = pytest.mark.skipif(
@@ -102,7 +96,7 @@ def loop(files, *more):
 
 
 @needs_torch
-def test_hardware_in_the_loop_calibrates_runs_and_reports(files, tmp_path, one_thread):
+def test_hardware_in_the_loop_calibrates_runs_and_reports(files, tmp_path):
     outputs = {name: tmp_path / f"out.{name}" for name in ("json", "csv", "html")}
     table = tmp_path / "table.parquet"
     text = svsim_run(
@@ -133,7 +127,7 @@ def test_hardware_in_the_loop_calibrates_runs_and_reports(files, tmp_path, one_t
 
 
 @needs_torch
-def test_a_triplet_generates(tmp_path, one_thread):
+def test_a_triplet_generates(tmp_path):
     from svsim.collect.triplet import TripletSettings, train_triplet
 
     folder = tmp_path / "triplet"
@@ -164,6 +158,7 @@ def test_a_triplet_generates(tmp_path, one_thread):
         (["T", "--loop", "--target", "no-such-model", "--device", "cpu"], "no-such-model"),
         (["T", "--loop", "--target", "M", "--device", "cpu", "--batch", "x"], "--batch x: expected whole"),
         (["T", "--loop", "--target", "M", "--device", "cpu", "--repeats", "2"], "num_repeats = 2"),
+        (["T", "--loop", "--target", "M", "--device", "cpu", "--seconds", "nan"], "--seconds nan"),
         (["T", "--loop", "--target", "M", "--device", "cpu", "--method", "sd:k=3"], "sd:k=3 needs a draft"),
         (["T", "--loop", "--target", "M", "--device", "cpu", "--method", "oracle:k=3"], "bound"),
         (["T", "--loop", "--target", "M", "--device", "cpu", "--batch", "500"], "500"),

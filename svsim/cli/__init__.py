@@ -36,6 +36,9 @@ def main() -> NoReturn:
         sys.exit(0)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        sys.exit(2)
     except click.ClickException as error:
         _complain(error.format_message())
         sys.exit(2)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from svsim.errors import InputError
+from svsim.files import write_atomically
 
 if TYPE_CHECKING:
     from svsim.api import Progress
@@ -58,16 +59,9 @@ def write_text(text: str, out: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
         return
-    path = Path(out)
-    is_device = path.exists() and not path.is_file()
-    temporary = path if is_device else path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        if not is_device:
-            os.replace(temporary, path)
+        write_atomically(Path(out), text.encode())
     except OSError as error:
-        if not is_device:
-            temporary.unlink(missing_ok=True)
         raise InputError(f"{out} cannot be written ({error.strerror}); choose another place") from None
 
 

@@ -1,5 +1,6 @@
 """Is the prediction right? The replay against results of the user, real passes, or models that generate."""
 
+import math
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 WAYS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "bench": ("--bench: your own results", ("bench", "hardware", "latency", "refill", "out_of_range")),
     "loop": (
-        "--loop: the steps of the replay as passes of random-weight models on this machine",
+        "--loop: the replay's steps as passes of random-weight models on this machine",
         ("loop", "target", "draft", "companion", "table", "out_of_range", "methods", "batch", "steps",
          "repeats", "seconds", "calibration_seconds", "device", "dtype"),
     ),
@@ -202,6 +203,11 @@ def _loop(trace: str, options: Mapping[str, Any]) -> Shown:
 
     if not options["target"]:
         raise InputError("--loop needs a model to run; give --target MODEL, a preset or a config.json")
+    for name in ("seconds", "calibration_seconds"):
+        if not 0 < options[name] < math.inf:
+            raise InputError(
+                f"--{name.replace('_', '-')} {options[name]:g} is out of range; expected seconds > 0"
+            )
     source = api.open_source(trace)
     models = {role: options[role] for role in ("target", "draft", "companion")}
     batch = options["batch"]

@@ -30,10 +30,11 @@ WEIGHT_SCALE = 0.02
 def shard(geometry: ModelGeometry, tensor_parallel: int) -> ModelGeometry:
     """What one of ``tensor_parallel`` GPUs computes: its heads, its part of the vocabulary and of the MLP
     (of every expert, in a mixture)."""
-    if geometry.latent or geometry.shared_intermediate_size or geometry.num_dense_layers:
+    is_hybrid = geometry.gated_delta_net or geometry.has_output_gate
+    if geometry.latent or is_hybrid or geometry.shared_intermediate_size or geometry.num_dense_layers:
         raise InputError(
-            f"{geometry.name}: latent attention, shared experts and dense layers of a mixture cannot be "
-            "timed; price it with --latency database or roofline"
+            f"{geometry.name}: latent attention, shared experts and dense layers of a mixture, recurrent "
+            "layers and output gates cannot be timed; price it with --latency database or roofline"
         )
     for dtype, what in ((geometry.weight_dtype, "weights"), (geometry.kv_dtype, "KV cache")):
         if dtype != "bf16":

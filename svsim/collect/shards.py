@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from svsim.collect.coherent_chains import ChainRecord
-from svsim.collect.files import write_atomically
 from svsim.errors import InputError
+from svsim.files import write_atomically
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from svsim.collect.files import write_atomically
 from svsim.errors import InputError
+from svsim.files import write_atomically
 
 NOTES_KEY = "svsim.calibration"
 COLUMNS = {

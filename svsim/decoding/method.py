@@ -24,9 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from svsim.decoding.beliefs import AcceptanceBelief, Signal
-from svsim.decoding.drafters import MODEL, Drafter
+from svsim.decoding.drafters import MODEL, Drafter, HeadDrafter
 from svsim.decoding.pipelines import SERIAL, Pipeline
 from svsim.decoding.selection_rules import best_goodput
+from svsim.errors import MethodError
 from svsim.workload.token_trace import TraceMetadata
 
 
@@ -85,7 +86,10 @@ class OraclePlan:
 
 @dataclass(frozen=True, slots=True)
 class DecodingMethod:
-    """One method with its parameters; ``params`` holds what the user may vary, as shown in results."""
+    """One method with its parameters; ``params`` holds what the user may vary, as shown in results.
+
+    Raises MethodError for a head that drafts other than fixed lengths.
+    """
 
     name: str
     num_speculative_tokens: int
@@ -97,6 +101,13 @@ class DecodingMethod:
     lossless: Losslessness = Losslessness.LOSSLESS
     why_lossless: str = ""
     params: Mapping[str, int | float | str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.drafter, HeadDrafter) and not isinstance(self.selection, VerifyAll):
+            raise MethodError(
+                f"{self.label}: a head that drafts is priced for fixed lengths only; give it VerifyAll, or "
+                "use ModelDrafter"
+            )
 
     @property
     def label(self) -> str:

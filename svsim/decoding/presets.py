@@ -74,6 +74,8 @@ def lossless_verification(options: Mapping[str, Value]) -> DecodingMethod:
 
 def _pipeline(options: Mapping[str, Value]) -> Pipeline:
     if options["overlap"] == "none":
+        if (options["draft_slowdown"], options["verify_slowdown"]) != (DRAFT_SLOWDOWN, VERIFY_SLOWDOWN):
+            raise MethodError("draft_slowdown and verify_slowdown do nothing without overlap=half or full")
         return SERIAL
     overlap: Literal["half", "full"] = "half" if options["overlap"] == "half" else "full"
     return Pipeline(overlap, float(options["draft_slowdown"]), float(options["verify_slowdown"]))
@@ -180,7 +182,9 @@ def parse_method(
     given: set[str] = set()
     for part in filter(None, rest.split(",")):
         key, equals, value = part.partition("=")
-        if key not in preset.options or not equals:
+        if key in preset.options and not equals:
+            raise MethodError(f"{name}: {key} has no value; give {key}=...")
+        if key not in preset.options:
             known = ", ".join(f"{k}=..." for k in preset.options) or "it takes none"
             raise MethodError(f"{name}: unknown option {printable(part, 40)!r}; options: {known}")
         if key in given:

@@ -212,9 +212,10 @@ def vllm_ladder(o: Options) -> DecodingMethod:
     """vLLM's batch-size ladder: the length by the number of running sequences."""
     rungs = [tuple(map(int, rung.split("-"))) for rung in str(o["ladder"]).split("/")]
     sizes, longest = [size for size, _ in rungs], max(length for _, length in rungs)
-    if sizes != sorted(set(sizes)) or not 1 <= longest <= MAX_SPECULATIVE_TOKENS:
+    if sizes != sorted(set(sizes)) or sizes[0] < 1 or not 1 <= longest <= MAX_SPECULATIVE_TOKENS:
         raise MethodError(
-            f"vllm-ladder: ladder={o['ladder']} must rise in batch size and draft 1 to 255 tokens somewhere"
+            f"vllm-ladder: ladder={o['ladder']} must rise in batch size from 1 on "
+            "and draft 1 to 255 tokens somewhere"
         )
     return DecodingMethod(
         "vllm-ladder",

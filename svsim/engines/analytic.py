@@ -106,11 +106,10 @@ class AnalyticModel:
         sizes = self.settings.batch_sizes
         hardware = range(len(self.deployments))
         if self.of_copies:
-            models = {size: self._steps([size]) for size in sizes}
+            models = {size: self._steps(self._together([size])) for size in sizes}
         else:
-            together = {w.method.pipeline.micro_batch_size(size) for w in self.walked for size in sizes}
-            priced = {*sizes, *together, *(_counts(max(sizes)) if self.drains else ())}
-            model = self._steps(sorted(priced))
+            drained = _counts(max(sizes)) if self.drains else []
+            model = self._steps(sorted({*self._together(sizes), *drained}))
             models = dict.fromkeys(sizes, model)
         cells = [(models[b], h, b, walked) for h in hardware for b in sizes for walked in self.walked]
         records: list[RunRecord] = []
@@ -129,6 +128,11 @@ class AnalyticModel:
         first = bind_columns(method, self.trace, coins, 0)
         more = range(1, coins.num_replicates)
         return [first, *(replace(first, accepted=coins.resolve(self.trace.target, r)) for r in more)]
+
+    def _together(self, batch_sizes: Sequence[int]) -> list[int]:
+        """The batch sizes and those of their micro-batches."""
+        pipelines = [walked.method.pipeline for walked in self.walked]
+        return sorted({*batch_sizes, *(p.micro_batch_size(size) for p in pipelines for size in batch_sizes)})
 
     def _steps(self, batch_sizes: Sequence[int]) -> MeanSteps:
         methods = [walked.method for walked in self.walked]
@@ -243,6 +247,7 @@ class AnalyticModel:
 
     def _sums(self, h: int, size: int, method: DecodingMethod, account: _Account) -> Floats:
         """The fields of ``GroupSums`` per request, [11, R]."""
+        size = method.pipeline.micro_batch_size(size)
         copies = size if self.of_copies else 1
         sums = account.visits.sums.T * copies
         overhead_s = account.steps * self.deployments[h].latency.overhead_per_step_s

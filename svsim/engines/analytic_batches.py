@@ -16,15 +16,12 @@ from numpy.typing import NDArray
 from svsim.compiled import compiled
 from svsim.decoding.method import DecodingMethod, SelectByRule
 from svsim.decoding.selection_rules import (
-    DRAFT_S,
-    LAST_ACCEPTED,
-    LAST_VERIFIED,
     MEMORY_SIZE,
     NUM_LEVELS,
     RULE,
     SCRATCH_SIZE,
 )
-from svsim.engines.analytic_law import MethodLaw, fewest_verified, num_drafted
+from svsim.engines.analytic_law import MethodLaw, fewest_verified
 from svsim.engines.analytic_prices import Counts, Floats
 from svsim.engines.analytic_walks import STEPS, Paths, walk_lengths
 from svsim.engines.binding import BoundColumns
@@ -58,7 +55,7 @@ class BatchSample:
     """Steps of full batches once selection has settled: tokens verified and catch-up tokens, int64 [M].
 
     lengths: uint8 [T], the verification length that each position met in a batch. num_drafting: int64
-    [M, K], sequences that verify more than j tokens.
+    [M, K], sequences that draft more than j tokens, where that is decided (else empty).
     """
 
     lengths: Lengths
@@ -84,42 +81,38 @@ def sample_batches(
     assert isinstance(method.selection, SelectByRule)
     k, num_rows = method.num_speculative_tokens, paths.end - paths.first
     options, fewest = np.asarray(method.selection.options, np.float64), fewest_verified(method)
-    work = _new_work(num_sequences, k)
+    work = new_work(num_sequences, k)
     lengths = np.zeros(len(columns.accepted), np.uint8)
     request = np.repeat(np.arange(len(num_rows)), num_rows)
     starts = np.arange(num_rows.sum()) + np.repeat(paths.first - np.cumsum(num_rows) + num_rows, num_rows)
     catch_up = np.zeros(len(starts), np.int64)
     for round_number in range(NUM_ROUNDS + 1):
         if round_number > 0:
-            visits = walk_lengths(paths, columns.accepted, lengths[None, :], num_drafted(method))
+            visits = walk_lengths(paths, columns.accepted, lengths[None, :], k)
             starts, catch_up = visits.starts, visits.catch_up
             request = np.repeat(np.arange(len(num_rows)), visits.sums[:, STEPS])
         order = _shuffled(request if of_copies else None, len(starts), num_sequences, rng)
         context = starts + paths.context_base[request]
         shown = _Shown(starts[order], catch_up[order], context[order])
-        chosen = _new_chosen(len(order) // num_sequences, k)
+        chosen = _new_chosen(len(order) // num_sequences)
         _select(
             method.selection.rule,
             options,
             fewest,
-            method.stops_draft,
             columns.survival,
-            columns.accepted,
             prices,
             shown,
             work,
             chosen,
             lengths,
         )
-        if method.stops_draft:
-            continue  # elsewhere: what the position met when it was last shown
         elsewhere = np.ones(len(lengths), np.bool_)
         elsewhere[starts] = False
         cuts = _any_cut(chosen, rng)
         _apply_cuts(
             columns.survival, cuts[rng.integers(len(cuts), size=len(lengths))], elsewhere, fewest, lengths
         )
-    return BatchSample(lengths, chosen.num_verified, chosen.num_catch_up, chosen.num_drafting)
+    return BatchSample(lengths, chosen.num_verified, chosen.num_catch_up, np.zeros((0, 0), np.int64))
 
 
 def threshold_lengths(
@@ -156,7 +149,7 @@ class _Shown(NamedTuple):
     context: Counts
 
 
-class _Work(NamedTuple):
+class Work(NamedTuple):
     """What a rule is handed besides: see ``selection_rules.RULE``."""
 
     candidates: NDArray[np.uint16]
@@ -167,18 +160,16 @@ class _Work(NamedTuple):
 
 
 class _Chosen(NamedTuple):
-    """Per batch, int64 [M]: tokens verified, catch-up tokens, lowest level kept, highest level dropped;
-    [M, K]: sequences that verify more than j tokens."""
+    """Per batch, int64 [M]: tokens verified, catch-up tokens, lowest level kept, highest level dropped."""
 
     num_verified: Counts
     num_catch_up: Counts
     kept: Counts
     dropped: Counts
-    num_drafting: Counts
 
 
-def _new_work(num_sequences: int, num_drafted: int) -> _Work:
-    return _Work(
+def new_work(num_sequences: int, num_drafted: int) -> Work:
+    return Work(
         np.zeros((num_sequences, num_drafted), np.uint16),
         np.zeros(num_sequences * num_drafted + 1),
         np.zeros(MEMORY_SIZE),
@@ -187,9 +178,8 @@ def _new_work(num_sequences: int, num_drafted: int) -> _Work:
     )
 
 
-def _new_chosen(num_batches: int, num_drafted: int) -> _Chosen:
-    verified, catch_up, kept, dropped = np.zeros((4, num_batches), np.int64)
-    return _Chosen(verified, catch_up, kept, dropped, np.zeros((num_batches, num_drafted), np.int64))
+def _new_chosen(num_batches: int) -> _Chosen:
+    return _Chosen(*np.zeros((4, num_batches), np.int64))
 
 
 def _any_cut(chosen: _Chosen, rng: np.random.Generator) -> Counts:
@@ -199,33 +189,23 @@ def _any_cut(chosen: _Chosen, rng: np.random.Generator) -> Counts:
 
 
 _INTEGERS = np.zeros(0, np.int64)
-_TABLE = np.zeros((0, 0))
-_PRICES = BatchPrices(np.zeros(0), 0.0, _TABLE, np.zeros((0, 0, 0)), _TABLE, _TABLE, False)
+
+
+def no_prices() -> BatchPrices:
+    """Prices of nothing: their types are those of all prices."""
+    none = np.zeros((0, 0))
+    return BatchPrices(np.zeros(0), 0.0, none, np.zeros((0, 0, 0)), none, none, False)
 
 
 @compiled()
-def _tell_prices(before_draft, catch_up, knot, up, prices, work):  # type: ignore[no-untyped-def]
-    """Write what verification (and drafting, if still to decide) costs; the seconds of the rest."""
-    n, k = work.candidates.shape
+def verification_row(mean_context, prices, work):  # type: ignore[no-untyped-def]
+    """Write what verifications cost at a mean context; the knot below it and the weight of the next."""
+    place = max((mean_context - prices.axis[0]) * prices.axis[1], 0.0)
+    knot = min(int(place), prices.draft_s.shape[0] - 2)
+    up = place - knot
     for e in range(work.verify_s.size):
         work.verify_s[e] = prices.verify_s[knot, e] * (1.0 - up) + prices.verify_s[knot + 1, e] * up
-    draft_s = prices.draft_s[knot, catch_up] * (1.0 - up) + prices.draft_s[knot + 1, catch_up] * up
-    companion_s = (
-        prices.companion_s[knot, catch_up] * (1.0 - up) + prices.companion_s[knot + 1, catch_up] * up
-    )
-    if prices.overlaps:
-        for e in range(work.verify_s.size):
-            work.verify_s[e] = max(work.verify_s[e], draft_s + companion_s)
-        return prices.overhead_s
-    if not before_draft:
-        return prices.overhead_s + draft_s + companion_s
-    later = prices.later_draft_s
-    work.memory[DRAFT_S] = 0.0
-    for j in range(k):
-        if j > 0:
-            draft_s += later[knot, j, n] * (1.0 - up) + later[knot + 1, j, n] * up
-        work.memory[DRAFT_S + j + 1] = draft_s
-    return prices.overhead_s
+    return knot, up
 
 
 @compiled(
@@ -233,16 +213,12 @@ def _tell_prices(before_draft, catch_up, knot, up, prices, work):  # type: ignor
         types.FunctionType(RULE),
         types.float64[::1],
         types.int64,
-        types.boolean,
         types.uint16[:, ::1],
-        types.uint8[::1],
-        *map(typeof, (_PRICES, _Shown(_INTEGERS, _INTEGERS, _INTEGERS), _new_work(1, 1), _new_chosen(1, 1))),
+        *map(typeof, (no_prices(), _Shown(_INTEGERS, _INTEGERS, _INTEGERS), new_work(1, 1), _new_chosen(1))),
         types.uint8[::1],
     )
 )
-def _select(  # type: ignore[no-untyped-def]
-    select, options, fewest, before_draft, survival, accepted, prices, shown, work, chosen, lengths
-):
+def _select(select, options, fewest, survival, prices, shown, work, chosen, lengths):  # type: ignore[no-untyped-def]
     """Show every n consecutive starts to the rule and note what it chose."""
     n, k = work.candidates.shape
     for b in range(chosen.kept.size):
@@ -251,31 +227,34 @@ def _select(  # type: ignore[no-untyped-def]
             here = b * n + i
             catch_up += shown.catch_up[here]
             context += shown.context[here]
-            if survival.shape[0] > 0:
-                for d in range(k):
-                    work.candidates[i, d] = survival[shown.starts[here], d]
-        catch_up = min(catch_up, n)
-        place = max((context / n - prices.axis[0]) * prices.axis[1], 0.0)
-        knot = min(int(place), prices.draft_s.shape[0] - 2)
-        up = place - knot
-        fixed_s = _tell_prices(before_draft, catch_up, knot, up, prices, work)
+            for d in range(k):
+                work.candidates[i, d] = survival[shown.starts[here], d]
+        knot, up = verification_row(context / n, prices, work)
+        other_s = (prices.draft_s[knot, catch_up] + prices.companion_s[knot, catch_up]) * (1.0 - up)
+        other_s += (prices.draft_s[knot + 1, catch_up] + prices.companion_s[knot + 1, catch_up]) * up
+        if prices.overlaps:
+            for e in range(work.verify_s.size):
+                work.verify_s[e] = max(work.verify_s[e], other_s)
+            other_s = 0.0
         chosen.num_verified[b] = select(
-            n, work.candidates, work.verify_s, fixed_s, options, work.memory, work.scratch, work.lengths
+            n,
+            work.candidates,
+            work.verify_s,
+            prices.overhead_s + other_s,
+            options,
+            work.memory,
+            work.scratch,
+            work.lengths,
         )
         chosen.num_catch_up[b] = catch_up
-        kept, dropped, num_accepted = NUM_LEVELS, 0, 0
+        kept, dropped = NUM_LEVELS, 0
         for i in range(n):
             length = work.lengths[i]
-            start = shown.starts[b * n + i]
-            lengths[start] = length
-            num_accepted += min(int(accepted[start]), length)
-            for d in range(length):
-                chosen.num_drafting[b, d] += 1
+            lengths[shown.starts[b * n + i]] = length
             if length > fewest:
                 kept = min(kept, int(work.candidates[i, length - 1]))
             if length < k:
                 dropped = max(dropped, int(work.candidates[i, length]))
-        work.memory[LAST_ACCEPTED], work.memory[LAST_VERIFIED] = num_accepted, chosen.num_verified[b]
         chosen.kept[b], chosen.dropped[b] = kept, dropped
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from svsim.decoding.method import DecodingMethod
 from svsim.decoding.pipelines import SERIAL
 from svsim.engines.analytic_batches import BatchPrices, Lengths, sample_batches, threshold_lengths
+from svsim.engines.analytic_controllers import follow_controller
 from svsim.engines.analytic_law import (
     ExpectedStep,
     MethodLaw,
@@ -123,7 +124,8 @@ class MeanSteps:
     ) -> MeanStep:
         method, n = walked.method, int(self.tables.batch_sizes[i])
         prices = self._batch_prices(method, h, i, overlaps)
-        sample = sample_batches(method, columns, walked.paths, prices, n, rng, self.of_copies)
+        sample_of = follow_controller if method.stops_draft else sample_batches
+        sample = sample_of(method, columns, walked.paths, prices, n, rng, self.of_copies)
         draft_s = prices.draft_s[:, sample.num_catch_up]
         if method.stops_draft:
             draft_s = draft_s * (sample.num_drafting[:, 0] > 0)

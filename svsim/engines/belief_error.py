@@ -8,6 +8,7 @@ import numpy as np
 
 from svsim.decoding.acceptance_rules import RecordedCoins
 from svsim.engines.profile import learns
+from svsim.engines.replay import ClosedLoopReplay
 from svsim.engines.settings import PreparedRun
 from svsim.records import RunRecord
 
@@ -15,7 +16,14 @@ Engine = Callable[[PreparedRun], list[RunRecord]]
 Key = tuple[str, str, int]
 
 
-def with_belief_error(records: Sequence[RunRecord], prepared: PreparedRun, engine: Engine) -> list[RunRecord]:
+def replay_once(prepared: PreparedRun) -> list[RunRecord]:
+    """Every request a single time: enough to see how far goodput moves, for either engine."""
+    return ClosedLoopReplay(prepared, max_cycles=1).run()
+
+
+def with_belief_error(
+    records: Sequence[RunRecord], prepared: PreparedRun, engine: Engine = replay_once
+) -> list[RunRecord]:
     """The records, ``belief_error`` filled in for methods that learnt on a small profile part.
 
     It is the relative standard deviation of goodput between the run's refits, each run by ``engine`` on

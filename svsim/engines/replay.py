@@ -283,7 +283,8 @@ class ClosedLoopReplay:
     def _record(self, run: _Run, tallies: NDArray[np.float64]) -> RunRecord:
         method, latency, metadata = run.method, run.prices.deployment.latency, self.part.metadata
         recorded = isinstance(self.settings.coins, RecordedCoins)
-        alike = self.settings.batch_of == "copies" and selects(method)  # copies would share their drafts
+        # copies share their drafts, and where one sequence's draft decides about the batch a server's do not
+        alike = self.settings.batch_of == "copies" and (selects(method) or method.stops_draft)
         exact = method.is_exact_on(metadata) and recorded and not alike
         return RunRecord(
             method=method.name,

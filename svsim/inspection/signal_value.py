@@ -12,6 +12,7 @@ from svsim.decoding.beliefs import BinnedBelief
 from svsim.decoding.method import DecodingMethod, SelectByRule
 from svsim.decoding.presets import fixed_length, target_only
 from svsim.decoding.selection_rules import best_goodput
+from svsim.engines.belief_error import with_belief_error
 from svsim.engines.binding import Deployment
 from svsim.engines.replay import ClosedLoopReplay
 from svsim.engines.settings import PreparedRun, RunSettings, prepare
@@ -52,6 +53,7 @@ def value_of_signals(
     run = replace(settings, methods=(target_only(), *fixed, *methods))
     prepared = prepare(source, run, deployments)
     records = ClosedLoopReplay(prepared).run()
+    records = with_belief_error(records, prepared)
     return SignalValues(
         __version__,
         tuple(_rows(prepared, records, information, settings.seed)),

@@ -8,6 +8,7 @@ per GPU. A pass is priced operation by operation, which settles what a ragged ve
   whatever its number of queries, up to 32. Longer runs of new tokens are prompts: the larger of
   that and the database's prefill attention;
 - latent attention (MLA) as measured blocks of DeepSeek-V3, its queries as further heads;
+- recurrent layers (GDN) as measured; a verification reads one state per sequence and writes one per token;
 - experts of a mixture at the measured kernels of a mild imbalance (``pass_kernels.EXPERT_LOAD``);
 - logits for the rows that ``pass_work.logit_rows`` says, gathered from all GPUs;
 - sampling, and S and A of the companion, which the database lacks: ``pass_work.VOCABULARY_PASSES``

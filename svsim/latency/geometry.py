@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from svsim.errors import LatencyError, printable
+from svsim.latency.gated_delta_net import GatedDeltaNet
 from svsim.latency.json_file import read_json_object
 from svsim.latency.latent_attention import LatentAttention
 from svsim.latency.model_config import (
     count,
     experts,
+    gated_delta_net,
     kv_dtype,
     latent_attention,
     refuse_unsupported,
@@ -31,12 +33,16 @@ MODELS_SOURCE = "config.json of each repository on huggingface.co, read 2025"
 class ModelGeometry:
     """A decoder-only transformer with grouped-query or latent attention and gated MLPs.
 
+    A hybrid has recurrent layers besides.
+
     intermediate_size: of the MLP, or of one expert; num_experts 0 means a dense model.
     shared_intermediate_size: of the experts that every token passes, together; num_dense_layers: the
     layers of a mixture that have an MLP of dense_intermediate_size instead.
     latent: sizes of multi-head latent attention; num_kv_heads and head_size then play no part.
     weight_dtype: of the layers' matrices, and then of their inputs; embeddings, logits and all other
     activations stay 16-bit. kv_dtype: of the KV cache.
+    gated_delta_net: the layers that have a recurrence instead of attention; has_output_gate: attention's
+    output is multiplied with a projection of the same size.
     """
 
     name: str
@@ -56,6 +62,8 @@ class ModelGeometry:
     num_dense_layers: int = 0
     dense_intermediate_size: int = 0
     latent: LatentAttention | None = None
+    gated_delta_net: GatedDeltaNet | None = None
+    has_output_gate: bool = False
 
     @classmethod
     def from_config_file(cls, path: str | Path) -> "ModelGeometry":
@@ -79,6 +87,7 @@ class ModelGeometry:
         refuse_unsupported(text, where)
         num_heads, hidden_size = (count(text, where, k) for k in ("num_attention_heads", "hidden_size"))
         mixture, latent = experts(text, where), latent_attention(text, where)
+        recurrent = gated_delta_net(text, where)
         mlp_keys = ("moe_intermediate_size",) if mixture.num_experts else ()
         return cls(
             name=printable(config.get("_name_or_path") or name, 80),
@@ -95,16 +104,36 @@ class ModelGeometry:
             weight_dtype=weight_dtype(config, where),
             kv_dtype=kv_dtype(config),
             latent=latent,
+            gated_delta_net=recurrent,
+            has_output_gate=bool(text.get("attn_output_gate", recurrent is not None)),
             **mixture._asdict(),
         )
 
     @property
+    def num_attention_layers(self) -> int:
+        """Layers with attention, and so with a KV cache."""
+        return self.num_layers - (self.gated_delta_net.num_layers if self.gated_delta_net else 0)
+
+    @property
+    def query_width(self) -> int:
+        """Values of one token's queries, and of their output gate where there is one."""
+        return self.num_heads * self.head_size * (2 if self.has_output_gate else 1)
+
+    @property
     def attention_weights_per_layer(self) -> int:
-        """Weights of the query, key, value and output projections."""
+        """Weights of the query (and gate), key, value and output projections of an attention layer."""
         if self.latent:
             heads = self.num_heads * self.latent.head_weights(self.hidden_size)
             return self.latent.shared_weights(self.hidden_size) + heads
-        return self.hidden_size * self.head_size * 2 * (self.num_heads + self.num_kv_heads)
+        outputs_and_kv = self.head_size * (self.num_heads + 2 * self.num_kv_heads)
+        return self.hidden_size * (self.query_width + outputs_and_kv)
+
+    @property
+    def mixer_weights(self) -> int:
+        """Weights of all layers' attention or recurrence."""
+        recurrent = self.gated_delta_net
+        weights = recurrent.num_layers * recurrent.weights_per_layer(self.hidden_size) if recurrent else 0
+        return self.num_attention_layers * self.attention_weights_per_layer + weights
 
     @property
     def mlp_weights_per_layer(self) -> int:
@@ -127,7 +156,7 @@ class ModelGeometry:
         """Weights of all layers: what ``weight_dtype`` is about."""
         regular = self.mlp_weights_per_layer + self.mlp_weights(self.shared_intermediate_size)
         return (
-            self.num_layers * self.attention_weights_per_layer
+            self.mixer_weights
             + (self.num_layers - self.num_dense_layers) * regular
             + self.num_dense_layers * self.mlp_weights(self.dense_intermediate_size)
         )
@@ -140,14 +169,17 @@ class ModelGeometry:
 
     @property
     def kv_bytes_per_token(self) -> int:
-        """KV-cache bytes of one token over all layers, all heads together."""
+        """KV-cache bytes of one token over all attention layers, all heads together."""
         values = self.latent.cached_values if self.latent else 2 * self.num_kv_heads * self.head_size
-        return round(self.num_layers * values * BYTES_OF[self.kv_dtype])
+        return round(self.num_attention_layers * values * BYTES_OF[self.kv_dtype])
 
     def expected_active_experts(self, num_tokens: ArrayLike) -> NDArray[np.float64]:
         """Distinct experts that ``num_tokens`` tokens choose in a layer, if all are equally likely."""
         miss = 1.0 - self.num_experts_per_token / self.num_experts
         return np.asarray(self.num_experts * (1.0 - miss ** np.asarray(num_tokens, np.float64)))
+
+
+_PARTS = {"latent": LatentAttention, "gated_delta_net": GatedDeltaNet}
 
 
 @cache
@@ -156,9 +188,9 @@ def model_presets() -> Mapping[str, ModelGeometry]:
     data = json.loads(resources.files("svsim.latency").joinpath("models.json").read_text("utf-8"))
     presets = {}
     for short_name, entry in data["models"].items():
-        fields = {key: value for key, value in entry.items() if key not in ("repository", "latent")}
-        latent = LatentAttention(**entry["latent"]) if "latent" in entry else None
-        presets[short_name] = ModelGeometry(name=entry["repository"], **fields, latent=latent)
+        fields = {key: value for key, value in entry.items() if key not in ("repository", *_PARTS)}
+        parts = {key: part(**entry[key]) for key, part in _PARTS.items() if key in entry}
+        presets[short_name] = ModelGeometry(name=entry["repository"], **fields, **parts)
     return presets
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from svsim.errors import LatencyError
+from svsim.files import read_at_most
 
 MAX_FILE_BYTES = 1 << 20
 
@@ -14,9 +15,10 @@ def read_json_object(path: str | Path, expected: str) -> Mapping[str, Any]:
     """The object in a JSON file of at most 1 MiB. LatencyError says that ``expected`` was expected."""
     path = Path(path)
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
+        data = read_at_most(path, MAX_FILE_BYTES)
+        if data is None:
             raise LatencyError(f"{path}: larger than {MAX_FILE_BYTES} bytes; expected {expected}")
-        parsed = json.loads(path.read_text(encoding="utf-8"))
+        parsed = json.loads(data.decode("utf-8"))
     except OSError as error:
         raise LatencyError(f"{path}: cannot be read ({error.strerror}); expected {expected}") from None
     except (ValueError, RecursionError) as error:

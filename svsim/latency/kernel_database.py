@@ -10,8 +10,22 @@ from typing import Any
 from svsim.errors import LatencyError, printable
 from svsim.latency.names import closest_names
 from svsim.latency.pass_parts import MissingKernelError
+from svsim.latency.precision import Dtype
 
 FRAMEWORK = "vllm"
+# Names of precisions in the database; int8 was not measured under vLLM.
+KERNEL_NAME: Mapping[Dtype, str] = {
+    "bf16": "bfloat16",
+    "fp8": "fp8",
+    "fp8_block": "fp8_block",
+    "nvfp4": "nvfp4",
+}
+# Block-scaled products alone were measured with their launch: 58 us on H200 and 175 us on B200 whatever
+# their size, while a measured attention block with four of them takes 90 us. They are priced as products
+# with one scale per tensor; blocks and experts are not concerned.
+PRODUCT_NAME = {**KERNEL_NAME, "fp8_block": "fp8"}
+# What the engine calls a price that is no measurement but a bound from the data sheet.
+BOUND = "sol"
 # Which kernels the framework runs by default is told per table of the database.
 ATTENTION_TABLES = {
     "_context_attention_data": "ContextAttention",
@@ -54,8 +68,8 @@ class KernelDatabase:
             known = sorted(name for name, frameworks in supported.items() if frameworks.get(FRAMEWORK))
             near = closest_names(hardware, known)
             raise LatencyError(
-                f"the kernel database has no {FRAMEWORK} kernels of {printable(hardware, 80)}; {near} "
-                "Or take the roofline"
+                f"the kernel database has no {FRAMEWORK} kernels of {printable(hardware, 80)} "
+                f"({near}); take --latency roofline"
             ) from None
         if database is None:
             raise LatencyError(f"the kernel database of {hardware} cannot be opened; use the roofline")
@@ -75,7 +89,7 @@ class KernelDatabase:
     def seconds(
         self, kernel: str, tokens: int, sequences: int = 1, length: int = 1, prefix: int | None = None
     ) -> float:
-        """Seconds of one kernel over ``tokens`` tokens.
+        """Seconds of one kernel over ``tokens`` tokens; MissingKernelError if it was not measured.
 
         length: KV tokens per sequence of decoding attention; with a ``prefix``, the prompt tokens per
         sequence of prefill attention behind that many cached ones.
@@ -83,7 +97,7 @@ class KernelDatabase:
         from aiconfigurator_core.sdk.errors import PerfDataNotAvailableError
 
         try:
-            ((_, milliseconds, _, _),) = self._engine.evaluate_ops_json(
+            ((name, milliseconds, _, source),) = self._engine.evaluate_ops_json(
                 kernel,
                 is_context=prefix is not None,
                 batch_size=sequences,
@@ -94,4 +108,6 @@ class KernelDatabase:
         except PerfDataNotAvailableError as error:
             reason, _, _ = str(error).splitlines()[0].partition(" at /")  # where it is installed
             raise MissingKernelError(f"{self.hardware}: {reason}") from None
+        if source == BOUND:
+            raise MissingKernelError(f"{self.hardware}: no {name} of this shape was measured")
         return float(milliseconds) * 1e-3

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from svsim.errors import LatencyError
+from svsim.files import read_at_most
 from svsim.latency.model import OutOfRange
 from svsim.latency.shape import Role, StepShape
 
@@ -104,12 +105,14 @@ def _read_json(path: Path) -> object:
         return obj
 
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
+        data = read_at_most(path, MAX_FILE_BYTES)
+        if data is None:
             raise LatencyError(
                 f"{path}: larger than {MAX_FILE_BYTES} bytes; a linear latency file holds a few numbers"
             )
-        text = path.read_text(encoding="utf-8")
-        return json.loads(text, parse_constant=reject_constant, object_pairs_hook=reject_duplicates)
+        return json.loads(
+            data.decode("utf-8"), parse_constant=reject_constant, object_pairs_hook=reject_duplicates
+        )
     except OSError as error:
         raise LatencyError(f"{path}: cannot be read ({error.strerror}); expected a JSON file") from None
     except (ValueError, RecursionError) as error:

@@ -101,7 +101,7 @@ class MemoryPlan:
         )
 
     def batch_bytes(self, batch_size: int, demand: KvDemand) -> float:
-        """Memory of a running batch: contexts, K + 1 KV slots a sequence, rows over the vocabulary.
+        """Memory of a running batch: contexts, K + 1 KV slots and recurrent states, vocabulary rows.
 
         A replicated model holds the largest slice of the batch on each GPU.
         """
@@ -113,6 +113,7 @@ class MemoryPlan:
             tokens = demand.tokens(here) + here * (k + 1)
             values = here * rows[role] * VOCABULARY_COPIES[role] * model.geometry.vocabulary_size
             total += tokens * model.kv_bytes_per_token + values * VOCABULARY_VALUE_BYTES
+            total += here * model.state_bytes_per_sequence(k)
         return total
 
     @property

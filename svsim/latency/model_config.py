@@ -4,19 +4,23 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from svsim.errors import LatencyError, printable
+from svsim.latency.gated_delta_net import GatedDeltaNet
 from svsim.latency.latent_attention import LatentAttention
-from svsim.latency.precision import Dtype, KvDtype
+from svsim.latency.precision import BYTES_PER_VALUE, Dtype, KvDtype
 
 # Keys of layers that are not described here.
 UNSUPPORTED_KEYS = {
     "index_topk": "sparse attention",
     "intermediate_size_mlp": "Llama 4's mixture",
-    "linear_num_key_heads": "linear attention",
+    "linear_attn_config": "Kimi delta attention",
     "mamba_d_state": "state-space layers",
     "mamba_num_heads": "state-space layers",
     "ssm_cfg": "state-space layers",
     "ssm_state_size": "state-space layers",
 }
+# Values of ``mamba_ssm_dtype``: bytes of one value of a recurrent state.
+STATE_VALUE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+FULL_ATTENTION_INTERVAL = 4
 
 
 class Experts(NamedTuple):
@@ -50,6 +54,44 @@ def latent_attention(config: Mapping[str, Any], where: str) -> LatentAttention |
         nope_size=count(config, where, "qk_nope_head_dim"),
         value_size=count(config, where, "v_head_dim"),
     )
+
+
+def gated_delta_net(config: Mapping[str, Any], where: str) -> GatedDeltaNet | None:
+    """The recurrent layers of a hybrid (Qwen3-Next, Qwen3.5), where the configuration has them.
+
+    A state whose precision is not told has the model's 16 bits, as vLLM keeps it.
+    """
+    if not config.get("linear_num_key_heads"):
+        return None
+    dtype = config.get("mamba_ssm_dtype")
+    if dtype is not None and dtype not in STATE_VALUE_BYTES:
+        raise LatencyError(
+            f"{where}: mamba_ssm_dtype = {printable(dtype, 40)}; expected one of "
+            f"{', '.join(STATE_VALUE_BYTES)}"
+        )
+    return GatedDeltaNet(
+        num_layers=_num_recurrent_layers(config, where),
+        num_key_heads=count(config, where, "linear_num_key_heads"),
+        num_value_heads=count(config, where, "linear_num_value_heads"),
+        key_head_size=count(config, where, "linear_key_head_dim"),
+        value_head_size=count(config, where, "linear_value_head_dim"),
+        kernel_size=count(config, where, "linear_conv_kernel_dim"),
+        state_value_bytes=BYTES_PER_VALUE if dtype is None else STATE_VALUE_BYTES[dtype],
+    )
+
+
+def _num_recurrent_layers(config: Mapping[str, Any], where: str) -> int:
+    """Layers that ``layer_types`` calls linear_attention; without it, all but every 4th (or so)."""
+    num_layers, kinds = count(config, where, "num_hidden_layers"), config.get("layer_types")
+    if kinds is None:
+        interval = count(config, where, "full_attention_interval", default=FULL_ATTENTION_INTERVAL)
+        return num_layers - num_layers // interval
+    known = ("full_attention", "linear_attention")
+    if not isinstance(kinds, list) or len(kinds) != num_layers or any(kind not in known for kind in kinds):
+        raise LatencyError(
+            f"{where}: layer_types: expected {num_layers} names, each one of {', '.join(known)}"
+        )
+    return kinds.count("linear_attention")
 
 
 def experts(config: Mapping[str, Any], where: str) -> Experts:

@@ -1,28 +1,16 @@
 """The measured kernels of one model's pass, and their sums."""
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
-from svsim.latency.kernel_database import KernelDatabase
+from svsim.latency.kernel_database import KERNEL_NAME, PRODUCT_NAME, KernelDatabase
 from svsim.latency.latent_attention import LatentAttention
 from svsim.latency.pass_parts import MissingKernelError
 from svsim.latency.pass_work import MAX_LOGIT_ROWS_PER_SEQUENCE, ModelOnGpus
-from svsim.latency.precision import Dtype
+from svsim.latency.recurrent_kernels import Attention, HybridAttention
 
 # Share of the tensor's elements that element-wise kernels and the embedding move, as the database's
 # own Llama model sets them.
 ELEMENT_WISE_SHARE, EMBEDDING_SHARE = 0.8, 0.3
-# Names of precisions in the database; int8 was not measured under vLLM.
-KERNEL_NAME: Mapping[Dtype, str] = {
-    "bf16": "bfloat16",
-    "fp8": "fp8",
-    "fp8_block": "fp8_block",
-    "nvfp4": "nvfp4",
-}
-# Block-scaled products alone were measured with their launch: 58 us on H200 and 175 us on B200 whatever
-# their size, while a measured attention block with four of them takes 90 us. They are priced as products
-# with one scale per tensor; blocks and experts are not concerned.
-PRODUCT_NAME = {**KERNEL_NAME, "fp8_block": "fp8"}
 # Tokens per expert follow a power law of this exponent, the database's mildest imbalance.
 EXPERT_LOAD = "power_law_1.01"
 # The one latent attention that was measured: DeepSeek-V3 (R1, Kimi-K2), at this hidden size and up to so
@@ -30,21 +18,6 @@ EXPERT_LOAD = "power_law_1.01"
 MEASURED_LATENT_HEADS = 128
 MEASURED_LATENT = LatentAttention(1536, 512, 64, 128, 128)
 MEASURED_LATENT_HIDDEN_SIZE = 7168
-
-
-class Attention(Protocol):
-    """One kind of attention over all layers: its projections, and what depends on sequences and contexts."""
-
-    products: list[Any]
-    fixed_s: float
-
-    def read_s(self, sequences: int, context: int) -> float:
-        """One query per sequence behind ``context`` cached tokens."""
-        ...
-
-    def prompt_s(self, sequences: int, queries: int, context: int) -> float:
-        """``queries`` new tokens per sequence behind ``context`` cached ones."""
-        ...
 
 
 class PassKernels:
@@ -62,6 +35,8 @@ class PassKernels:
         )
         kind = _LatentAttention if shape.latent else _GroupedAttention
         self._attention: Attention = kind(kernels, model)
+        if shape.gated_delta_net:
+            self._attention = HybridAttention(kernels, model, shape.gated_delta_net, self._attention)
         reduce = ops.CustomAllReduce("all_reduce", 2 * layers + 1, hidden, num_gpus)
         per_token = [
             ops.Embedding("embedding", 1, vocabulary, hidden, EMBEDDING_SHARE),
@@ -134,13 +109,14 @@ class _GroupedAttention:
         heads, kv_heads, layers, head_size = (
             model.num_heads,
             model.num_kv_heads,
-            shape.num_layers,
+            shape.num_attention_layers,
             shape.head_size,
         )
+        queries = shape.query_width // model.tensor_parallel
         mode = common.GEMMQuantMode[PRODUCT_NAME[shape.weight_dtype]]
         kv_mode = common.KVCacheQuantMode[KERNEL_NAME[shape.kv_dtype]]
         self.products = [
-            ops.GEMM("product", layers, (heads + 2 * kv_heads) * head_size, shape.hidden_size, mode),
+            ops.GEMM("product", layers, queries + 2 * kv_heads * head_size, shape.hidden_size, mode),
             ops.GEMM("product", layers, shape.hidden_size, heads * head_size, mode),
         ]
         decoding = ops.GenerationAttention("decoding", layers, heads, kv_heads, kv_mode, head_size=head_size)

@@ -63,6 +63,13 @@ class ModelOnGpus:
                 f"to tp={self.tensor_parallel} GPUs alike; choose a divisor or a multiple of {kv_heads}"
             )
 
+        recurrent = self.geometry.gated_delta_net
+        if recurrent and recurrent.num_key_heads % self.tensor_parallel:
+            raise LatencyError(
+                f"{self.geometry.name} has {recurrent.num_key_heads} key heads in recurrent layers, which tp="
+                f"{self.tensor_parallel} does not divide; choose a tensor_parallel that does"
+            )
+
     @property
     def num_heads(self) -> int:
         """Query heads per GPU."""
@@ -90,12 +97,20 @@ class ModelOnGpus:
 
     @property
     def attention_weights_per_layer(self) -> float:
-        """Weights of one layer's projections on one GPU; what cannot be split counts on each."""
+        """Weights of one attention layer's projections on one GPU; what cannot be split counts on each."""
         shape = self.geometry
         if shape.latent:
             heads = self.num_heads * shape.latent.head_weights(shape.hidden_size)
             return float(shape.latent.shared_weights(shape.hidden_size) + heads)
-        return float(shape.hidden_size * shape.head_size * 2 * (self.num_heads + self.num_kv_heads))
+        split = shape.query_width // self.tensor_parallel + shape.head_size * self.num_heads
+        return float(shape.hidden_size * (split + 2 * shape.head_size * self.num_kv_heads))
+
+    @property
+    def recurrent_weights_per_layer(self) -> float:
+        """Weights of one recurrent layer on one GPU; 0 without such layers."""
+        recurrent = self.geometry.gated_delta_net
+        weights = recurrent.weights_per_layer(self.geometry.hidden_size) if recurrent else 0
+        return weights / self.tensor_parallel
 
     @property
     def weight_bytes(self) -> float:
@@ -104,7 +119,7 @@ class ModelOnGpus:
         replicated = (
             self.attention_weights_per_layer - shape.attention_weights_per_layer / self.tensor_parallel
         )
-        extra = shape.num_layers * replicated * BYTES_OF[shape.weight_dtype]
+        extra = shape.num_attention_layers * replicated * BYTES_OF[shape.weight_dtype]
         return shape.weight_bytes / self.tensor_parallel + extra
 
     @property
@@ -115,9 +130,16 @@ class ModelOnGpus:
 
     @property
     def kv_bytes_per_token(self) -> int:
-        """KV cache of one token over all layers, on one GPU."""
+        """KV cache of one token over all attention layers, on one GPU."""
         shape = self.geometry
-        return round(shape.num_layers * self.cached_values_per_layer * BYTES_OF[shape.kv_dtype])
+        return round(shape.num_attention_layers * self.cached_values_per_layer * BYTES_OF[shape.kv_dtype])
+
+    def state_bytes_per_sequence(self, num_speculative_tokens: int) -> float:
+        """Recurrent states of one sequence on one GPU, with those to go back to; 0 without any."""
+        recurrent = self.geometry.gated_delta_net
+        return (
+            recurrent.bytes_per_sequence(num_speculative_tokens) / self.tensor_parallel if recurrent else 0.0
+        )
 
 
 def graph_padded(tokens: ArrayLike) -> Floats:
@@ -138,9 +160,11 @@ def logit_rows(role: Role, sequences: Floats, tokens: Floats) -> Floats:
 def max_free_queries(model: ModelOnGpus) -> int:
     """New tokens per sequence whose attention takes as long as reading the cache: all but a prompt's.
 
-    The heads of latent attention share one cache and are many, so that their arithmetic shows at once.
+    The heads of latent attention share one cache and are many, so that their arithmetic shows at once; a
+    recurrent layer writes a state for every token.
     """
-    return MAX_LOGIT_ROWS_PER_SEQUENCE if model.geometry.latent is None else 1
+    is_free = model.geometry.latent is None and model.geometry.gated_delta_net is None
+    return MAX_LOGIT_ROWS_PER_SEQUENCE if is_free else 1
 
 
 def check_precision(gpu: GpuDataSheet, models: Mapping[Role, ModelOnGpus]) -> None:

@@ -7,11 +7,13 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from svsim.latency.gated_delta_net import GatedDeltaNet
 from svsim.latency.geometry import ModelGeometry
 from svsim.latency.hardware import GpuDataSheet, data_sheet
 from svsim.latency.model import OutOfRange
 from svsim.latency.pass_work import (
     HOST_OVERHEAD_PER_STEP_S,
+    MAX_LOGIT_ROWS_PER_SEQUENCE,
     VOCABULARY_MEMORY_EFFICIENCY,
     VOCABULARY_PASSES,
     VOCABULARY_VALUE_BYTES,
@@ -70,12 +72,17 @@ PCIE_BYTES_PER_S = 64e9
 # Matrix products per layer: attention's (latent attention's with two steps of queries and two absorbed
 # products), and a gated MLP's; the router's counts as one of a mixture's.
 PROJECTIONS, LATENT_PROJECTIONS, MLP_PRODUCTS, MIXTURE_PRODUCTS = 2, 5, 2, 3
+# Of a recurrent layer: queries to output gate, gates of the state, output.
+RECURRENT_PROJECTIONS = 3
 # Two norms (four of latent attention), each with its residual; the activation.
 NORMS, LATENT_NORMS, ACTIVATIONS = 2, 4, 1
 # Element-wise traffic per token and layer, in hidden-size vectors: two norms with residual (read two,
 # write two each); in intermediate-size vectors: activation (read two, write one).
 HIDDEN_VECTORS_PER_LAYER = 8
 INTERMEDIATE_VECTORS_PER_LAYER = 3
+# A prompt goes through a recurrence in chunks of so many tokens; the kernels reach so much of the peak
+# (as measured by aiconfigurator-core 0.12: 0.11 on H100 and H200, 0.06 on B200 and L40S).
+CHUNK_TOKENS, CHUNK_ARITHMETIC = 64, 0.08
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +92,7 @@ class RooflineLatency:
     A pass = per layer: matrix products over the padded tokens, attention reading each sequence's KV
     once (or its arithmetic, if slower), element-wise work, two all-reduces; then logits and passes
     over the vocabulary (``pass_work.py`` states the rules). Mixtures read the experts that the tokens
-    choose.
+    choose. Recurrent layers read a state per sequence and write one per token; prompts write one.
     """
 
     gpu: GpuDataSheet
@@ -145,12 +152,12 @@ class RooflineLatency:
         padded = graph_padded(tokens)
         rows = logit_rows(shape.role, sequences, padded)
         geometry = model.geometry
-        layer_s = (
-            self._projections_s(model, padded)
-            + self._attention_s(model, sequences, tokens, kv)
-            + self._element_wise_s(model, padded)
-            + 2 * self._all_reduce_s(model, padded)
-        )
+        mixer_s = self._projections_s(model, padded) + self._attention_s(model, sequences, tokens, kv)
+        if geometry.gated_delta_net:
+            share = geometry.num_attention_layers / geometry.num_layers
+            recurrent_s = self._recurrent_s(model, geometry.gated_delta_net, sequences, tokens, padded)
+            mixer_s = share * mixer_s + (1.0 - share) * recurrent_s
+        layer_s = mixer_s + self._element_wise_s(model, padded) + 2 * self._all_reduce_s(model, padded)
         return np.asarray(
             geometry.num_layers * layer_s
             + (geometry.num_layers - geometry.num_dense_layers) * self._mlp_s(model, padded)
@@ -220,6 +227,28 @@ class RooflineLatency:
         peak = self.gpu.bf16_flop_per_s * self.efficiencies.arithmetic
         read_s = read_bytes / (self.gpu.memory_bytes_per_s * self.efficiencies.attention)
         return np.maximum(model.num_heads * flop / peak, read_s) + self.efficiencies.attention_s
+
+    def _recurrent_s(
+        self, model: ModelOnGpus, shape: GatedDeltaNet, sequences: Floats, tokens: Floats, padded: Floats
+    ) -> Floats:
+        """One recurrent layer on one GPU: projections, convolution, and the states' traffic or arithmetic."""
+        weights, dtype, num_gpus = (
+            model.recurrent_weights_per_layer,
+            model.geometry.weight_dtype,
+            model.tensor_parallel,
+        )
+        num_bytes = np.asarray(weights * BYTES_OF[dtype])
+        projections_s = self._product_s(2.0 * weights, padded, num_bytes, dtype, RECURRENT_PROJECTIONS)
+        convolution_s = self._memory_s(2 * shape.convolved_width * BYTES_PER_VALUE * tokens / num_gpus)
+        is_prompt = tokens > MAX_LOGIT_ROWS_PER_SEQUENCE * sequences
+        states = sequences + np.where(is_prompt, sequences, tokens)
+        bandwidth = self.gpu.memory_bytes_per_s * self.efficiencies.attention
+        states_s = states * shape.state_bytes_per_layer / (num_gpus * bandwidth)
+        peak = self.gpu.bf16_flop_per_s * CHUNK_ARITHMETIC
+        chunks_s = shape.chunked_flop_per_token(CHUNK_TOKENS) * tokens / (num_gpus * peak)
+        recurrence_s = np.where(is_prompt, np.maximum(states_s, chunks_s), states_s)
+        fixed_s = self.efficiencies.attention_s + self.efficiencies.kernel_s
+        return np.asarray(projections_s + convolution_s + recurrence_s + fixed_s)
 
     def _element_wise_s(self, model: ModelOnGpus, tokens: Floats) -> Floats:
         """Two norms, and the launches of all kernels but attention's."""

@@ -1,9 +1,9 @@
 """Floating-point operations of decoding: who multiplies how much per emitted token.
 
 A pass over n new tokens that read c context tokens each takes 2 n P + 4 n c L h operations: P the weights
-that a token meets (layers and output head, the chosen experts of a mixture), L layers, h the width of all
-query heads. Speculative Verification's table 3 (arXiv 2509.24328) counts what a rule saves of the target's
-and what the companion adds.
+that a token meets (layers and output head, the chosen experts of a mixture), L attention layers, h the
+width of all query heads. Speculative Verification's table 3 (arXiv 2509.24328) counts what a rule saves of
+the target's and what the companion adds.
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,9 @@ class Shape(Protocol):
     @property
     def num_experts_per_token(self) -> int: ...
     @property
-    def attention_weights_per_layer(self) -> int: ...
+    def num_attention_layers(self) -> int: ...
+    @property
+    def mixer_weights(self) -> int: ...
     @property
     def mlp_weights_per_layer(self) -> int: ...
 
@@ -65,13 +67,13 @@ def weights_per_token(shape: Shape) -> int:
     if shape.num_experts:
         router = shape.hidden_size * shape.num_experts
         mlp = (mlp - router) // shape.num_experts * shape.num_experts_per_token + router
-    layers = shape.num_layers * (shape.attention_weights_per_layer + mlp)
+    layers = shape.mixer_weights + shape.num_layers * mlp
     return layers + shape.vocabulary_size * shape.hidden_size
 
 
 def pass_flops(shape: Shape, num_new_tokens: float, mean_context_tokens: float) -> float:
     """Operations of a pass over ``num_new_tokens`` that read ``mean_context_tokens`` each."""
-    attention = 4.0 * shape.num_layers * shape.num_heads * shape.head_size * mean_context_tokens
+    attention = 4.0 * shape.num_attention_layers * shape.num_heads * shape.head_size * mean_context_tokens
     return num_new_tokens * (2.0 * weights_per_token(shape) + attention)
 
 

@@ -17,6 +17,7 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from svsim.errors import InputError, printable
+from svsim.files import write_atomically
 from svsim.report.canvas import BOTTOM_PX
 from svsim.report.html import Html, element, join, short_name, text
 from svsim.report.palette import DARK
@@ -88,14 +89,11 @@ def footer(version: str) -> Html:
 
 
 def write_page(document: str, path: str | os.PathLike[str]) -> None:
-    """Write by way of a temporary file; InputError where that fails."""
+    """Write the whole page or nothing; InputError where that fails."""
     target = Path(path)
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(document, encoding="utf-8", newline="\n")
-        os.replace(temporary, target)
+        write_atomically(target, document.encode())
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise InputError(
             f"{printable(target)} cannot be written ({error.strerror}); choose another place"
         ) from None

@@ -106,7 +106,9 @@ def _limit_of_speculation(hardware: str, best: Sequence[ResultRow]) -> list[str]
     """The batch size from which on target-only decoding wins, if it does at the largest."""
     losing = list(takewhile(_is_no_faster_than_target_only, reversed(best)))
     if not losing:
-        return [f"{hardware}: speculation still pays at batch {best[-1].batch_size}, the largest asked."]
+        low = best[-1].speedup_vs_td_ci_low
+        pays = "still pays" if low is None or low > 1 else "neither clearly pays nor loses"
+        return [f"{hardware}: speculation {pays} at batch {best[-1].batch_size}, the largest asked."]
     return [f"{hardware}: speculation stops paying at batch {losing[-1].batch_size}."]
 
 

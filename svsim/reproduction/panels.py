@@ -56,12 +56,16 @@ class Prediction:
     @property
     def is_calibration(self) -> bool:
         """Whether the bar was used: then its error says how well the fit closes, not how well it predicts."""
-        return self.bar.method in CALIBRATION_METHODS
+        return self._is_readable and self.bar.method in CALIBRATION_METHODS
 
     @property
     def is_judged(self) -> bool:
         """Whether the error counts: a predicted bar of a batch that can be read."""
-        return not self.is_calibration and self.bar.batch_size >= LEAST_JUDGED_BATCH
+        return self._is_readable and self.bar.method not in CALIBRATION_METHODS
+
+    @property
+    def _is_readable(self) -> bool:
+        return self.bar.batch_size >= LEAST_JUDGED_BATCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +78,6 @@ class Scenario:
     def of(self, method: str, batch_size: int) -> Prediction:
         """The prediction of one bar."""
         return next(p for p in self.predictions if (p.bar.method, p.bar.batch_size) == (method, batch_size))
-
-    def mean_absolute_error(self, prefix: str = "") -> float:
-        """Over the judged bars of methods that begin with ``prefix``."""
-        errors = [abs(p.error) for p in self.predictions if p.is_judged and p.bar.method.startswith(prefix)]
-        return float(np.mean(errors))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 from svsim.decoding.method import DecodingMethod
 from svsim.decoding.presets import parse_method
 from svsim.errors import InputError, MethodError, printable
+from svsim.files import read_at_most
 from svsim.metrics.accuracy import Accuracy, GoodputPair, accuracy
 from svsim.metrics.rows import ResultRow
 
@@ -112,11 +113,10 @@ def _rows(path: Path) -> Iterable[tuple[str, dict[str, str]]]:
 
 def _text(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
+        data = read_at_most(path, MAX_FILE_BYTES)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); {EXAMPLE}") from None
-    if len(data) > MAX_FILE_BYTES:
+    if data is None:
         raise InputError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB; {EXAMPLE}")
     try:
         return data.decode("utf-8-sig")

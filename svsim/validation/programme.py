@@ -13,9 +13,9 @@ from typing import Any
 
 from svsim.collect.calibrate import calibrate
 from svsim.collect.extras import hardware_name
-from svsim.collect.files import write_atomically
 from svsim.collect.progress_lines import ProgressLines
 from svsim.collect.settings import CalibrationSettings, Device
+from svsim.files import write_atomically
 from svsim.latency.measured import MeasuredLatency, read_step_times
 from svsim.validation.hardware_in_the_loop import METHODS, LoopReport, LoopSettings, hardware_in_the_loop
 from svsim.validation.live_run import METHODS as LIVE_METHODS

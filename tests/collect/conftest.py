@@ -13,11 +13,8 @@ if find_spec("torch") is None or find_spec("transformers") is None:
 @pytest.fixture(scope="session")
 def triplet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a tiny triplet: target/, draft/, companion/ and prompts_*.jsonl."""
-    import torch
-
     from svsim.collect.triplet import TripletSettings, train_triplet
 
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("triplet")
     train_triplet(
         TripletSettings(

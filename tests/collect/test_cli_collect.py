@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from command_line import svsim_json, svsim_refuses, svsim_run
+from command_line import svsim_json, svsim_process, svsim_refuses, svsim_run
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
@@ -28,11 +28,12 @@ def config(tmp_path):
 def test_calibrate_writes_a_table_that_replay_prices_with(config, tmp_path):
     pytest.importorskip("torch", reason="calibrate needs the extra capture")
     table = tmp_path / "cpu.parquet"
-    report = svsim_json(
+    done = svsim_process(
         "calibrate", "--target", config, "--draft", config, "--device", "cpu", "--dtype", "float32", "--k", 2,
         "--sequences", "1,4", "--contexts", "16,64", "--repeats", 2, "--seconds-per-model", 3, "--out", table,
+        "--json", "-",
     )  # fmt: skip
-    assert report["num_rows"] > 10
+    assert json.loads(done.stdout)["num_rows"] > 10 and done.stderr == ""
     trace = tmp_path / "t.parquet"
     svsim_run("synth", "--num-requests", 40, "--num-speculative-tokens", 2, "--prompt-tokens", "20:0.2",
               "--output-tokens", "20:0.2", "--out", trace)  # fmt: skip

@@ -121,6 +121,7 @@ def test_shards_divide_the_work() -> None:
         ({"kv_dtype": "fp8"}, "tiny: fp8 KV cache cannot be timed; leave quantization_config out"),
         ({"shared_intermediate_size": 8}, "tiny: latent attention, shared experts and dense layers"),
         ({"num_dense_layers": 1}, "tiny: latent attention, shared experts and dense layers"),
+        ({"has_output_gate": True}, "recurrent layers and output gates cannot be timed"),
     ],
 )
 def test_what_would_be_timed_as_something_else_is_refused(changes: dict[str, Any], message: str) -> None:

@@ -1,7 +1,6 @@
 """The GPU's programme, rehearsed at tiny size on the CPU by its own command."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,9 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "calibration" / "gpu_programme.py"), *arguments]
-    return subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
-    )
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_rehearsal(tmp_path: Path) -> None:

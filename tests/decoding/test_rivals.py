@@ -1,5 +1,7 @@
 """Presets of the rivals: the sources' defaults, options that reach the rule, odd ones refused in a line."""
 
+from dataclasses import replace
+
 import pytest
 
 from svsim.decoding.beliefs import BinnedBelief, EntropyBound, SignalBelief
@@ -107,3 +109,12 @@ def test_bad_options_are_one_line_with_the_remedy(text, words):
     assert "\n" not in message and len(message) < 500
     for word in words:
         assert word in message
+
+
+@pytest.mark.parametrize("text", ["svip:k=4", "smartspec:k=4", "sv:k=4", "oracle:k=4,draft=exact"])
+def test_a_head_drafts_fixed_lengths_only(text):
+    """What it reads again after a shorter verification, and a draft that stops, have no price."""
+    with pytest.raises(MethodError, match="priced for fixed lengths only") as caught:
+        replace(parse_method(text), drafter=HeadDrafter())
+    assert "\n" not in str(caught.value)
+    replace(parse_method("sd:k=4"), drafter=HeadDrafter())

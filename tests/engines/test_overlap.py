@@ -130,9 +130,12 @@ def test_half_an_odd_batch_is_refused_before_any_run(trace, batch_size):
     prepared(trace, f"sv:k={K},overlap=full", batch_size, StairLatency())
 
 
+@pytest.mark.parametrize("batch_of", ["requests", "copies"])
+@pytest.mark.parametrize("prefill", ["exclude", "include"])
 @pytest.mark.parametrize("overlap", ["half", "full"])
-def test_the_analytic_model_says_the_same(trace, overlap):
-    run = prepared(trace, f"sv:k={K},overlap={overlap}", 8, FlatLatency(4e-4))
+def test_the_analytic_model_says_the_same(trace, overlap, prefill, batch_of):
+    text = f"sv:k={K},overlap={overlap}"
+    run = prepared(trace, text, 8, FlatLatency(4e-4), prefill=prefill, batch_of=batch_of)
     replayed, analytic = (
         sums.emitted_tokens.sum() / sums.seconds.sum()
         for sums in (ClosedLoopReplay(run).run()[0].sums, AnalyticModel(run).run()[0].sums)

@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from command_line import svsim_json, svsim_refuses, svsim_run
+from command_line import svsim_json, svsim_process, svsim_refuses
 from small_traces import LINEAR, independent_trace
 
 import svsim
 from svsim.decoding.presets import parse_method
 from svsim.engines import replay
 from svsim.errors import InputError
+from svsim.inspection import signal_value
 from svsim.inspection.signal_value import MEAN_ONLY, PERFECT
 from svsim.latency.linear import LinearLatency
 from svsim.workload.token_trace import ObservableColumns
@@ -89,6 +90,22 @@ def test_beliefs_do_not_see_the_requests_they_are_judged_on(trace):
         svsim.value(trace, latency=STEEP, profile_split=0.0)
 
 
+def test_what_few_profile_requests_taught_is_in_the_intervals(monkeypatch):
+    """As the note says: learnt on 6 requests, compared with the same run if that is not said."""
+    few = independent_trace(12, 4, seed=5, heterogeneous=True, output_tokens=(300, 400))
+
+    def widths():
+        found = svsim.value(few, latency=STEEP, batch_sizes=[4])
+        assert any("intervals are widened" in note for note in found.notes)
+        return {r.belief: r.over_mean_only.ci_high - r.over_mean_only.ci_low for r in found.rows}
+
+    widened = widths()
+    monkeypatch.setattr(signal_value, "with_belief_error", lambda records, *_: records)
+    narrow = widths()
+    assert widened[MEAN_ONLY] == narrow[MEAN_ONLY] == 0.0
+    assert all(widened[name] > narrow[name] for name in ("S and A", "S", "A", PERFECT))
+
+
 def test_what_a_trace_lacks(trace):
     bare = replace(trace, observable=ObservableColumns({}))
     with pytest.raises(InputError, match="holds no signal"):
@@ -105,7 +122,7 @@ def test_command(tmp_path, trace):
     found = svsim_json(*arguments)
     assert [row["belief"] for row in found["rows"]] == [MEAN_ONLY, "S and A", "S", "A", PERFECT]
     assert np.isclose(found["rows"][0]["over_mean_only"]["value"], 1.0)
-    text = svsim_run(*arguments).stdout
+    text = svsim_process(*arguments).stdout
     assert "synthetic acceptance" in text and "over sd:k=" in text
     assert "whole numbers" in svsim_refuses(*arguments[:-1], "eight")
     assert "k" in svsim_refuses(*arguments, "--k", "9")

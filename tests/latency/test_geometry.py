@@ -125,7 +125,7 @@ def test_config_of_latent_attention_and_shared_experts() -> None:
         ({"kv_lora_rank": 512}, "qk_rope_head_dim is missing"),
         ({"kv_lora_rank": "x"}, "kv_lora_rank = x; expected a whole number"),
         ({"mamba_d_state": 128}, "state-space layers, which is not modelled; measure its step times"),
-        ({"linear_num_key_heads": 16}, "linear attention"),
+        ({"linear_attn_config": {"num_heads": 32}}, "Kimi delta attention"),
         ({"index_topk": 2048}, "sparse attention"),
         ({"num_experts": 8, "num_experts_per_tok": 2, "decoder_sparse_step": 2}, "decoder_sparse_step = 2"),
         (

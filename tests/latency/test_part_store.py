@@ -101,6 +101,7 @@ def test_the_script_builds_the_shipped_rows() -> None:
         ("qwen3-4b", "fp8", "b200_sxm", 4),
         ("qwen3-30b-a3b", "bf16", "l40s", 1),
         ("deepseek-v3", "fp8_block", "h200_sxm", 8),
+        ("qwen3.5-35b-a3b", "bf16", "h200_sxm", 2),
     ):
         row = script["row_of"](name, dtype, gpu, degree)
         model = replace(model_presets()[name], weight_dtype=dtype)

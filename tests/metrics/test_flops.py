@@ -27,6 +27,12 @@ def test_a_pass_multiplies_weights_and_context() -> None:
     assert pass_flops(TINY, 3, 5) - pass_flops(TINY, 3, 0) == 3 * 5 * 4 * 2 * 8
 
 
+def test_a_hybrid_multiplies_context_in_its_attention_layers() -> None:
+    hybrid = model_geometry("qwen3-next-80b-a3b")
+    # a quarter of 48 layers, 16 heads of 256
+    assert pass_flops(hybrid, 1, 10) - pass_flops(hybrid, 1, 0) == 10 * 4 * 12 * 16 * 256
+
+
 def counted(verified: float, drafted: float, accepted: float, steps: float) -> RunRecord:
     return record([verified], [steps], [drafted], [accepted])
 

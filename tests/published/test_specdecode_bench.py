@@ -4,7 +4,7 @@ import csv
 import json
 
 import pytest
-from command_line import svsim_json, svsim_run
+from command_line import svsim_json, svsim_process
 from shared_data import shared
 
 SPEC = {"FIXED_1": "sd:k=1", "FIXED_3": "sd:k=3", "FIXED_5": "sd:k=5", "ORACLE": "oracle:draft=exact"}
@@ -15,7 +15,7 @@ def test_speedups_equal_the_reference(dataset, tmp_path):
     source = shared("specdecode-bench", f"{dataset}.jsonl")
     latency = shared("specdecode-bench", "linear_llama31_8b_h100.json")
     trace = tmp_path / "trace.parquet"
-    svsim_run("import", "specdecode-bench", source, "--drafter", "eagle", "--out", trace)
+    svsim_process("import", "specdecode-bench", source, "--drafter", "eagle", "--out", trace)
     methods = [part for spec in SPEC.values() for part in ("--method", spec)]
     result = svsim_json(
         "replay",

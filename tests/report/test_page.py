@@ -11,7 +11,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from command_line import svsim_refuses, svsim_run
+from command_line import svsim_process, svsim_refuses, svsim_run
 from plotly.offline import get_plotlyjs
 from result_tables import HOSTILE, METHODS, crowded, hostile, information, one_machine, two_machines
 from small_traces import independent_trace
@@ -216,7 +216,7 @@ def test_it_is_written_whole_or_not_at_all(tmp_path):
 @pytest.fixture(scope="module")
 def replay_args(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
-    save_trace(independent_trace(40, 8, seed=1), folder / "trace.parquet")
+    save_trace(independent_trace(280, 8, seed=1), folder / "trace.parquet")
     part = {"fixed_s": 0.01, "per_new_token_s": 2e-5, "per_kv_token_s": 1e-8}
     linear = {"kind": "linear", "target": part, "draft": part, "companion": part,
               "overhead_per_step_s": 0.001, "draft_is_one_pass": False}  # fmt: skip
@@ -226,13 +226,10 @@ def replay_args(tmp_path_factory):
 
 def test_replay_writes_the_page_with_its_command(replay_args, tmp_path):
     pages = []
+    target = tmp_path / "out.html"
     for hash_seed in ("1", "2"):
-        target = tmp_path / "out.html"
-        code = "from svsim.cli import main; main()"
-        subprocess.run(
-            [sys.executable, "-c", code, *map(str, replay_args), "--report", str(target)],
-            check=True, capture_output=True, timeout=300, env={**os.environ, "PYTHONHASHSEED": hash_seed},
-        )  # fmt: skip
+        seeded = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        svsim_process(*replay_args, "--report", target, env=seeded)
         pages.append(target.read_bytes())
     assert pages[0] == pages[1]
     text = Page(pages[0].decode()).text

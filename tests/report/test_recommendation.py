@@ -86,3 +86,12 @@ def test_a_share_above_one_is_explained():
 def test_many_methods_are_counted_not_listed():
     assert "What sv gains or loses rests on that synthetic acceptance" in " ".join(caveats(one_machine()))
     assert "What the 16 methods beside td and sd gain or lose rests" in " ".join(caveats(crowded()))
+
+
+@pytest.mark.parametrize(
+    ("td_low", "words"), [(1.01, "still pays at batch"), (0.99, "neither clearly pays nor loses at batch")]
+)
+def test_speculation_pays_only_if_the_interval_says_so(td_low, words):
+    sv = ((td_low, 1.4), (1.05, 1.2))
+    table = with_intervals(one_machine(), {"td": TD, "sd:k=5": ((0.9, 1.2), (1.0, 1.0)), "sv:k=7": sv})
+    assert words in " ".join(findings(table))

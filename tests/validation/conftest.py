@@ -16,15 +16,6 @@ if find_spec("torch") is None or find_spec("transformers") is None:
     collect_ignore = list(NEEDS_TORCH)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    """Two threads that share a core with other tests wait for each other."""
-    if find_spec("torch") is not None:
-        import torch
-
-        torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Folders of three geometries, by role."""
