@@ -10,6 +10,7 @@ import pytest
 from command_line import svsim_json, svsim_process, svsim_refuses, svsim_run
 from small_traces import LINEAR, independent_trace
 
+from svsim.cli.app import cli
 from svsim.metrics.rows import ResultRow
 from svsim.workload.trace_file import save_trace
 
@@ -106,6 +107,27 @@ def test_csv_holds_the_same_rows(files, tmp_path):
     assert [r["params"] for r in rows] == ["", "k=5", "k=7"] * 2
     assert [float(r["goodput_tok_s"]) for r in rows] == [r["goodput_tok_s"] for r in result["rows"]]
     assert rows[0]["draft_acceptance_rate"] == ""
+
+
+def test_a_reader_that_has_left_does_not_cost_the_page(files, tmp_path, monkeypatch):
+    """As in ``svsim replay ... --report out.html | head``."""
+
+    def closed_pipe(*_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("svsim.report.terminal.print_table", closed_pipe)
+    words = [
+        *map(str, args(files)),
+        "--method",
+        "sd:k=3",
+        "--batch",
+        "4",
+        "--report",
+        str(tmp_path / "out.html"),
+    ]
+    with pytest.raises(BrokenPipeError):
+        cli.main(words, standalone_mode=False)
+    assert "</html>" in (tmp_path / "out.html").read_text()
 
 
 def test_terminal_shows_provenance_and_a_recommendation(files):

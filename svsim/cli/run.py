@@ -116,9 +116,11 @@ def _answer(
     ask = api.replay if engine == "replay" else api.analytic
     with progress_bar(engine) as progress:
         table = ask(trace, progress=progress, **asked)
-    _show(table, json_out, csv_out)
-    if report_out:
-        _report(engine, table, trace, report_out, asked)
+    try:
+        _show(table, json_out, csv_out)
+    finally:  # a reader of the table that has left (| head) does not cost the page
+        if report_out:
+            _report(engine, table, trace, report_out, asked)
 
 
 def _show(table: "ResultTable", json_out: str | None, csv_out: str | None) -> None:

@@ -14,7 +14,11 @@ ROLES = ("target", "draft", "companion")
 GEOMETRY_KEYS = (
     *("num_hidden_layers", "hidden_size", "num_attention_heads", "num_key_value_heads", "head_dim"),
     *("intermediate_size", "vocab_size", "tie_word_embeddings", "num_local_experts", "num_experts"),
-    *("num_experts_per_tok", "moe_intermediate_size"),
+    *("num_experts_per_tok", "moe_intermediate_size", "n_routed_experts", "n_shared_experts"),
+    *("shared_expert_intermediate_size", "first_k_dense_replace", "moe_layer_freq", "decoder_sparse_step"),
+    *("kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim", "layer_types"),
+    *("full_attention_interval", "linear_conv_kernel_dim", "linear_key_head_dim", "linear_value_head_dim"),
+    *("linear_num_key_heads", "linear_num_value_heads", "mamba_ssm_dtype", "mamba_d_state"),
 )
 
 
