@@ -15,7 +15,6 @@ from svsim.latency.geometry import ModelGeometry, model_geometry
 from svsim.latency.shape import Role
 
 CALIBRATION_METHODS = ("td", "sd:k=5")
-CALIBRATION_LENGTH = 5
 LEAST_JUDGED_BATCH = 2
 
 

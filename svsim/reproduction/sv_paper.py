@@ -5,36 +5,27 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from svsim.metrics.fairness import Fairness
 from svsim.reproduction.claims import judge_claims
 from svsim.reproduction.goodput_claims import predicted_ratio, published_ratio, slow_step_share
 from svsim.reproduction.panels import PanelResult, Prediction, predict_panel
-from svsim.reproduction.published import Published, sv_paper
+from svsim.reproduction.published import sv_paper
 from svsim.reproduction.replays import Progress
 from svsim.reproduction.savings import (
-    ImpliedLength,
     PanelSavings,
     implied_lengths,
     panel_fairness,
     panel_savings,
 )
-from svsim.reproduction.signals import CELLS, TraceSignals, signals_of_files
+from svsim.reproduction.signals import CELLS, signals_of_files
 from svsim.reproduction.variants import VariantPrediction, VariantsResult, predict_variants
 from svsim.reproduction.verdicts import Claim, Evidence
 from svsim.version import __version__
 
 
 @dataclass(frozen=True, slots=True)
-class Reproduction:
-    """Everything that was predicted, beside what is published."""
+class Reproduction(Evidence):
+    """Everything that was predicted, beside what is published, and what it says of the claims."""
 
-    published: Published
-    panels: tuple[PanelResult, ...]
-    savings: tuple[PanelSavings, ...]
-    implied: tuple[ImpliedLength, ...]
-    fairness: tuple[Fairness, ...]
-    variants: VariantsResult
-    signals: tuple[TraceSignals, ...]
     claims: tuple[Claim, ...]
     seed: int
 

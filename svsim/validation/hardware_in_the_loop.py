@@ -81,7 +81,33 @@ def hardware_in_the_loop(
             f"({'; '.join(bench.left_out.values())}); give more time or smaller batches"
         )
     overhead_s = float(np.median([row.host_s for row in rows]))
-    about = {
+    return LoopReport(
+        tuple(rows),
+        accuracy(
+            [r.pair(r.predicted_step_s, r.measured_step_s, r.measured_standard_error_s) for r in rows],
+            bench.marginals,
+        ),
+        accuracy(
+            [
+                r.pair(r.predicted_step_s + overhead_s, r.online_step_s, r.online_standard_error_s)
+                for r in rows
+            ]
+        ),
+        _retimed(rows, bench.marginals, bench.retests),
+        tuple(bench.retests),
+        overhead_s,
+        bench.left_out,
+        _about(source, latency, settings, clocks),
+    )
+
+
+def _about(
+    source: Source, latency: LatencyModel, settings: LoopSettings, clocks: "ClockLog"
+) -> dict[str, Any]:
+    """Where the measurement comes from, as plain JSON values."""
+    import torch
+
+    return {
         "hardware": hardware_name(settings.device),
         "device": torch.cuda.get_device_name() if settings.device == "cuda" else "cpu",
         "num_threads": None if settings.device == "cuda" else torch.get_num_threads(),
@@ -99,24 +125,6 @@ def hardware_in_the_loop(
         "command": settings.command,
         "date": creation_date(),
     }
-    return LoopReport(
-        tuple(rows),
-        accuracy(
-            [r.pair(r.predicted_step_s, r.measured_step_s, r.measured_standard_error_s) for r in rows],
-            bench.marginals,
-        ),
-        accuracy(
-            [
-                r.pair(r.predicted_step_s + overhead_s, r.online_step_s, r.online_standard_error_s)
-                for r in rows
-            ]
-        ),
-        _retimed(rows, bench.marginals, bench.retests),
-        tuple(bench.retests),
-        overhead_s,
-        bench.left_out,
-        about,
-    )
 
 
 def _retimed(
