@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import svsim
+from svsim.analytic_model.law import throughput_grid
+from svsim.analytic_model.model import method_laws
 from svsim.decoding.presets import parse_method
-from svsim.engines.analytic import method_laws
-from svsim.engines.analytic_law import throughput_grid
 from svsim.engines.binding import Deployment
 from svsim.engines.replay import ClosedLoopReplay
 from svsim.engines.settings import RunSettings, prepare
@@ -26,11 +26,11 @@ from svsim.latency.linear import LinearLatency
 from svsim.latency.model import LatencyModel, OutOfRange
 from svsim.latency.shape import Role, StepShape
 from svsim.metrics.agreement import compare
-from svsim.workload.parts import MemorySource
-from svsim.workload.synthetic_settings import LengthLaw, SyntheticSettings, TaskSettings
-from svsim.workload.synthetic_trace import synthesize
-from svsim.workload.token_trace import TokenTrace
-from svsim.workload.trace_importers import import_specdecode_bench
+from svsim.synthetic.settings import LengthLaw, SyntheticSettings, TaskSettings
+from svsim.synthetic.trace import synthesize
+from svsim.trace.importers import import_specdecode_bench
+from svsim.trace.parts import MemorySource
+from svsim.trace.token_trace import TokenTrace
 
 PAGE = Path(__file__).with_name("analytic.md")
 TRACES = Path(__file__).resolve().parents[1] / "traces"

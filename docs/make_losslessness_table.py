@@ -3,7 +3,7 @@
     python docs/make_losslessness_table.py exact price              # rewrites these tables, a minute
     python docs/make_losslessness_table.py captured --triplet DIR   # two minutes, after the training
 
-``captured`` needs the extra ``capture``. DIR holds the models of ``svsim.collect.triplet``; where there
+``captured`` needs the extra ``capture``. DIR holds the models of ``svsim.training.triplet``; where there
 are none they are trained first (4.5 minutes, size ``cpu``: the models of traces/cpu_triplet_*.parquet).
 """
 
@@ -16,25 +16,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from svsim.analytic_model.law import throughput_grid
+from svsim.analytic_model.model import method_laws
 from svsim.decoding.beliefs import BinnedBelief
 from svsim.decoding.presets import parse_method
 from svsim.decoding.selection_rules import TOP_LEVEL
-from svsim.engines.analytic import method_laws
-from svsim.engines.analytic_law import throughput_grid
 from svsim.engines.binding import Deployment
 from svsim.engines.replay import ClosedLoopReplay
 from svsim.engines.settings import RunSettings, prepare
 from svsim.latency.measured import MeasuredLatency
 from svsim.latency.step_times import read_step_times
 from svsim.metrics.bootstrap import goodput_tok_s, interval, resampled_goodput
-from svsim.workload.parts import MemorySource
-from svsim.workload.trace_file import load_trace
+from svsim.trace.file import load_trace
+from svsim.trace.parts import MemorySource
 
 if TYPE_CHECKING:
     import torch
 
-    from svsim.collect.bias_along_text import KeepRule
-    from svsim.collect.settings import SamplingSettings
+    from svsim.trace_capture.bias_along_text import KeepRule
+    from svsim.trace_capture.settings import SamplingSettings
 
 PAGE = Path(__file__).with_name("losslessness.md")
 ROOT = Path(__file__).resolve().parents[1]
@@ -69,8 +69,8 @@ def markdown(head: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
 
 def exact_table() -> str:
     """Mean bias of every case on random tiny models, in percent, with one standard error."""
-    sys.path.insert(0, str(ROOT / "tests" / "laws"))  # the losslessness laboratory
-    from lossless_cases import CASES, COLUMNS  # type: ignore[import-not-found]
+    sys.path.insert(0, str(ROOT / "tests"))  # the losslessness laboratory
+    from support.lossless_cases import CASES, COLUMNS  # type: ignore[import-not-found]
 
     def cell(biases: np.ndarray) -> str:
         if biases.max() < 1e-12:
@@ -88,8 +88,8 @@ def captured_table(folder: Path) -> str:
     """Mean bias per position of rules on the triplet's models, in percent, with one standard error."""
     import torch
 
-    from svsim.collect.settings import SamplingSettings
-    from svsim.collect.triplet import TripletSettings, train_triplet
+    from svsim.trace_capture.settings import SamplingSettings
+    from svsim.training.triplet import TripletSettings, train_triplet
 
     torch.set_num_threads(1)
     if not (folder / "triplet.json").exists():
@@ -105,10 +105,10 @@ def captured_table(folder: Path) -> str:
 
 def _biases(folder: Path, task: str, sampling: "SamplingSettings") -> list[str]:
     """Mean acceptance, and the bias of every rule, on the second half of a task's prompts."""
-    from svsim.collect.bias_along_text import Texts, drafted_signals, measure_bias
-    from svsim.collect.coherent_chains import Triple
-    from svsim.collect.model_loading import load_models
-    from svsim.collect.settings import CaptureSettings
+    from svsim.trace_capture.bias_along_text import Texts, drafted_signals, measure_bias
+    from svsim.trace_capture.coherent_chains import Triple
+    from svsim.trace_capture.model_loading import load_models
+    from svsim.trace_capture.settings import CaptureSettings
 
     prompts = folder / f"prompts_{task}.jsonl"
     target, draft, companion = (str(folder / role) for role in ("target", "draft", "companion"))
@@ -130,7 +130,7 @@ def _biases(folder: Path, task: str, sampling: "SamplingSettings") -> list[str]:
 def _rules(belief: BinnedBelief) -> dict[str, "KeepRule"]:
     import torch
 
-    from svsim.collect.bias_along_text import causal_rule, survival_rule, threshold_rule
+    from svsim.trace_capture.bias_along_text import causal_rule, survival_rule, threshold_rule
 
     def believe(similarity: "torch.Tensor", accept: "torch.Tensor") -> "torch.Tensor":
         return torch.from_numpy(belief.predict((similarity.numpy(), accept.numpy())))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from make_pictures import photograph
 
+from svsim.papers.sv_paper.sv_paper import Reproduction, reproduce_sv_paper
 from svsim.report.accuracy_view import PlainTable
 from svsim.report.reproduction_figures import SCENARIO_LOOKS, scenario_figure
 from svsim.report.reproduction_tables import (
@@ -25,7 +26,6 @@ from svsim.report.reproduction_view import (
     findings,
     scenario_table,
 )
-from svsim.reproduction.sv_paper import Reproduction, reproduce_sv_paper
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "sv_paper.md"

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import svsim
-from svsim.workload.synthetic_settings import LengthLaw, SyntheticSettings, TaskSettings
-from svsim.workload.synthetic_trace import synthesize
+from svsim.synthetic.settings import LengthLaw, SyntheticSettings, TaskSettings
+from svsim.synthetic.trace import synthesize
 
 MY_GPU = str(Path(__file__).parent / "my_gpu.json")
 CHAT = TaskSettings(acceptance=0.7, name="chat", output_tokens=LengthLaw(150, 0.5))

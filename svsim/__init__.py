@@ -2,7 +2,7 @@
 
 Reading guide, four files for the whole flow:
 
-1. ``svsim/workload/token_trace.py``   what was recorded: signals and acceptance at every position
+1. ``svsim/trace/token_trace.py``   what was recorded: signals and acceptance at every position
 2. ``svsim/decoding/method.py``        what work a decoding method does, bound to arrays
 3. ``svsim/engines/step.py``           one decoding step: plan, price, advance
 4. ``svsim/engines/replay.py``         the closed loop that takes steps until every request is served
@@ -12,24 +12,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from svsim.api import analytic, info, replay, value
-    from svsim.collect.calibrate import calibrate
-    from svsim.collect.capture import capture
-    from svsim.collect.settings import CalibrationSettings, CaptureSettings, SamplingSettings
+    from svsim.calibration.calibrate import calibrate
+    from svsim.calibration.settings import CalibrationSettings
+    from svsim.trace.file import load_trace, save_trace
+    from svsim.trace_capture.capture import capture
+    from svsim.trace_capture.settings import CaptureSettings, SamplingSettings
     from svsim.version import __version__
-    from svsim.workload.trace_file import load_trace, save_trace
 
 _WHERE = {
     "analytic": "svsim.api",
     "info": "svsim.api",
     "replay": "svsim.api",
     "value": "svsim.api",
-    "load_trace": "svsim.workload.trace_file",
-    "save_trace": "svsim.workload.trace_file",
-    "capture": "svsim.collect.capture",
-    "calibrate": "svsim.collect.calibrate",
-    "CaptureSettings": "svsim.collect.settings",
-    "SamplingSettings": "svsim.collect.settings",
-    "CalibrationSettings": "svsim.collect.settings",
+    "load_trace": "svsim.trace.file",
+    "save_trace": "svsim.trace.file",
+    "capture": "svsim.trace_capture.capture",
+    "calibrate": "svsim.calibration.calibrate",
+    "CaptureSettings": "svsim.trace_capture.settings",
+    "SamplingSettings": "svsim.trace_capture.settings",
+    "CalibrationSettings": "svsim.calibration.settings",
     "__version__": "svsim.version",
 }
 

@@ -11,10 +11,10 @@ from svsim.errors import InputError
 from svsim.latency.memory import GPU_MEMORY_UTILIZATION
 from svsim.latency.model import LatencyModel, OutOfRange
 from svsim.metrics.rows import ResultTable, result_rows
+from svsim.trace.file import TraceReader
+from svsim.trace.parts import IN_MEMORY_POSITIONS, FileSource, MemorySource, Source
+from svsim.trace.token_trace import TokenTrace, TraceMetadata
 from svsim.version import __version__
-from svsim.workload.parts import IN_MEMORY_POSITIONS, FileSource, MemorySource, Source
-from svsim.workload.token_trace import TokenTrace, TraceMetadata
-from svsim.workload.trace_file import TraceReader
 
 if TYPE_CHECKING:
     from svsim.decoding.acceptance_rules import AcceptanceRule
@@ -116,7 +116,7 @@ def analytic(
 
     >>> svsim.analytic("traces/llama70b.parquet", batch_sizes=[8, 64]).to_frame()  # doctest: +SKIP
     """
-    from svsim.engines.analytic import AnalyticModel
+    from svsim.analytic_model.model import AnalyticModel
     from svsim.engines.belief_error import with_belief_error
 
     run = _understand(trace, options)

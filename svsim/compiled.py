@@ -73,7 +73,11 @@ def _digest_of_sources() -> str:
 
 def _sources() -> list[Path]:
     """Files with compiled functions, and this one."""
-    files = [path for room in ("decoding", "engines") for path in sorted((_PACKAGE / room).glob("*.py"))]
+    files = [
+        path
+        for room in ("decoding", "engines", "analytic_model")
+        for path in sorted((_PACKAGE / room).glob("*.py"))
+    ]
     return [Path(__file__), *(path for path in files if b"@compiled(" in path.read_bytes())]
 
 

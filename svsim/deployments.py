@@ -18,8 +18,8 @@ from svsim.latency.pass_work import ModelOnGpus, models_on_gpus
 from svsim.latency.prices import hourly_prices
 from svsim.latency.roofline import RooflineLatency
 from svsim.latency.shape import Role
-from svsim.workload.parts import Source
-from svsim.workload.token_trace import TraceMetadata
+from svsim.trace.parts import Source
+from svsim.trace.token_trace import TraceMetadata
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,12 @@ class InvariantError(SvsimError):
     """An invariant of the simulation does not hold: a bug in svsim."""
 
 
+def require(condition: bool, message: str) -> None:
+    """Raise InputError with ``message`` unless ``condition`` holds."""
+    if not condition:
+        raise InputError(message)
+
+
 def printable(text: object, max_length: int = 200) -> str:
     """``text`` on one line that is safe on a terminal: for names that come out of files.
 

@@ -9,73 +9,55 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent / "svsim"
 
-BASE = {"errors"}
+BASE = {"errors", "files", "version", "progress"}
 MATH = BASE | {"random_streams", "speculation_math"}
+TRACES = MATH | {"trace"}
+MODEL = TRACES | {"compiled", "latency", "decoding", "records", "metrics"}
+ENGINES = MODEL | {"engines", "analytic_model"}
+TORCH = TRACES | {"latency", "device", "trace_capture", "calibration", "training"}
+EVERYTHING = (
+    ENGINES | TORCH | {"deployments", "feasibility", "inspection", "synthetic", "papers", "validation"}
+)
 # room -> rooms it may import (itself is always allowed)
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "progress": set(),
+    "version": set(),
+    "compiled": set(),
+    "files": {"errors"},
     "random_streams": {"errors"},
     "speculation_math": {"errors"},
-    "compiled": set(),
-    "files": set(),
-    "workload": MATH,
-    "latency": BASE | {"files"},
-    "decoding": MATH | {"compiled", "workload", "latency"},
-    "engines": MATH | {"compiled", "workload", "latency", "decoding", "records"},
-    "records": BASE | {"workload"},
-    "metrics": MATH | {"workload", "records"},
-    "planning": MATH | {"workload", "latency", "decoding", "engines", "records", "metrics"},
-    "sweep": MATH | {"workload", "latency", "decoding", "engines", "records", "metrics"},
-    "report": BASE | {"files", "records", "metrics", "reproduction"},
-    "reproduction": MATH | {"workload", "latency", "decoding", "engines", "records", "metrics", "version"},
-    "collect": MATH | {"files", "workload", "latency"},
-    "validation": MATH
-    | {"files", "workload", "latency", "decoding", "engines", "records", "metrics", "planning", "collect"},
-    "deployments": BASE | {"workload", "latency"},
+    "trace": MATH,
+    "synthetic": TRACES | {"compiled", "metrics"},
+    "latency": BASE,
+    "decoding": TRACES | {"compiled", "latency"},
+    "records": BASE | {"trace"},
+    "engines": TRACES | {"compiled", "latency", "decoding", "records"},
+    "analytic_model": TRACES | {"compiled", "latency", "decoding", "records", "engines"},
+    "metrics": TRACES | {"records"},
+    "report": BASE | {"records", "metrics", "papers", "synthetic"},
+    "papers": ENGINES | {"synthetic"},
+    "device": BASE,
+    "trace_capture": TRACES | {"latency", "device"},
+    "calibration": TRACES | {"latency", "device"},
+    "training": MATH | {"device", "trace_capture", "calibration"},
+    "collect": TORCH,
+    "validation": ENGINES | TORCH | {"collect"},
+    "deployments": TRACES | {"latency"},
     "catalogue": BASE | {"latency", "decoding"},
-    "inspection": MATH
-    | {"workload", "latency", "decoding", "engines", "records", "metrics", "deployments", "version"},
-    "feasibility": MATH | {"workload", "latency", "decoding", "engines", "records", "deployments"},
-    "version": set(),
-    "api": MATH
-    | {
-        "workload",
-        "latency",
-        "decoding",
-        "engines",
-        "records",
-        "metrics",
-        "deployments",
-        "feasibility",
-        "inspection",
-        "version",
-    }
-    | {"collect", "validation"},
-    "cli": MATH
-    | {
-        "api",
-        "compiled",
-        "files",
-        "workload",
-        "latency",
-        "decoding",
-        "engines",
-        "records",
-        "metrics",
-        "planning",
-        "sweep",
-        "report",
-    }
-    | {"catalogue", "reproduction", "version"}
-    | {"collect", "validation"},
+    "inspection": ENGINES | {"deployments"},
+    "feasibility": ENGINES | {"deployments"},
+    "api": EVERYTHING,
+    "cli": EVERYTHING | {"api", "catalogue", "report", "collect"},
 }
 # heavy packages -> rooms that may import them
+TORCH_ROOMS = {"device", "trace_capture", "calibration", "training", "collect", "validation"}
 ONLY_IN: dict[str, set[str]] = {
-    "torch": {"collect", "validation"},
-    "transformers": {"collect", "validation"},
-    "tokenizers": {"collect", "validation"},
+    "torch": TORCH_ROOMS,
+    "transformers": TORCH_ROOMS,
+    "tokenizers": TORCH_ROOMS,
     "plotly": {"report"},
-    "simpy": {"engines"},
+    "simpy": {"serving"},
 }
 
 

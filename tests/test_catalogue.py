@@ -3,8 +3,8 @@
 import io
 import json
 
-from command_line import svsim_json, svsim_process, svsim_refuses
 from rich.console import Console
+from support.command_line import svsim_json, svsim_process, svsim_refuses
 
 from svsim.catalogue import method_entries
 from svsim.decoding.presets import PRESETS

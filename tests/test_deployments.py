@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from command_line import svsim_json, svsim_refuses, svsim_run
-from small_traces import independent_trace
+from support.command_line import svsim_json, svsim_refuses, svsim_run
+from support.small_traces import independent_trace
 
 import svsim
 from svsim.deployments import priced_hardware
 from svsim.errors import InfeasibleError, InputError
 from svsim.latency.shape import Role, StepShape
-from svsim.workload.parts import MemorySource
-from svsim.workload.token_trace import TokenTrace
-from svsim.workload.trace_file import save_trace
+from svsim.trace.file import save_trace
+from svsim.trace.parts import MemorySource
+from svsim.trace.token_trace import TokenTrace
 
 MODELS = {
     "target": {"name": "meta-llama/Llama-3.1-70B-Instruct"},

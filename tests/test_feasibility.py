@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from command_line import svsim_json, svsim_refuses
-from small_traces import independent_trace
+from support.command_line import svsim_json, svsim_refuses
+from support.small_traces import independent_trace
 
-from svsim.workload.trace_file import save_trace
+from svsim.trace.file import save_trace
 
 MODELS = {
     "target": {"name": "meta-llama/Llama-3.1-70B-Instruct"},
@@ -89,8 +89,8 @@ def test_dollars_and_joules_are_those_of_all_gpus(trace, tmp_path):
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_context_moments_are_those_of_all_positions(trace, streamed, monkeypatch):
-    from svsim.workload import parts
-    from svsim.workload.trace_file import TraceReader
+    from svsim.trace import parts
+    from svsim.trace.file import TraceReader
 
     made = independent_trace(140, 7, seed=3, prompt_tokens=(1000, 3000))
     if streamed:

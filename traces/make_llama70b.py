@@ -3,7 +3,7 @@
     python traces/make_llama70b.py --out traces/llama70b.parquet
 
 RECONSTRUCTED: nobody recorded these chains. They are synthetic coherent chains
-(``svsim.workload.synthetic_trace``) whose observables are set to published figures, listed with their
+(``svsim.synthetic.trace``) whose observables are set to published figures, listed with their
 sources in ``PUBLISHED`` and copied, with what was assumed and what was then measured, into the file's
 metadata. Running it again writes the same bytes (same package versions). See README.md beside it.
 """
@@ -23,11 +23,11 @@ from scipy.special import expit, logit
 
 from svsim.latency.geometry import model_geometry
 from svsim.speculation_math import discretized_information_gain_bits
-from svsim.workload.synthetic_measurement import SyntheticMeasurement, measure
-from svsim.workload.synthetic_settings import LengthLaw, SyntheticSettings, TaskSettings
-from svsim.workload.synthetic_trace import synthesize
-from svsim.workload.token_trace import TokenTrace
-from svsim.workload.trace_file import save_trace
+from svsim.synthetic.settings import LengthLaw, SyntheticSettings, TaskSettings
+from svsim.synthetic.trace import synthesize
+from svsim.trace.file import save_trace
+from svsim.trace.measurement import SyntheticMeasurement, measure
+from svsim.trace.token_trace import TokenTrace
 
 HERE = Path(__file__).parent
 STEP_TIMES = HERE.parent / "calibration" / "llama70b_step_times.parquet"
@@ -265,7 +265,7 @@ def creation_day() -> str:
     """``DATE``, or the day of SOURCE_DATE_EPOCH where that is set: never the clock."""
     if "SOURCE_DATE_EPOCH" not in os.environ:
         return DATE
-    from svsim.workload.trace_metadata import creation_date
+    from svsim.trace.metadata import creation_date
 
     return creation_date()
 

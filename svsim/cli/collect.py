@@ -14,8 +14,8 @@ from svsim.cli.output import check_outputs, integers, this_command, write_json
 from svsim.errors import printable
 
 if TYPE_CHECKING:
-    from svsim.collect.calibrate import CalibrationReport
-    from svsim.collect.capture import OnProgress
+    from svsim.calibration.calibrate import CalibrationReport
+    from svsim.trace_capture.capture import OnProgress
 
 
 def model_options(function: Any) -> Any:
@@ -71,8 +71,8 @@ def capture(json_out: str | None, **options: Any) -> None:
     At every output position: a chain of K draft tokens, what the draft and the companion say of them,
     and what the target accepts. An interrupted capture keeps its finished batches; --resume goes on.
     """
-    from svsim.collect.capture import capture as run
-    from svsim.collect.settings import CaptureSettings, SamplingSettings
+    from svsim.trace_capture.capture import capture as run
+    from svsim.trace_capture.settings import CaptureSettings, SamplingSettings
 
     check_outputs(str(options["out"]), json_out)
     sampling = SamplingSettings(
@@ -134,8 +134,8 @@ def calibrate(
     Weights are random: only shapes matter for time. Mixtures of experts route their tokens.
     Writes a step-time table for --latency FILE.
     """
-    from svsim.collect.calibrate import calibrate as run
-    from svsim.collect.settings import CalibrationSettings
+    from svsim.calibration.calibrate import calibrate as run
+    from svsim.calibration.settings import CalibrationSettings
 
     check_outputs(str(options["out"]), json_out)
     settings = CalibrationSettings(
@@ -186,7 +186,7 @@ def say_calibration(report: "CalibrationReport") -> None:
 def live_progress() -> "Iterator[OnProgress]":
     """Progress and the time left on stderr: a bar where a person watches, else a line now and then."""
     if not sys.stderr.isatty():
-        from svsim.collect.progress_lines import ProgressLines
+        from svsim.progress import ProgressLines
 
         yield ProgressLines(lambda line: click.echo(line, err=True))
         return

@@ -46,7 +46,7 @@ def reproduce(
         if not file.is_file():
             raise InputError(f"{file}: no such file; give a trace (.parquet)")
 
-    from svsim.reproduction.sv_paper import reproduce_sv_paper
+    from svsim.papers.sv_paper.sv_paper import reproduce_sv_paper
 
     with progress_bar("reproducing") as progress:
         found = reproduce_sv_paper(files, seed, progress, skip_traces=not traces)

@@ -111,8 +111,8 @@ def value(trace: str, batch: str | None, json_out: str | None, **options: Any) -
 def import_(format_name: str, file: str, drafter: str, out: str, json_out: str | None) -> None:
     """Turn another tool's recording into a trace. FORMAT: specdecode-bench."""
     from svsim.api import provenance
-    from svsim.workload.trace_file import save_trace
-    from svsim.workload.trace_importers import IMPORTERS
+    from svsim.trace.file import save_trace
+    from svsim.trace.importers import IMPORTERS
 
     if format_name not in IMPORTERS:
         raise InputError(f"unknown format {format_name}; known: {', '.join(IMPORTERS)}")
@@ -169,11 +169,11 @@ def synth(settings_file: str | None, tasks: tuple[str, ...], out: str, seed: int
     limit. svsim info describes the result, svsim replay runs it (with --latency).
     """
     from svsim.api import provenance
-    from svsim.metrics.synthetic_outcome import is_small, outcomes
     from svsim.report.outcomes import print_outcomes
-    from svsim.workload.synthetic_options import read_settings, settings_of, with_options
-    from svsim.workload.synthetic_trace import synthesize
-    from svsim.workload.trace_file import save_trace
+    from svsim.synthetic.options import read_settings, settings_of, with_options
+    from svsim.synthetic.outcome import is_small, outcomes
+    from svsim.synthetic.trace import synthesize
+    from svsim.trace.file import save_trace
 
     check_outputs(out, json_out)
     if out == "-":

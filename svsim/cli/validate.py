@@ -248,8 +248,8 @@ def _loop(trace: str, options: Mapping[str, Any]) -> Shown:
 
 def _live(trace: None, options: Mapping[str, Any]) -> Shown:
     """A triplet generating against the replay of its captured trace."""
-    from svsim.collect.settings import SamplingSettings
     from svsim.report.accuracy_view import live_view
+    from svsim.trace_capture.settings import SamplingSettings
     from svsim.validation.live_run import LiveSettings, live_run, usual_live_methods
 
     sizes = integers("--batch", options["batch"] or "8")

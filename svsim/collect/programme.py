@@ -16,15 +16,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from svsim.collect.calibrate import CalibrationReport, calibrate
-from svsim.collect.capture import capture
-from svsim.collect.extras import hardware_name, require_extra
-from svsim.collect.overlap import measure_overlap
+from svsim.calibration.calibrate import CalibrationReport, calibrate
+from svsim.calibration.overlap import measure_overlap
+from svsim.calibration.settings import CalibrationSettings
+from svsim.calibration.step_time_file import combine_tables
 from svsim.collect.programme_scale import SAMPLINGS, Capture, Scale
-from svsim.collect.progress_lines import ProgressLines
-from svsim.collect.settings import CalibrationSettings, CaptureSettings
-from svsim.collect.step_time_file import combine_tables
-from svsim.collect.triplet import TripletSettings, train_triplet
+from svsim.device.extras import hardware_name, require_extra
+from svsim.progress import ProgressLines
+from svsim.trace_capture.capture import capture
+from svsim.trace_capture.settings import CaptureSettings
+from svsim.training.triplet import TripletSettings, train_triplet
 
 DATASET = "held-out sources and documentation of the Python standard library (PSF-2.0)"
 DATASET_WITH_PACKAGES = f"{DATASET} and of installed packages (licences: triplet.json)"

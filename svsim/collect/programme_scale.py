@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from svsim.collect.settings import ColumnGroup, Device, SamplingSettings
-from svsim.collect.triplet import TASKS
+from svsim.device.extras import Device
+from svsim.trace_capture.settings import ColumnGroup, SamplingSettings
+from svsim.training.triplet import TASKS
 
 SAMPLINGS = {"t07": SamplingSettings(temperature=0.7), "greedy": SamplingSettings(greedy=True)}
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from svsim.errors import MissingSignalError
 from svsim.random_streams import RandomStreams
-from svsim.workload.token_trace import TargetColumns
+from svsim.trace.token_trace import TargetColumns
 
 
 class AcceptanceRule(Protocol):

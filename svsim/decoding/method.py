@@ -28,7 +28,7 @@ from svsim.decoding.drafters import MODEL, Drafter, HeadDrafter
 from svsim.decoding.pipelines import SERIAL, Pipeline
 from svsim.decoding.selection_rules import best_goodput
 from svsim.errors import MethodError
-from svsim.workload.token_trace import TraceMetadata
+from svsim.trace.token_trace import TraceMetadata
 
 
 class Losslessness(StrEnum):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from svsim.decoding.method import DecodingMethod
 from svsim.random_streams import RandomStreams
-from svsim.workload.token_trace import TokenTrace
+from svsim.trace.token_trace import TokenTrace
 
 # Below either, a profile part is small. With fewer tokens the 272 cells of the paper's belief hold no more
 # each than its prior counts for (16). On traces/llama70b.parquet, beliefs learnt on other 20 requests change

@@ -31,7 +31,7 @@ from svsim.engines.step import Batch, new_batch
 from svsim.errors import InvariantError
 from svsim.random_streams import RandomStreams
 from svsim.records import GroupSums, RunRecord
-from svsim.workload.token_trace import TokenTrace
+from svsim.trace.token_trace import TokenTrace
 
 MAX_GROUPS = 4096  # more requests (or static batches) than this share bootstrap groups
 MIN_POSITIONS = 400_000  # a short trace is cycled until about this many positions were replayed

@@ -15,8 +15,8 @@ from svsim.decoding.method import DecodingMethod
 from svsim.engines.binding import Deployment
 from svsim.engines.profile import fit_belief, is_small, learns, refits, small_profile_note
 from svsim.errors import InputError, MissingSignalError
-from svsim.workload.parts import EvaluationPart, Needed, Source
-from svsim.workload.token_trace import TokenTrace
+from svsim.trace.parts import EvaluationPart, Needed, Source
+from svsim.trace.token_trace import TokenTrace
 
 Refill = Literal["continuous", "static"]
 BatchOf = Literal["requests", "copies"]

@@ -16,9 +16,9 @@ from svsim.metrics.information import (
 )
 from svsim.metrics.request_sums import Estimate, request_of_rows
 from svsim.speculation_math import Floats
-from svsim.workload.sample import TraceSample
-from svsim.workload.split import profile_mask, profile_mask_by_threshold
-from svsim.workload.token_trace import TokenTrace
+from svsim.trace.sample import TraceSample
+from svsim.trace.split import profile_mask, profile_mask_by_threshold
+from svsim.trace.token_trace import TokenTrace
 
 COMPANION = ("similarity", "companion_accept")
 # name -> the columns a belief reads, in the order they are shown

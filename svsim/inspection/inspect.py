@@ -12,15 +12,15 @@ from svsim.metrics.acceptance import acceptance_by_depth, autocorrelation, fixed
 from svsim.metrics.trace_checks import check_trace
 from svsim.metrics.trace_information import Course, Sizes, TaskSummary, TokenCounts, TraceInformation
 from svsim.speculation_math import Ints
-from svsim.version import __version__
-from svsim.workload.parts import Source
-from svsim.workload.sample import TraceSample, sample_requests
-from svsim.workload.synthetic_measurement import (
+from svsim.trace.measurement import (
     between_request_variance,
     slope_along_output,
     wrong_prefix_decay,
 )
-from svsim.workload.token_trace import TokenTrace
+from svsim.trace.parts import Source
+from svsim.trace.sample import TraceSample, sample_requests
+from svsim.trace.token_trace import TokenTrace
+from svsim.version import __version__
 
 
 @dataclass(frozen=True, slots=True)

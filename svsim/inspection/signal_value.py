@@ -23,9 +23,9 @@ from svsim.metrics.information import Information
 from svsim.metrics.request_sums import Estimate
 from svsim.metrics.signal_values import SignalValues, ValueRow
 from svsim.records import RunRecord
+from svsim.trace.parts import Source
+from svsim.trace.sample import sample_requests
 from svsim.version import __version__
-from svsim.workload.parts import Source
-from svsim.workload.sample import sample_requests
 
 MEAN_ONLY, PERFECT = "mean only", "acceptance itself"
 LONGEST_FIXED = 16

@@ -12,8 +12,8 @@ from svsim.latency.model import LatencyModel
 from svsim.metrics.acceptance import law_of_emitted, probability_below
 from svsim.metrics.trace_information import SlowSteps
 from svsim.records import RunRecord
-from svsim.workload.parts import MemorySource, Source
-from svsim.workload.token_trace import TokenTrace
+from svsim.trace.parts import MemorySource, Source
+from svsim.trace.token_trace import TokenTrace
 
 BATCH_SIZES = (1, 8, 32, 64)
 LENGTHS = (1, 3, 5, 7)

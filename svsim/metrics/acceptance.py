@@ -11,8 +11,8 @@ import numpy as np
 
 from svsim.metrics.request_sums import Estimate, RequestSums, request_of_rows
 from svsim.speculation_math import Floats, Ints, survival
-from svsim.workload.synthetic_measurement import between_request_variance, visited_starts
-from svsim.workload.token_trace import TokenTrace
+from svsim.trace.measurement import between_request_variance, visited_starts
+from svsim.trace.token_trace import TokenTrace
 
 NUM_LAGS = 10
 

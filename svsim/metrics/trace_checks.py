@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from svsim.metrics.calibration import bins_of_equal_count, clustered_standard_error
 from svsim.metrics.request_sums import request_of_rows
 from svsim.speculation_math import Floats, Ints
-from svsim.workload.token_trace import TokenTrace
+from svsim.trace.token_trace import TokenTrace
 
 MAX_ERRORS = 4.0
 ROUNDING = 2.0**-11  # twice the largest move of a probability by float16

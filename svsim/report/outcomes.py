@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from svsim.errors import printable
-from svsim.metrics.synthetic_outcome import Outcome
+from svsim.synthetic.outcome import Outcome
 
 _MARKS = {True: "[green]✓[/green]", False: "[bold red]✗[/bold red]", None: ""}
 

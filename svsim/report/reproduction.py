@@ -4,11 +4,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from svsim.papers.sv_paper.claims import verdict_counts
+from svsim.papers.sv_paper.sv_paper import Reproduction
 from svsim.report.accuracy_view import PlainTable
 from svsim.report.reproduction_tables import all_tables
 from svsim.report.reproduction_view import claim_lines, headline
-from svsim.reproduction.claims import verdict_counts
-from svsim.reproduction.sv_paper import Reproduction
 
 _STYLES = {"confirmed": "bold green", "not confirmed": "bold yellow", "not testable": "dim"}
 

@@ -4,12 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
-from svsim.report.canvas import panels, plain
-from svsim.report.lines import batch_axis
-from svsim.report.palette import GRID, INK, MUTED, MethodLook, looks_of
-from svsim.report.reproduction_tables import VARIANT_WORDS
-from svsim.report.reproduction_view import METHOD_WORDS
-from svsim.reproduction.panels import (
+from svsim.papers.sv_paper.panels import (
     BASE,
     BOUND,
     DRAFTER_SLOPE,
@@ -18,9 +13,14 @@ from svsim.reproduction.panels import (
     SHARED,
     PanelResult,
 )
-from svsim.reproduction.published import Published
-from svsim.reproduction.signals import CELLS, TraceSignals
-from svsim.reproduction.variants import VariantsResult
+from svsim.papers.sv_paper.published import Published
+from svsim.papers.sv_paper.signals import CELLS, TraceSignals
+from svsim.papers.sv_paper.variants import VariantsResult
+from svsim.report.canvas import panels, plain
+from svsim.report.lines import batch_axis
+from svsim.report.palette import GRID, INK, MUTED, MethodLook, looks_of
+from svsim.report.reproduction_tables import VARIANT_WORDS
+from svsim.report.reproduction_view import METHOD_WORDS
 
 OTHER = "one other assumption changed"
 SCENARIO_LOOKS = {

@@ -2,6 +2,10 @@
 
 import os
 
+from svsim.papers.sv_paper.claims import verdict_counts
+from svsim.papers.sv_paper.savings import mean_context_tokens
+from svsim.papers.sv_paper.step_times import roofline_token_s
+from svsim.papers.sv_paper.sv_paper import Reproduction
 from svsim.report.accuracy_view import PlainTable
 from svsim.report.document import Plots, contents, footer, no_charts, page, write_page
 from svsim.report.html import Html, element, join, text
@@ -37,10 +41,6 @@ from svsim.report.reproduction_view import (
 from svsim.report.sections import MAX_COMMAND_LENGTH, chip, method_key, section
 from svsim.report.strip import glyph, tone
 from svsim.report.tables import simple_table
-from svsim.reproduction.claims import verdict_counts
-from svsim.reproduction.savings import mean_context_tokens
-from svsim.reproduction.step_times import roofline_token_s
-from svsim.reproduction.sv_paper import Reproduction
 
 _HEADINGS = {
     "figure-3": "Figure 3",

@@ -2,6 +2,9 @@
 
 from collections.abc import Iterator
 
+from svsim.papers.sv_paper.signals import CELLS
+from svsim.papers.sv_paper.sv_paper import Reproduction
+from svsim.papers.sv_paper.variants import VariantsResult
 from svsim.report.accuracy_view import PlainTable
 from svsim.report.reproduction_view import (
     acceptance_table,
@@ -10,9 +13,6 @@ from svsim.report.reproduction_view import (
     errors_table,
     scenario_table,
 )
-from svsim.reproduction.signals import CELLS
-from svsim.reproduction.sv_paper import Reproduction
-from svsim.reproduction.variants import VariantsResult
 
 VARIANT_WORDS = {
     "svip": "SVIP",

@@ -1,12 +1,12 @@
 """Figure 3 and the claims as plain tables and lines, for the terminal and the page alike."""
 
+from svsim.papers.sv_paper.goodput_claims import predicted_ratio, published_ratio, slow_step_share
+from svsim.papers.sv_paper.panels import PanelResult, Prediction
+from svsim.papers.sv_paper.savings import mean_context_tokens
+from svsim.papers.sv_paper.step_times import roofline_token_s
+from svsim.papers.sv_paper.sv_paper import Reproduction
+from svsim.papers.sv_paper.verdicts import Claim, Verdict
 from svsim.report.accuracy_view import PlainTable
-from svsim.reproduction.goodput_claims import predicted_ratio, published_ratio, slow_step_share
-from svsim.reproduction.panels import PanelResult, Prediction
-from svsim.reproduction.savings import mean_context_tokens
-from svsim.reproduction.step_times import roofline_token_s
-from svsim.reproduction.sv_paper import Reproduction
-from svsim.reproduction.verdicts import Claim, Verdict
 
 LENGTHS = (5, 7)
 _DATASETS = {"HumanEvalPack": "HE", "GSM8K": "GSM"}

@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from svsim.collect.device_timer import cpu_clock
-from svsim.collect.pass_layout import PassLayout
+from svsim.calibration.device_timer import cpu_clock
+from svsim.calibration.pass_layout import PassLayout
 from svsim.decoding.method import DecodingMethod
 from svsim.engines.step_log import LoggedStep, StepWalk, StepWork
 from svsim.latency.shape import Role

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from svsim.collect.decoder import RandomDecoder
-from svsim.collect.device_timer import DeviceTimer
-from svsim.collect.pass_layout import PassLayout
-from svsim.collect.sampling_work import SamplingBuffers, sampling_work
+from svsim.calibration.decoder import RandomDecoder
+from svsim.calibration.device_timer import DeviceTimer
+from svsim.calibration.pass_layout import PassLayout
+from svsim.calibration.sampling_work import SamplingBuffers, sampling_work
 from svsim.latency.shape import Role
 
 Sampler = Callable[[Tensor], Tensor]

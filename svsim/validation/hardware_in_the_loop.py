@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from svsim.collect.calibrate import FLUSH_BYTES, find_geometry
-from svsim.collect.extras import hardware_name, require_extra, software_versions, torch_device, torch_dtype
-from svsim.collect.settings import Progress
+from svsim.calibration.calibrate import FLUSH_BYTES, find_geometry
+from svsim.device.extras import hardware_name, require_extra, software_versions, torch_device, torch_dtype
 from svsim.engines.binding import Deployment
 from svsim.engines.settings import PreparedRun, RunSettings, prepare
 from svsim.engines.step_log import LoggedStep, StepWalk
@@ -25,6 +24,9 @@ from svsim.errors import InfeasibleError
 from svsim.latency.model import LatencyModel
 from svsim.latency.shape import Role
 from svsim.metrics.accuracy import Accuracy, MarginalPair, accuracy
+from svsim.progress import Progress
+from svsim.trace.file import creation_date
+from svsim.trace.parts import Source
 from svsim.validation.loop_report import (
     METHODS,
     LoopReport,
@@ -36,11 +38,9 @@ from svsim.validation.loop_report import (
     scale_by_role,
 )
 from svsim.validation.runnable import runnable_methods
-from svsim.workload.parts import Source
-from svsim.workload.trace_file import creation_date
 
 if TYPE_CHECKING:
-    from svsim.collect.device_timer import ClockLog, DeviceTimer
+    from svsim.calibration.device_timer import ClockLog, DeviceTimer
     from svsim.validation.device_loop import DeviceLoop
     from svsim.validation.device_passes import PassRunner
     from svsim.validation.retest import Retester
@@ -64,7 +64,7 @@ def hardware_in_the_loop(
     require_extra("torch")
     import torch
 
-    from svsim.collect.device_timer import ClockLog, DeviceTimer
+    from svsim.calibration.device_timer import ClockLog, DeviceTimer
 
     device = torch_device(settings.device)
     gc.collect()
@@ -191,7 +191,7 @@ class _Bench:
 
     def _runners(self) -> "dict[Role, PassRunner]":
         """The models, each with a cache for the largest step."""
-        from svsim.collect.decoder import RandomDecoder
+        from svsim.calibration.decoder import RandomDecoder
         from svsim.validation.device_passes import PassRunner
 
         settings, runners = self.settings, {}
@@ -209,7 +209,7 @@ class _Bench:
         return runners
 
     def _retester(self, table: Mapping[str, NDArray[Any]]) -> "Retester":
-        from svsim.collect.device_timer import DeviceTimer
+        from svsim.calibration.device_timer import DeviceTimer
         from svsim.validation.retest import Retester
 
         decoders = {role: runner.decoder for role, runner in self.runners.items()}
@@ -218,7 +218,7 @@ class _Bench:
 
     def run(self, on_progress: OnProgress | None) -> Iterator[LoopRow]:
         """Rows of every batch size that time and memory allow."""
-        from svsim.collect.batch_memory import is_out_of_memory
+        from svsim.device.out_of_memory import is_out_of_memory
 
         started = time.perf_counter()
         sizes = self.settings.batch_sizes

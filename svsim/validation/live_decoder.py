@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from svsim.collect.coherent_chains import Triple
-from svsim.collect.sampling import draw, probabilities, propose, verify
-from svsim.collect.settings import SamplingSettings
-from svsim.collect.signals import observable_signals
+from svsim.trace_capture.coherent_chains import Triple
+from svsim.trace_capture.sampling import draw, probabilities, propose, verify
+from svsim.trace_capture.settings import SamplingSettings
+from svsim.trace_capture.signals import observable_signals
 
 Lengths = NDArray[np.int64]
 Signals = dict[str, NDArray[np.float32]]

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from svsim.collect.extras import hardware_name
-from svsim.collect.settings import Device
+from svsim.device.extras import Device, hardware_name
 from svsim.latency.measured import MeasuredLatency
 from svsim.latency.shape import Role
 from svsim.random_streams import RandomStreams
 
 if TYPE_CHECKING:
-    from svsim.collect.coherent_chains import Triple
+    from svsim.trace_capture.coherent_chains import Triple
     from svsim.validation.live_decoder import LiveDecoder
     from svsim.validation.live_run import LiveSettings
 
@@ -84,7 +83,7 @@ class Stopwatch:
     """Seconds since it was made, work of the device included."""
 
     def __init__(self, device: Device) -> None:
-        from svsim.collect.device_timer import cpu_clock
+        from svsim.calibration.device_timer import cpu_clock
 
         self.device = device
         self._clock = time.perf_counter if device == "cuda" else cpu_clock()

@@ -14,29 +14,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from svsim.collect.capture import capture
-from svsim.collect.extras import hardware_name, require_extra, software_versions
-from svsim.collect.prompts import read_prompts
-from svsim.collect.settings import CaptureSettings, Device, SamplingSettings, require
 from svsim.decoding.method import DecodingMethod, SelectByRule
+from svsim.device.extras import Device, hardware_name, require_extra, software_versions
 from svsim.engines.binding import Deployment
 from svsim.engines.replay import ClosedLoopReplay
 from svsim.engines.settings import PreparedRun, RunSettings, prepare
-from svsim.errors import InputError
+from svsim.errors import InputError, require
 from svsim.latency.shape import Role
 from svsim.metrics.accuracy import Accuracy, GoodputPair, accuracy
 from svsim.random_streams import RandomStreams
 from svsim.records import RunRecord
+from svsim.trace.file import TraceReader, creation_date
+from svsim.trace.parts import FileSource
+from svsim.trace_capture.capture import capture
+from svsim.trace_capture.prompts import read_prompts
+from svsim.trace_capture.settings import CaptureSettings, SamplingSettings
 from svsim.validation.live_latency import Stopwatch, live_latency
 from svsim.validation.live_plan import Selection
 from svsim.validation.runnable import runnable_methods
 from svsim.validation.two_samples import LawTest, compare_laws
-from svsim.workload.parts import FileSource
-from svsim.workload.trace_file import TraceReader, creation_date
 
 if TYPE_CHECKING:
-    from svsim.collect.coherent_chains import Triple
-    from svsim.collect.model_loading import LoadedModels
+    from svsim.trace_capture.coherent_chains import Triple
+    from svsim.trace_capture.model_loading import LoadedModels
     from svsim.validation.live_decoder import LiveDecoder
 
 METHODS = ("td", "sd:k=3", "sd:k=5", "sv:k=7", "sv-lossless:k=7")
@@ -45,7 +45,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class LiveSettings:
-    """One live run of a trained triplet (``svsim.collect.triplet``).
+    """One live run of a trained triplet (``svsim.training.triplet``).
 
     folder:        the triplet: target/, draft/, companion/ and prompts_<task>.jsonl.
     num_repeats:   live runs of every method over the same prompts, with different random numbers.
@@ -119,8 +119,8 @@ def live_run(settings: LiveSettings, say: Progress = lambda line: None) -> LiveR
     require_extra("torch", "transformers", "tokenizers")
     import torch
 
-    from svsim.collect.coherent_chains import Triple
-    from svsim.collect.model_loading import load_models
+    from svsim.trace_capture.coherent_chains import Triple
+    from svsim.trace_capture.model_loading import load_models
 
     prompts_file = settings.folder / f"prompts_{settings.task}.jsonl"
     trace_file = settings.scratch / "live_trace.parquet"

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from svsim.collect.settings import DataType, Device, require
+from svsim.device.extras import DataType, Device
 from svsim.engines.step_log import LoggedStep
+from svsim.errors import require
 from svsim.latency.shape import Role
 from svsim.metrics.accuracy import Accuracy, GoodputPair
 

@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from svsim.collect.calibrate import calibrate
-from svsim.collect.settings import CalibrationSettings, Progress
+from svsim.calibration.calibrate import calibrate
+from svsim.calibration.settings import CalibrationSettings
 from svsim.engines.settings import RunSettings
 from svsim.errors import InputError
+from svsim.progress import Progress
+from svsim.trace.parts import Needed, Source
 from svsim.validation.loop_report import BATCH_SIZES, METHODS, LoopSettings
 from svsim.validation.runnable import runnable_methods
-from svsim.workload.parts import Needed, Source
 
 SIGNALS_OF_SV = {"similarity", "companion_accept"}
 

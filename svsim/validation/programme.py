@@ -11,17 +11,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from svsim.collect.calibrate import calibrate
-from svsim.collect.extras import hardware_name
-from svsim.collect.progress_lines import ProgressLines
-from svsim.collect.settings import CalibrationSettings, Device
+from svsim.calibration.calibrate import calibrate
+from svsim.calibration.settings import CalibrationSettings
+from svsim.device.extras import Device, hardware_name
 from svsim.files import write_atomically
 from svsim.latency.measured import MeasuredLatency, read_step_times
+from svsim.progress import ProgressLines
+from svsim.trace.file import TraceReader
+from svsim.trace.parts import FileSource
 from svsim.validation.hardware_in_the_loop import METHODS, LoopReport, LoopSettings, hardware_in_the_loop
 from svsim.validation.live_run import METHODS as LIVE_METHODS
 from svsim.validation.live_run import LiveReport, LiveSettings, live_run
-from svsim.workload.parts import FileSource
-from svsim.workload.trace_file import TraceReader
 
 TRACES = Path(__file__).resolve().parents[2] / "traces"
 

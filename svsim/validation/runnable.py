@@ -8,7 +8,7 @@ from svsim.decoding.pipelines import SERIAL
 from svsim.decoding.presets import parse_method
 from svsim.errors import InputError
 from svsim.latency.shape import Role
-from svsim.workload.parts import Source
+from svsim.trace.parts import Source
 
 
 def check_runs(method: DecodingMethod, roles: Collection[Role], *, live: bool = False) -> None:

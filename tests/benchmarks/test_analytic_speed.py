@@ -2,19 +2,19 @@
 
 import numpy as np
 import pytest
-from small_traces import StairLatency
+from support.small_traces import StairLatency
 
+from svsim.analytic_model.law import throughput_grid
+from svsim.analytic_model.model import AnalyticModel, method_laws
+from svsim.analytic_model.walks import Paths, even_cuts, walk_thresholds
 from svsim.decoding.acceptance_rules import RecordedCoins
 from svsim.decoding.presets import parse_method
-from svsim.engines.analytic import AnalyticModel, method_laws
-from svsim.engines.analytic_law import throughput_grid
-from svsim.engines.analytic_walks import Paths, even_cuts, walk_thresholds
 from svsim.engines.binding import Deployment, bind_columns
 from svsim.engines.settings import RunSettings, prepare
 from svsim.latency.linear import LinearLatency
-from svsim.workload.parts import MemorySource
-from svsim.workload.synthetic_settings import SyntheticSettings
-from svsim.workload.synthetic_trace import synthesize
+from svsim.synthetic.settings import SyntheticSettings
+from svsim.synthetic.trace import synthesize
+from svsim.trace.parts import MemorySource
 
 METHODS = [
     "td",

@@ -18,8 +18,8 @@ def random_models(vocabulary: int, shapes):
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from svsim.collect.cached_model import CachedModel
-    from svsim.collect.coherent_chains import Triple
+    from svsim.trace_capture.cached_model import CachedModel
+    from svsim.trace_capture.coherent_chains import Triple
 
     torch.manual_seed(0)
     return Triple(
@@ -48,8 +48,8 @@ def random_models(vocabulary: int, shapes):
 def test_recorder_on_and_off(benchmark, figure, name, vocabulary, shapes, num_requests, num_rounds):
     import torch
 
-    from svsim.collect.coherent_chains import ChainOptions, Uniforms, record_chains
-    from svsim.collect.settings import SamplingSettings
+    from svsim.trace_capture.coherent_chains import ChainOptions, Uniforms, record_chains
+    from svsim.trace_capture.settings import SamplingSettings
 
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from small_traces import StairLatency, independent_trace, with_draft_signals
+from support.small_traces import StairLatency, independent_trace, with_draft_signals
 
 from svsim.decoding.presets import parse_method
 from svsim.decoding.rivals import RIVALS
@@ -10,7 +10,7 @@ from svsim.engines import replay as replay_module
 from svsim.engines.binding import Deployment
 from svsim.engines.replay import ClosedLoopReplay
 from svsim.engines.settings import RunSettings, prepare
-from svsim.workload.parts import MemorySource
+from svsim.trace.parts import MemorySource
 
 TARGETS = {"td": ">= 150 M/s", "sd:k=5": ">= 150 M/s", "sv:k=7": ">= 15 M/s"}
 RIVAL_TEXTS = [name if name in ("eagle", "vllm-ladder") else f"{name}:k=7" for name in RIVALS]

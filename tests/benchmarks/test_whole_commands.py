@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from shared_data import shared
-from small_traces import LINEAR, independent_trace
+from support.shared_data import shared
+from support.small_traces import LINEAR, independent_trace
 
-from svsim.workload.trace_file import TraceWriter
+from svsim.trace.file import TraceWriter
 
 ROOT = Path(__file__).resolve().parents[2]
 

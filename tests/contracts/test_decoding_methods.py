@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from small_traces import StairLatency, independent_trace, with_draft_signals
+from support.small_traces import StairLatency, independent_trace, with_draft_signals
 
 from svsim.decoding.beliefs import HISTOGRAM
 from svsim.decoding.presets import PRESETS, parse_method
@@ -15,8 +15,8 @@ from svsim.engines.replay import ClosedLoopReplay
 from svsim.engines.settings import RunSettings, prepare
 from svsim.errors import LatencyError, MissingSignalError
 from svsim.latency.shape import Role, StepShape
-from svsim.workload.parts import MemorySource
-from svsim.workload.token_trace import ObservableColumns, TokenTrace
+from svsim.trace.parts import MemorySource
+from svsim.trace.token_trace import ObservableColumns, TokenTrace
 
 K = 4
 METHODS = [

@@ -5,7 +5,7 @@ import pytest
 
 from svsim.decoding.acceptance_rules import RecordedCoins, RedrawnCoins
 from svsim.errors import MissingSignalError
-from svsim.workload.token_trace import TargetColumns
+from svsim.trace.token_trace import TargetColumns
 
 A = np.tile(np.array([0.9, 0.5, 0.2], np.float32), (100_000, 1))
 

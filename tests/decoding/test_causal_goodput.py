@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rule_reference import Case, run
+from support.rule_reference import Case, run
 
 from svsim.decoding.selection_rules import (
     _LAW,

@@ -5,14 +5,14 @@ import re
 from pathlib import Path
 
 import numpy as np
-from small_traces import StairLatency, independent_trace
+from support.small_traces import StairLatency, independent_trace
 
+from svsim.analytic_model.model import AnalyticModel
 from svsim.decoding.presets import PRESETS, parse_method
-from svsim.engines.analytic import AnalyticModel
 from svsim.engines.binding import Deployment
 from svsim.engines.replay import ClosedLoopReplay
 from svsim.engines.settings import RunSettings, prepare
-from svsim.workload.parts import MemorySource
+from svsim.trace.parts import MemorySource
 
 PAGE = (Path(__file__).parents[2] / "docs" / "methods.md").read_text()
 

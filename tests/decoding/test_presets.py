@@ -6,7 +6,7 @@ from svsim.decoding.beliefs import HISTOGRAM
 from svsim.decoding.method import Losslessness
 from svsim.decoding.presets import MAX_SPECULATIVE_TOKENS, PRESETS, Option, parse_method
 from svsim.errors import MethodError
-from svsim.workload.token_trace import TraceMetadata
+from svsim.trace.token_trace import TraceMetadata
 
 TEXTS = [
     "td",

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from rival_reference import AdaEdl, Compiled, Dspark, Ladder, Seen, SmartSpec, Tetris, VllmAdaptive
-from rule_reference import KINDS, chains, prices
+from support.rival_reference import AdaEdl, Compiled, Dspark, Ladder, Seen, SmartSpec, Tetris, VllmAdaptive
+from support.rule_reference import KINDS, chains, prices
 
 from svsim.decoding.presets import parse_method
 from svsim.decoding.selection_rules import (

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rule_reference import (
+from support.rule_reference import (
     KINDS,
     Case,
     best_by_sorting,

@@ -1,7 +1,7 @@
 """A method whose signals the trace lacks: which column, and what brings it."""
 
 import pytest
-from small_traces import StairLatency, independent_trace
+from support.small_traces import StairLatency, independent_trace
 
 from svsim import api
 from svsim.errors import MissingSignalError

@@ -2,17 +2,17 @@
 
 import numpy as np
 import pytest
-from small_traces import StairLatency, independent_trace
+from support.small_traces import StairLatency, independent_trace
 
+from svsim.analytic_model.model import AnalyticModel
 from svsim.decoding.presets import parse_method
 from svsim.engines import replay as replay_module
-from svsim.engines.analytic import AnalyticModel
 from svsim.engines.binding import Deployment
 from svsim.engines.replay import ClosedLoopReplay
 from svsim.engines.settings import RunSettings, prepare
 from svsim.errors import InputError
 from svsim.latency.shape import Role
-from svsim.workload.parts import MemorySource
+from svsim.trace.parts import MemorySource
 
 K, ACCEPT = 3, 0.7
 OVERHEAD_S, DRAFT_S, COMPANION_S = 5e-4, 1e-3, 2e-3

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from small_traces import StairLatency
+from support.small_traces import StairLatency
 
 from svsim.engines.prices import growing_passes_s, lay_out_sheet, pass_row_s, pass_s
 from svsim.latency.shape import Role, StepShape

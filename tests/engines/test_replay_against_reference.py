@@ -1,10 +1,10 @@
 """The compiled closed loop equals a slow, independent one on small traces, number by number."""
 
 import pytest
-import reference_loop
-from reference_loop import Server
-from rival_reference import AdaEdl, Dspark, Ladder, Seen, SmartSpec, Tetris, VllmAdaptive
-from small_traces import StairLatency, independent_trace, with_draft_signals
+from support import reference_loop
+from support.reference_loop import Server
+from support.rival_reference import AdaEdl, Dspark, Ladder, Seen, SmartSpec, Tetris, VllmAdaptive
+from support.small_traces import StairLatency, independent_trace, with_draft_signals
 
 from svsim.decoding.presets import PRESETS, parse_method
 from svsim.decoding.selection_rules import decode_survival
@@ -13,7 +13,7 @@ from svsim.engines.binding import Deployment, bind_columns
 from svsim.engines.replay import ClosedLoopReplay
 from svsim.engines.settings import RunSettings, prepare
 from svsim.random_streams import RandomStreams
-from svsim.workload.parts import MemorySource
+from svsim.trace.parts import MemorySource
 
 SEED = 3
 

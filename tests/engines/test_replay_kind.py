@@ -1,14 +1,14 @@
 """A replay is called exact only where a server would have done the same, step by step."""
 
 import pytest
-from small_traces import StairLatency, independent_trace, with_draft_signals
+from support.small_traces import StairLatency, independent_trace, with_draft_signals
 
 from svsim.decoding.presets import parse_method
 from svsim.engines import replay as replay_module
 from svsim.engines.binding import Deployment
 from svsim.engines.replay import ClosedLoopReplay
 from svsim.engines.settings import RunSettings, prepare
-from svsim.workload.parts import MemorySource
+from svsim.trace.parts import MemorySource
 
 
 @pytest.fixture(scope="module")

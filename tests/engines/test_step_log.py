@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from small_traces import StairLatency, independent_trace
+from support.small_traces import StairLatency, independent_trace
 
 from svsim.decoding.presets import parse_method
 from svsim.engines import replay as replay_module
@@ -12,7 +12,7 @@ from svsim.engines.settings import RunSettings, prepare
 from svsim.engines.step_log import StepWalk
 from svsim.errors import InputError
 from svsim.latency.shape import Role, StepShape
-from svsim.workload.parts import MemorySource
+from svsim.trace.parts import MemorySource
 
 LATENCY = StairLatency(pad=4)
 

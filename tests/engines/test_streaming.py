@@ -2,16 +2,16 @@
 
 import numpy as np
 import pytest
-from small_traces import StairLatency, independent_trace
+from support.small_traces import StairLatency, independent_trace
 
 from svsim.decoding.presets import parse_method
 from svsim.engines import replay as replay_module
 from svsim.engines.binding import Deployment
 from svsim.engines.replay import ClosedLoopReplay
 from svsim.engines.settings import RunSettings, prepare
-from svsim.workload import parts
-from svsim.workload.parts import FileSource, MemorySource
-from svsim.workload.trace_file import TraceReader, save_trace
+from svsim.trace import parts
+from svsim.trace.file import TraceReader, save_trace
+from svsim.trace.parts import FileSource, MemorySource
 
 
 @pytest.fixture

@@ -7,20 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from metrics.known_laws import load_script
-from shared_data import shared
-from small_traces import StairLatency, independent_trace
+from support.known_laws import load_script
+from support.shared_data import shared
+from support.small_traces import StairLatency, independent_trace
 
 import svsim
 from svsim.errors import InputError, LatencyError
 from svsim.latency.linear import LinearLatency
 from svsim.latency.shape import Role
-from svsim.workload import sample as sampling
-from svsim.workload.parts import FileSource, MemorySource
-from svsim.workload.split import profile_mask
-from svsim.workload.token_trace import ObservableColumns, TargetColumns, TokenTrace, TraceMetadata
-from svsim.workload.trace_file import save_trace
-from svsim.workload.trace_importers import import_specdecode_bench
+from svsim.trace import sample as sampling
+from svsim.trace.file import save_trace
+from svsim.trace.importers import import_specdecode_bench
+from svsim.trace.parts import FileSource, MemorySource
+from svsim.trace.split import profile_mask
+from svsim.trace.token_trace import ObservableColumns, TargetColumns, TokenTrace, TraceMetadata
 
 LLAMA = Path(__file__).resolve().parents[2] / "traces" / "llama70b.parquet"
 LAW = load_script().DiscreteLaw.example()

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from command_line import svsim_json, svsim_process, svsim_refuses
-from small_traces import LINEAR, independent_trace
+from support.command_line import svsim_json, svsim_process, svsim_refuses
+from support.small_traces import LINEAR, independent_trace
 
 import svsim
 from svsim.decoding.presets import parse_method
@@ -15,8 +15,8 @@ from svsim.errors import InputError
 from svsim.inspection import signal_value
 from svsim.inspection.signal_value import MEAN_ONLY, PERFECT
 from svsim.latency.linear import LinearLatency
-from svsim.workload.token_trace import ObservableColumns
-from svsim.workload.trace_file import save_trace
+from svsim.trace.file import save_trace
+from svsim.trace.token_trace import ObservableColumns
 
 # a token costs enough for its verification to be a question
 STEEP = LinearLatency.from_json(

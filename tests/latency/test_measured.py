@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
-from synthetic_truth import Shapes, grid_of_shapes, joined, scattered_shapes, table, true_seconds
+from support.synthetic_truth import Shapes, grid_of_shapes, joined, scattered_shapes, table, true_seconds
 
 from svsim.errors import LatencyError, OutOfRangeError
 from svsim.latency.measured import MeasuredLatency, hardware_in

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from small_traces import StairLatency, independent_trace
+from support.small_traces import StairLatency, independent_trace
 
 import svsim
 from svsim.speculation_math import constant_acceptance_tokens

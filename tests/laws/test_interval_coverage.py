@@ -1,6 +1,6 @@
 """95 % intervals cover the truth about 95 times in 100, on 200 independently drawn traces."""
 
-from small_traces import StairLatency, independent_trace
+from support.small_traces import StairLatency, independent_trace
 
 import svsim
 

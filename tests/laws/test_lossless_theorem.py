@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lossless_cases import CASES, COLUMNS
-from tiny_models import TinyModels, joint_bias, joint_law, total_variation
+from support.lossless_cases import CASES, COLUMNS
+from support.tiny_models import TinyModels, joint_bias, joint_law, total_variation
 
 EXACT = 1e-12
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "losslessness.md"

@@ -8,8 +8,8 @@ from itertools import product
 
 import numpy as np
 import pytest
-from tiny_models import TinyModels, joint_bias, total_variation
-from tiny_plans import Plan, Prices, first_decline, greedy_budget, lengths_that_vary, survival_of
+from support.tiny_models import TinyModels, joint_bias, total_variation
+from support.tiny_plans import Plan, Prices, first_decline, greedy_budget, lengths_that_vary, survival_of
 
 from svsim.decoding.method import Losslessness
 from svsim.decoding.presets import PRESETS, parse_method

@@ -9,9 +9,9 @@ from itertools import product
 
 import numpy as np
 import pytest
-from tiny_models import TinyModels, joint_law, total_variation
-from tiny_plans import Plan, Prices, survival_of
-from tiny_recordings import distance, replayed, served
+from support.tiny_models import TinyModels, joint_law, total_variation
+from support.tiny_plans import Plan, Prices, survival_of
+from support.tiny_recordings import distance, replayed, served
 
 EXACT = 1e-12
 

@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from small_traces import StairLatency, independent_trace
+from support.small_traces import StairLatency, independent_trace
 
 from svsim.api import replay
 from svsim.metrics.acceptance import (
@@ -15,9 +15,9 @@ from svsim.metrics.acceptance import (
     probability_below,
 )
 from svsim.speculation_math import constant_acceptance_tokens
-from svsim.workload.synthetic_measurement import measure
-from svsim.workload.synthetic_trace import constant_acceptance
-from svsim.workload.token_trace import ObservableColumns, TargetColumns, TokenTrace, TraceMetadata
+from svsim.synthetic.trace import constant_acceptance
+from svsim.trace.measurement import measure
+from svsim.trace.token_trace import ObservableColumns, TargetColumns, TokenTrace, TraceMetadata
 
 
 def trace_of(num_accepted, lengths, k, accept_prob=None):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from request_records import record
+from support.request_records import record
 
 from svsim.metrics.fairness import fairness_of, verification_lengths
 

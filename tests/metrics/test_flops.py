@@ -1,7 +1,7 @@
 """Operations of passes and of decoding, by hand and against published model sizes."""
 
 import pytest
-from request_records import record
+from support.request_records import record
 
 from svsim.latency.geometry import ModelGeometry, model_geometry
 from svsim.metrics.flops import decoding_flops, pass_flops, weights_per_token

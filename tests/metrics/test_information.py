@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from metrics.known_laws import DOCS, load_script
+from support.known_laws import DOCS, load_script
 
 from svsim.metrics.information import JudgedTokens, correlation, paper_gains
 from svsim.speculation_math import binary_entropy_bits

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from small_traces import StairLatency, independent_trace
+from support.small_traces import StairLatency, independent_trace
 
 from svsim import api
 from svsim.metrics.bootstrap import NUM_RESAMPLES, goodput_tok_s, interval, resample_counts, resampled_goodput

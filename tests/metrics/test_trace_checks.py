@@ -6,12 +6,12 @@ from functools import cache
 
 import numpy as np
 import pytest
-from small_traces import independent_trace
+from support.small_traces import independent_trace
 
 from svsim.metrics.trace_checks import check_trace
-from svsim.workload.synthetic_settings import LengthLaw, SyntheticSettings, TaskSettings
-from svsim.workload.synthetic_trace import synthesize
-from svsim.workload.token_trace import ObservableColumns, TargetColumns
+from svsim.synthetic.settings import LengthLaw, SyntheticSettings, TaskSettings
+from svsim.synthetic.trace import synthesize
+from svsim.trace.token_trace import ObservableColumns, TargetColumns
 
 CHAINS, TOKENS, COINS, COMPANION, TARGET, GREEDY = (
     "accepted lengths continue",

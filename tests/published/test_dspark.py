@@ -5,7 +5,7 @@ the first fall and verifies nothing; a global search verifies both.
 """
 
 import pytest
-from rival_reference import Compiled, Seen
+from support.rival_reference import Compiled, Seen
 
 from svsim.decoding.presets import parse_method
 from svsim.decoding.selection_rules import encode_survival

@@ -4,8 +4,8 @@ import csv
 import json
 
 import pytest
-from command_line import svsim_json, svsim_process
-from shared_data import shared
+from support.command_line import svsim_json, svsim_process
+from support.shared_data import shared
 
 SPEC = {"FIXED_1": "sd:k=1", "FIXED_3": "sd:k=3", "FIXED_5": "sd:k=5", "ORACLE": "oracle:draft=exact"}
 

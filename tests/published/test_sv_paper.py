@@ -9,11 +9,11 @@ import json
 from pathlib import Path
 
 import pytest
-from command_line import svsim_process
-from shared_data import ROOT
+from support.command_line import svsim_process
+from support.shared_data import ROOT
 
-from svsim.reproduction.panels import predict_panel
-from svsim.reproduction.published import Published, sv_paper
+from svsim.papers.sv_paper.panels import predict_panel
+from svsim.papers.sv_paper.published import Published, sv_paper
 
 FOLDER = ROOT.parent / "published" / "sv_paper"
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from browser import CHROMIUM, look_at
 from rich.console import Console
+from support.browser import CHROMIUM, look_at
 
 from svsim.errors import InputError
 from svsim.metrics.accuracy import GoodputPair, MarginalPair, accuracy

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from result_tables import HOSTILE, METHODS, crowded, hostile, one_machine, two_machines
+from support.result_tables import HOSTILE, METHODS, crowded, hostile, one_machine, two_machines
 
 from svsim.errors import InputError
 from svsim.report.bars import MAX_BARS, shown_rows

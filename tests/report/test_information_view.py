@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from rich.console import Console
-from small_traces import StairLatency, independent_trace
+from support.small_traces import StairLatency, independent_trace
 
 import svsim
 from svsim.report.information import print_information

@@ -11,15 +11,15 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from command_line import svsim_process, svsim_refuses, svsim_run
 from plotly.offline import get_plotlyjs
-from result_tables import HOSTILE, METHODS, crowded, hostile, information, one_machine, two_machines
-from small_traces import independent_trace
+from support.command_line import svsim_process, svsim_refuses, svsim_run
+from support.result_tables import HOSTILE, METHODS, crowded, hostile, information, one_machine, two_machines
+from support.small_traces import independent_trace
 
 from svsim.errors import InputError
 from svsim.report.page import MAX_ROWS, render, write_report
 from svsim.report.recommendation import recommend
-from svsim.workload.trace_file import save_trace
+from svsim.trace.file import save_trace
 
 MAX_BYTES = 5_000_000
 COMMAND = "svsim replay 'my trace.parquet' --report out.html"

@@ -1,8 +1,8 @@
 """The page opened in headless Chromium: charts drawn, nothing overflows, no error, no foreign script."""
 
 import pytest
-from browser import CHROMIUM, look_at
-from result_tables import crowded, hostile, information, one_machine, two_machines
+from support.browser import CHROMIUM, look_at
+from support.result_tables import crowded, hostile, information, one_machine, two_machines
 
 from svsim.report.page import render
 

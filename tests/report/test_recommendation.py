@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from result_tables import crowded, one_machine
+from support.result_tables import crowded, one_machine
 
 from svsim.report.recommendation import best_by_batch_size, caveats, findings, recommend
 

@@ -5,8 +5,8 @@ import re
 from dataclasses import replace
 
 import pytest
-from result_tables import crowded, one_machine
 from rich.console import Console
+from support.result_tables import crowded, one_machine
 
 from svsim.report.terminal import folded, print_table
 

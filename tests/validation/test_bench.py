@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from small_traces import StairLatency, independent_trace
+from support.small_traces import StairLatency, independent_trace
 
 from svsim import api
 from svsim.errors import InputError, SvsimError

@@ -5,20 +5,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from collect.fake_cuda import FakeGraph, fake_gpu_timer  # noqa: F401
-from small_traces import StairLatency, independent_trace
+from support.fake_cuda import FakeGraph, fake_gpu_timer  # noqa: F401
+from support.small_traces import StairLatency, independent_trace
 
-from svsim.collect.decoder import RandomDecoder
-from svsim.collect.device_timer import DeviceTimer
+from svsim.calibration.decoder import RandomDecoder
+from svsim.calibration.device_timer import DeviceTimer
 from svsim.decoding.presets import parse_method
 from svsim.engines.binding import Deployment
 from svsim.engines.settings import RunSettings, prepare
 from svsim.engines.step_log import StepWalk
 from svsim.latency.geometry import ModelGeometry
 from svsim.latency.shape import Role
+from svsim.trace.parts import MemorySource
 from svsim.validation.device_loop import COMPANION_PART, DRAFT_PART, VERIFY_PART, DeviceLoop
 from svsim.validation.device_passes import PassRunner
-from svsim.workload.parts import MemorySource
 
 TINY = ModelGeometry("tiny", 2, 32, 4, 2, 8, 48, 61)
 BATCH = 5

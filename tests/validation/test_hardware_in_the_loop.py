@@ -4,15 +4,15 @@ import json
 from typing import Any, ClassVar
 
 import pytest
-from small_traces import StairLatency, independent_trace
+from support.small_traces import StairLatency, independent_trace
 
-from svsim.collect.pass_layout import PassLayout
+from svsim.calibration.pass_layout import PassLayout
 from svsim.errors import InputError
 from svsim.latency.shape import Role, StepShape
+from svsim.trace.parts import MemorySource
 from svsim.validation import device_loop, device_passes
 from svsim.validation import hardware_in_the_loop as loop_module
 from svsim.validation.hardware_in_the_loop import LoopReport, LoopSettings, hardware_in_the_loop
-from svsim.workload.parts import MemorySource
 
 SOURCE = MemorySource(independent_trace(60, 7, seed=2))
 METHODS = ("td", "sd:k=3", "sd:k=7", "sv:k=7", "sv-lossless:k=7")

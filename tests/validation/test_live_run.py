@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from collect.table_models import random_tables, sequence_law, triple
+from support.table_models import random_tables, sequence_law, triple
 
-from svsim.collect.settings import SamplingSettings
-from svsim.collect.triplet import TripletSettings, train_triplet
 from svsim.errors import InputError
+from svsim.trace_capture.settings import SamplingSettings
+from svsim.training.triplet import TripletSettings, train_triplet
 from svsim.validation.live_decoder import LiveDecoder, Plan
 from svsim.validation.live_run import LiveSettings, live_run
 from svsim.validation.two_samples import compare_laws, permutation_p_value, shifted

@@ -6,19 +6,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from collect.fake_cuda import FakeGraph, fake_gpu_timer  # noqa: F401
-from small_traces import independent_trace
+from support.fake_cuda import FakeGraph, fake_gpu_timer  # noqa: F401
+from support.small_traces import independent_trace
 
-from svsim.collect.decoder import RandomDecoder
-from svsim.collect.device_timer import DeviceTimer
+from svsim.calibration.decoder import RandomDecoder
+from svsim.calibration.device_timer import DeviceTimer
 from svsim.latency.geometry import ModelGeometry
 from svsim.latency.measured import MeasuredLatency, read_step_times
 from svsim.latency.shape import Role
+from svsim.trace.parts import MemorySource, Needed
 from svsim.validation.hardware_in_the_loop import LoopSettings, hardware_in_the_loop
 from svsim.validation.loop_report import Retest, retest_summary, scale_by_role
 from svsim.validation.loop_table import calibrate_for, usual_batch_sizes, usual_methods
 from svsim.validation.retest import MAX_SHAPES, Retester
-from svsim.workload.parts import MemorySource, Needed
 
 TINY = ModelGeometry("tiny", 2, 32, 4, 2, 8, 48, 61)
 SOURCE = MemorySource(independent_trace(40, 7, seed=2))

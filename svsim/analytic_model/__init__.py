@@ -1,0 +1,1 @@
+"""The analytic model: renewal walks instead of a loop."""

@@ -1,0 +1,79 @@
+"""Planned lengths (draft stops, filters, bounds): laws of what a batch of them verifies and drafts.
+
+Sequences of a continuously refilled batch are independent: it verifies the sum of n lengths of one law,
+and the number of sequences still drafting at a depth is binomial.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from svsim.analytic_model.prices import Counts, Floats, StepTables, binomial_law, law_of_sum
+from svsim.decoding.method import DecodingMethod
+from svsim.engines.binding import Deployment
+from svsim.engines.step import Draft
+from svsim.latency.shape import Role, StepShape
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedLengths:
+    """Planned lengths 0 .. K over the steps of walks.
+
+    share: float64 [K + 1], of steps by length. context_ahead: float64 [K], mean context of the steps
+    longer than j, less the mean of all. owed: mean tokens that the first pass takes where one is made.
+    """
+
+    method: DecodingMethod
+    share: Floats
+    context_ahead: Floats
+    owed: float
+
+    @classmethod
+    def of(
+        cls, method: DecodingMethod, lengths: Counts, catch_up: Counts, context: Counts
+    ) -> "PlannedLengths":
+        """From the planned length, catch-up tokens and context of every step, int64 [V] each."""
+        k = method.num_speculative_tokens
+        longer = lengths[:, None] > np.arange(k)
+        ahead = longer.T @ (context - context.mean()) / np.maximum(longer.sum(axis=0), 1)
+        drafting = lengths > 0
+        owed = 1.0 + float(catch_up[drafting].mean()) if drafting.any() else 1.0
+        return cls(method, np.bincount(lengths, minlength=k + 1) / len(lengths), ahead, owed)
+
+    def verify_s(self, tables: StepTables, i: int) -> Floats:
+        """Expected verification at batch size i, [H, G]."""
+        law = law_of_sum(self.share, int(tables.batch_sizes[i]))
+        return np.asarray(tables.verify_s(i)[:, :, : len(law)] @ law)
+
+    def draft_s(self, tables: StepTables, i: int, catch_up: float) -> Floats:
+        """Expected drafting at batch size i, [H, G]: all K tokens, or exactly the planned ones."""
+        n = int(tables.batch_sizes[i])
+        if not self.method.stops_draft:
+            law = binomial_law(n, [catch_up])
+            return np.asarray(tables.draft_s(i, self.method.num_speculative_tokens, law)[0])
+        return np.stack([self._exact_draft_s(d, n, tables.knots.values) for d in tables.deployments])
+
+    def _exact_draft_s(self, deployment: Deployment, n: int, context: Floats) -> Floats:
+        kind = deployment.draft_kind(self.method)
+        if kind == Draft.SEQUENTIAL:
+            depths = range(len(self.context_ahead))
+            return np.asarray(np.stack([self._pass_s(deployment, n, context, j) for j in depths]).sum(axis=0))
+        if kind == Draft.ONE_PASS:
+            tokens, law = n, law_of_sum(self.share, n)
+        else:  # priced at the longest draft of one sequence
+            tokens, law = 1, np.diff(np.cumsum(self.share) ** n, prepend=0.0)
+        kv = context[:, None] * n
+        shape = StepShape(Role.DRAFT, n, tokens + np.arange(len(law)), kv)
+        return np.asarray(deployment.latency.predict_s(shape) @ law)
+
+    def _pass_s(self, deployment: Deployment, n: int, context: Floats, depth: int) -> Floats:
+        """Pass ``depth`` over the sequences that draft more than that: none pay nothing."""
+        law = binomial_law(n, [self.share[depth + 1 :].sum()])[0, 1:]
+        counts = np.arange(1, n + 1)
+        kv = counts * np.maximum(context[:, None] + self.context_ahead[depth] + depth, 0.0)
+        tokens = counts * (self.owed if depth == 0 else 1.0)
+        fewer = np.floor(tokens)
+        low, high = (
+            deployment.latency.predict_s(StepShape(Role.DRAFT, counts, t, kv)) for t in (fewer, fewer + 1)
+        )
+        return np.asarray((low + (high - low) * (tokens - fewer)) @ law)

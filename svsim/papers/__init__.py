@@ -1,0 +1,1 @@
+"""Papers whose evidence svsim predicts from their own baselines, one room each."""

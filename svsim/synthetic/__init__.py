@@ -1,0 +1,1 @@
+"""Synthetic traces with chosen acceptance, information and burstiness."""

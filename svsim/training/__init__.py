@@ -1,0 +1,1 @@
+"""Small models trained from scratch on this machine."""

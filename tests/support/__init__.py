@@ -1,0 +1,1 @@
+"""What tests share: traces, references written from the definitions, models with known laws."""
