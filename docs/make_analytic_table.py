@@ -9,7 +9,7 @@ of goodput, the largest in absolute value over the methods of a line.
 
 import argparse
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -61,12 +61,13 @@ class PaddedLatency:
     roles: frozenset[Role] = frozenset(Role)
     out_of_range: OutOfRange = "extrapolate"
     draft_is_one_pass: bool = False
+    separates_head: bool = False
     overhead_per_step_s: float = 1e-3
 
     def predict_s(self, shape: StepShape) -> NDArray[np.float64]:
         """Seconds of each pass."""
         padded = np.ceil(np.asarray(shape.num_new_tokens) / 16) * 16
-        return self.smooth.predict_s(StepShape(shape.role, shape.num_sequences, padded, shape.num_kv_tokens))
+        return self.smooth.predict_s(replace(shape, num_new_tokens=padded))
 
 
 def smooth_latency() -> LinearLatency:

@@ -57,6 +57,11 @@ class DataParallelLatency:
         """Of the base."""
         return self.base.draft_is_one_pass
 
+    @property
+    def separates_head(self) -> bool:
+        """As the base."""
+        return self.base.separates_head
+
     def predict_s(self, shape: StepShape) -> NDArray[np.float64]:
         """Seconds of each pass, float64 of the broadcast shape."""
         copies = self.num_replicas.get(shape.role, 1)
@@ -67,4 +72,9 @@ class DataParallelLatency:
         share = largest / sequences
         # a copy computes whole tokens; the slack keeps 3 * (1 / 3) from becoming 2 tokens
         part = np.ceil(tokens * share - 1e-9)
-        return self.base.predict_s(StepShape(shape.role, largest, part, kv * share))
+        logit_tokens = shape.logit_tokens
+        if logit_tokens is not None:
+            logit_tokens = np.ceil(logit_tokens * share - 1e-9)
+        return self.base.predict_s(
+            StepShape(shape.role, largest, part, kv * share, shape.layer_share, logit_tokens)
+        )

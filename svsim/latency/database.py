@@ -20,6 +20,7 @@ The table of these prices goes through ``MeasuredLatency``, so the two sources s
 """
 
 from collections.abc import Collection
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -29,10 +30,11 @@ from numpy.typing import NDArray
 from svsim.errors import LatencyError
 from svsim.latency.geometry import ModelGeometry
 from svsim.latency.hardware import data_sheet
+from svsim.latency.head_curve import HeadCurve
 from svsim.latency.kernel_database import FRAMEWORK, MISSING_PACKAGE, KernelDatabase
 from svsim.latency.measured import MeasuredLatency
 from svsim.latency.model import OutOfRange
-from svsim.latency.part_store import cached_parts, keep_parts, shipped_parts
+from svsim.latency.part_store import cached_parts, keep_parts, shipped_parts, standard_keys
 from svsim.latency.pass_kernels import PassKernels
 from svsim.latency.pass_parts import MissingKernelError, PartKeys, PassParts
 from svsim.latency.pass_work import (
@@ -103,9 +105,21 @@ def database_latency(
     """The fit of ``database_step_times``; its ``source`` is ``database``, or names the roofline too."""
     columns = database_step_times(hardware, tensor_parallel, target, draft, companion, sharded=sharded)
     where = f"kernel database of {hardware}"
-    return MeasuredLatency.from_step_times(
+    fitted = MeasuredLatency.from_step_times(
         columns, hardware, tensor_parallel, out_of_range=out_of_range, where=where
     )
+    models = models_on_gpus(target, draft, companion, tensor_parallel, sharded)
+    return replace(fitted, heads={role: head_curve(hardware, model) for role, model in models.items()})
+
+
+def head_curve(hardware: str, model: ModelOnGpus) -> HeadCurve:
+    """Logits, their gathering and sampling of a model; of one that was not measured by the roofline."""
+    rows = standard_keys(max_free_queries(model)).rows.astype(np.float64)
+    try:
+        row_s = kernel_parts(hardware, model).row_s + _row_s(hardware, model) * rows
+    except MissingKernelError:
+        row_s = RooflineLatency(data_sheet(hardware), {Role.TARGET: model}).head_s(Role.TARGET, rows)
+    return HeadCurve.of(rows, row_s)
 
 
 def kernel_parts(hardware: str, model: ModelOnGpus) -> PassParts:
@@ -147,9 +161,13 @@ def _software() -> str:
 
 def _sampling_s(hardware: str, role: Role, model: ModelOnGpus, shapes: PassShapes) -> NDArray[np.float64]:
     """Passes over the vocabulary, which the database lacks: bound by memory, as in the roofline."""
+    rows = logit_rows(role, shapes.num_sequences, graph_padded(shapes.num_new_tokens))
+    return _row_s(hardware, model) * rows
+
+
+def _row_s(hardware: str, model: ModelOnGpus) -> float:
     row_bytes = VOCABULARY_PASSES * VOCABULARY_VALUE_BYTES * model.geometry.vocabulary_size
-    row_s = row_bytes / (data_sheet(hardware).memory_bytes_per_s * VOCABULARY_MEMORY_EFFICIENCY)
-    return row_s * logit_rows(role, shapes.num_sequences, graph_padded(shapes.num_new_tokens))
+    return row_bytes / (data_sheet(hardware).memory_bytes_per_s * VOCABULARY_MEMORY_EFFICIENCY)
 
 
 def _columns(

@@ -81,6 +81,11 @@ class LinearLatency:
         return "extrapolate"
 
     @property
+    def separates_head(self) -> bool:
+        """Never: a line says nothing of the head."""
+        return False
+
+    @property
     def roles(self) -> frozenset[Role]:
         """The roles the file gives coefficients for."""
         return frozenset(self.passes)
@@ -90,7 +95,8 @@ class LinearLatency:
         shape.checked(self.passes.keys(), self.hardware)
         _, tokens, kv = shape.broadcast()
         line = self.passes[shape.role]
-        return np.asarray(line.fixed_s + line.per_new_token_s * tokens + line.per_kv_token_s * kv)
+        pass_s = line.fixed_s + line.per_new_token_s * tokens + line.per_kv_token_s * kv
+        return np.asarray(pass_s * shape.layers)
 
 
 def _read_json(path: Path) -> object:

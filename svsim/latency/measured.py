@@ -1,7 +1,7 @@
 """Step times from a table of measured (or modelled) passes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from svsim.latency.hardware_spec import Placement
+from svsim.latency.head_curve import HeadCurve
 from svsim.latency.model import OutOfRange
 from svsim.latency.pass_fit import fit_pass_surface
 from svsim.latency.pass_surface import FitResiduals, PassSurface
+from svsim.latency.pass_work import graph_padded, logit_rows
 from svsim.latency.shape import Role, StepShape
 from svsim.latency.step_times import hardware_in, read_step_times, select
 from svsim.latency.valid_range import ValidRange, checked_choice
@@ -25,7 +27,8 @@ class MeasuredLatency:
     """Each role's pass as token curve plus attention surface, fitted to one deployment's rows.
 
     ``source`` names what the rows say (``measured``, ``database``, ``database+roofline`` ...).
-    ``out_of_range`` is an explicit choice; ``raise`` unless told otherwise.
+    ``out_of_range`` is an explicit choice; ``raise`` unless told otherwise. ``heads``: of the roles
+    whose source tells the head (logits, sampling) apart; none of a measured table.
     """
 
     surfaces: Mapping[Role, PassSurface]
@@ -35,6 +38,7 @@ class MeasuredLatency:
     overhead_per_step_s: float = 0.0
     draft_is_one_pass: bool = False
     out_of_range: OutOfRange = "raise"
+    heads: Mapping[Role, HeadCurve] = field(default_factory=dict)
 
     @classmethod
     def from_step_times(
@@ -95,6 +99,11 @@ class MeasuredLatency:
         return frozenset(self.surfaces)
 
     @property
+    def separates_head(self) -> bool:
+        """Whether every role's head is known."""
+        return self.surfaces.keys() <= self.heads.keys()
+
+    @property
     def valid_range(self) -> Mapping[Role, ValidRange]:
         """The calibrated box of each role."""
         return {role: surface.valid_range for role, surface in self.surfaces.items()}
@@ -111,4 +120,15 @@ class MeasuredLatency:
         quantities = surface.valid_range.apply(
             self.out_of_range, shape.role, self.hardware, (sequences, tokens, kv / sequences)
         )
-        return surface.predict_s(*quantities)
+        pass_s = surface.predict_s(*quantities)
+        if shape.is_whole:
+            return pass_s
+        head = self.heads.get(shape.role)
+        if head is None:
+            return np.asarray(shape.layers * pass_s)
+        sequences, tokens, _ = quantities
+        whole_s = head.seconds(logit_rows(shape.role, sequences, graph_padded(tokens)))
+        layers_s = shape.layers * np.maximum(pass_s - whole_s, 0.0)
+        if shape.logit_tokens is None:
+            return np.asarray(layers_s + whole_s)
+        return np.asarray(layers_s + head.seconds(graph_padded(shape.logit_tokens)))

@@ -54,6 +54,11 @@ class LatencyModel(Protocol):
         """True if the drafter costs one pass per step whatever its length (heads, n-gram)."""
         ...
 
+    @property
+    def separates_head(self) -> bool:
+        """Whether layers and head (logits, sampling) are priced apart: see ``StepShape``."""
+        ...
+
     def predict_s(self, shape: StepShape) -> NDArray[np.float64]:
         """Seconds of each pass, float64 [N]. Raises OutOfRangeError as ``out_of_range`` says."""
         ...

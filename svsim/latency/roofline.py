@@ -141,6 +141,11 @@ class RooflineLatency:
         return "extrapolate"
 
     @property
+    def separates_head(self) -> bool:
+        """Always."""
+        return True
+
+    @property
     def roles(self) -> frozenset[Role]:
         """The models given."""
         return frozenset(self.models)
@@ -150,7 +155,6 @@ class RooflineLatency:
         sequences, tokens, kv = shape.checked(self.models.keys(), self.hardware)
         model = self.models[shape.role]
         padded = graph_padded(tokens)
-        rows = logit_rows(shape.role, sequences, padded)
         geometry = model.geometry
         mixer_s = self._projections_s(model, padded) + self._attention_s(model, sequences, tokens, kv)
         if geometry.gated_delta_net:
@@ -158,12 +162,19 @@ class RooflineLatency:
             recurrent_s = self._recurrent_s(model, geometry.gated_delta_net, sequences, tokens, padded)
             mixer_s = share * mixer_s + (1.0 - share) * recurrent_s
         layer_s = mixer_s + self._element_wise_s(model, padded) + 2 * self._all_reduce_s(model, padded)
-        return np.asarray(
+        layers_s = (
             geometry.num_layers * layer_s
             + (geometry.num_layers - geometry.num_dense_layers) * self._mlp_s(model, padded)
             + geometry.num_dense_layers * self._gated_s(model, padded, model.dense_intermediate_size)
-            + self._vocabulary_s(model, rows)
         )
+        rows = logit_rows(shape.role, sequences, padded)
+        if shape.logit_tokens is not None:
+            rows = graph_padded(shape.logit_tokens)
+        return np.asarray(shape.layers * layers_s + self.head_s(shape.role, rows))
+
+    def head_s(self, role: Role, rows: Floats) -> Floats:
+        """Seconds of the head alone (logits and the passes over the vocabulary), 0 where it has no rows."""
+        return np.where(rows > 0, self._vocabulary_s(self.models[role], rows), 0.0)
 
     def _product_s(
         self, flop_per_token: float, tokens: Floats, num_bytes: Floats, dtype: Dtype, kernels: int

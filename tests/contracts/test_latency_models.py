@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike, NDArray
 
 from svsim.errors import LatencyError, OutOfRangeError
 from svsim.latency.data_parallel import DataParallelLatency
+from svsim.latency.database import database_latency
 from svsim.latency.geometry import model_geometry
 from svsim.latency.linear import LinearLatency
 from svsim.latency.measured import MeasuredLatency
@@ -17,6 +19,7 @@ from svsim.latency.price_table import lay_out
 from svsim.latency.roofline import RooflineLatency
 from svsim.latency.shape import Role, StepShape
 
+Floats = NDArray[np.float64]
 CALIBRATION = Path(__file__).parents[2] / "calibration"
 
 
@@ -71,11 +74,23 @@ def measured_from_noise() -> LatencyModel:
     return MeasuredLatency.from_step_times(columns, out_of_range="extrapolate")
 
 
+def database() -> LatencyModel:
+    """From the shipped kernel times alone."""
+    return database_latency(
+        "h100_sxm",
+        2,
+        model_geometry("llama-3.1-8b"),
+        model_geometry("llama-3.2-1b"),
+        out_of_range="extrapolate",
+    )
+
+
 MODELS: dict[str, Callable[[], LatencyModel]] = {
     "linear": linear,
     "roofline": roofline,
     "data parallel": data_parallel,
     "roofline of a mixture": roofline_of_a_mixture,
+    "database": database,
     "calibrated h100_sxm": calibrated("h100_sxm"),
     "calibrated h200_sxm": calibrated("h200_sxm"),
     "calibrated a100_sxm": calibrated("a100_sxm"),
@@ -105,6 +120,36 @@ def test_shapes_broadcast(model: LatencyModel) -> None:
         np.testing.assert_array_equal(table[1, 1], column[0])
         assert model.predict_s(StepShape(role, np.full(4, 8), 8, 800)).shape == (4,)
         assert model.predict_s(StepShape(role, 8, 8, 800)).shape == ()
+
+
+def test_a_share_of_the_layers_with_its_own_head(model: LatencyModel) -> None:
+    """share * (T - T_head) + T_head(logit tokens); share * T where the head is not told apart."""
+    assert isinstance(model.separates_head, bool)
+    tokens = np.array([8.0, 40.0, 512.0])
+
+    def seconds(role: Role, share: float = 1.0, logit_tokens: ArrayLike | None = None) -> Floats:
+        return model.predict_s(StepShape(role, 8, tokens, 8 * 700, share, logit_tokens))
+
+    for role in model.roles:
+        whole, none = seconds(role), seconds(role, logit_tokens=0)
+        np.testing.assert_allclose(seconds(role, 0.25, 0), 0.25 * none, rtol=1e-12)
+        np.testing.assert_array_equal(seconds(role, np.array([[1.0], [0.5]]))[0], whole)
+        if not model.separates_head:
+            np.testing.assert_array_equal(none, whole)
+            continue
+        assert (none < whole).all()
+        np.testing.assert_allclose(seconds(role, 0.25), 0.25 * none + (whole - none), rtol=1e-9)
+        heads = seconds(role, 0.0, tokens) / (whole - none)
+        assert (heads >= 0.999).all()
+        if role is not Role.DRAFT:  # whose head has one row per sequence, as a prompt's
+            np.testing.assert_allclose(heads[:2], 1.0)
+        assert (np.diff([seconds(role, 0.5, n) for n in (0, 1, 8, 40, 300)], axis=0) >= 0).all()
+
+
+@pytest.mark.parametrize("wrong", [{"layer_share": 1.5}, {"layer_share": np.nan}, {"num_logit_tokens": -1}])
+def test_impossible_shares_are_refused(model: LatencyModel, wrong: dict[str, float]) -> None:
+    with pytest.raises(LatencyError, match=f"target pass with {next(iter(wrong))} = "):
+        model.predict_s(StepShape(Role.TARGET, 1, 1, 1, **wrong))
 
 
 def test_seconds_are_positive_and_finite(model: LatencyModel) -> None:

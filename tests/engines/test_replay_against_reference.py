@@ -120,6 +120,7 @@ class OnePassLatency(StairLatency):
     """The drafter proposes all its tokens in one pass."""
 
     draft_is_one_pass = True
+    separates_head = False
 
 
 @pytest.mark.parametrize("spec", [spec for spec in METHODS if "draft=exact" not in spec])

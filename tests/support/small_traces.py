@@ -90,6 +90,7 @@ class StairLatency:
     roles = frozenset(Role)
     out_of_range = "extrapolate"
     draft_is_one_pass = False
+    separates_head = False
 
     def __init__(self, pad: int = 8, overhead_s: float = 1e-3) -> None:
         self.pad = pad
@@ -100,4 +101,4 @@ class StairLatency:
         _, tokens, kv = shape.broadcast()
         share = {Role.TARGET: 1.0, Role.DRAFT: 0.08, Role.COMPANION: 0.12}[shape.role]
         padded = np.ceil(tokens / self.pad) * self.pad
-        return share * (10e-3 + 40e-6 * padded + 1e-8 * kv)
+        return shape.layers * share * (10e-3 + 40e-6 * padded + 1e-8 * kv)

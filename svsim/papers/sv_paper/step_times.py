@@ -62,6 +62,7 @@ class AffineLatency:
     out_of_range: OutOfRange = "extrapolate"
     overhead_per_step_s: float = 0.0
     draft_is_one_pass: bool = False
+    separates_head: bool = False
 
     @property
     def roles(self) -> frozenset[Role]:
@@ -73,9 +74,8 @@ class AffineLatency:
         shape.checked(self.passes.keys(), self.hardware)
         sequences, tokens, _ = shape.broadcast()
         line = self.passes[shape.role]
-        return np.asarray(
-            line.fixed_s + line.per_sequence_s * sequences + line.per_new_token_s * tokens, np.float64
-        )
+        pass_s = line.fixed_s + line.per_sequence_s * sequences + line.per_new_token_s * tokens
+        return np.asarray(shape.layers * pass_s, np.float64)
 
 
 @dataclass(frozen=True, slots=True)
