@@ -1,7 +1,7 @@
 """The Python face of svsim: the words of the command line as functions."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
@@ -11,6 +11,7 @@ from svsim.errors import InputError
 from svsim.latency.memory import GPU_MEMORY_UTILIZATION
 from svsim.latency.model import LatencyModel, OutOfRange
 from svsim.metrics.rows import ResultTable, result_rows
+from svsim.progress import OnProgress
 from svsim.trace.file import TraceReader
 from svsim.trace.parts import IN_MEMORY_POSITIONS, FileSource, MemorySource, Source
 from svsim.trace.token_trace import TokenTrace, TraceMetadata
@@ -30,7 +31,6 @@ DEFAULT_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 48, 64)
 VALUE_BATCH_SIZES = (1, 8, 32, 64)
 MAX_BATCH_SIZE = 4096
 MAX_REDRAWS = 10_000
-Progress = Callable[[int, int], None]
 W = TypeVar("W", bound=str)
 N = TypeVar("N", int, float)
 
@@ -89,11 +89,11 @@ class _Run:
 
 
 def replay(
-    trace: TokenTrace | str | Path, *, progress: Progress | None = None, **options: Unpack[RunOptions]
+    trace: TokenTrace | str | Path, *, progress: OnProgress | None = None, **options: Unpack[RunOptions]
 ) -> ResultTable:
     """Replay a trace under decoding methods, batch sizes and hardware: the compiled closed loop.
 
-    ``progress(done, total)`` is called after every run. Raises the errors of ``svsim.errors``.
+    ``progress`` is called after every run. Raises the errors of ``svsim.errors``.
 
     >>> svsim.replay("traces/llama70b.parquet", batch_sizes=[8, 64]).to_frame()  # doctest: +SKIP
     """
@@ -107,7 +107,7 @@ def replay(
 
 
 def analytic(
-    trace: TokenTrace | str | Path, *, progress: Progress | None = None, **options: Unpack[RunOptions]
+    trace: TokenTrace | str | Path, *, progress: OnProgress | None = None, **options: Unpack[RunOptions]
 ) -> ResultTable:
     """The question of ``replay`` answered by the analytic model: renewal walks instead of a loop.
 
@@ -133,7 +133,7 @@ def info(
     hardware: Sequence[str] = (),
     seed: int = 0,
     jobs: int | None = None,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> "TraceInformation":
     """What a trace holds: sizes, acceptance by depth and fixed length, what its signals tell, checks.
 
@@ -166,6 +166,7 @@ def value(
     profile_split: float = 0.5,
     seed: int = 0,
     jobs: int | None = None,
+    progress: OnProgress | None = None,
 ) -> "SignalValues":
     """What the signals of a trace are worth: held-out bits, and goodput under the same selection.
 
@@ -192,6 +193,7 @@ def value(
         _deployments(source, latency, hardware),
         _integer("k", _or(k, min(7, longest)), 1, longest),
         Path(trace).name if isinstance(trace, str | Path) else None,
+        progress,
     )
 
 

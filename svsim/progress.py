@@ -1,4 +1,4 @@
-"""How far a long job is, and that on a terminal or in a log."""
+"""How far a long job is: one callback, ``OnProgress``, whatever the job; and lines of it in a log."""
 
 import time
 from collections.abc import Callable
@@ -20,6 +20,21 @@ class Progress:
     def eta_s(self) -> float | None:
         """Seconds left at the mean pace so far; None before the first unit is done."""
         return None if self.done == 0 else self.elapsed_s * (self.total - self.done) / self.done
+
+
+OnProgress = Callable[[Progress], None]
+
+
+class Count:
+    """Counts the units of one job for a callback that need not be there."""
+
+    def __init__(self, progress: OnProgress | None, what: str, total: int) -> None:
+        self.progress, self.what, self.total = progress, what, total
+        self.began = time.perf_counter()
+
+    def __call__(self, done: int) -> None:
+        if self.progress is not None:
+            self.progress(Progress(self.what, done, self.total, time.perf_counter() - self.began))
 
 
 class ProgressLines:

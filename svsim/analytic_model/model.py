@@ -10,7 +10,7 @@ Derivation: docs/analytic.md.
 It shares input, prices and selection rules with the replay, and nothing of the loop.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -39,6 +39,7 @@ from svsim.decoding.pipelines import SERIAL
 from svsim.engines.binding import BoundColumns, bind_columns, selects
 from svsim.engines.settings import PreparedRun
 from svsim.errors import MethodError
+from svsim.progress import Count, OnProgress
 from svsim.random_streams import RandomStreams
 from svsim.records import GroupSums, RunRecord
 from svsim.trace.parts import EvaluationPart, concatenate
@@ -50,8 +51,6 @@ NUM_KNOTS = 17
 SAMPLE_POSITIONS = 1 << 20  # of a part that does not fit in memory, on average
 _SAMPLE_KEY = 2**64 - 2  # no seed of a split, so that split and sample decide independently
 NUM_LOCKSTEP_KNOTS = 65
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +100,8 @@ class AnalyticModel:
             for index, method in enumerate(prepared.methods)
         ]
 
-    def run(self, progress: Progress | None = None) -> list[RunRecord]:
-        """Every (deployment, batch size, method) in that order; ``progress(done, total)`` counts them."""
+    def run(self, progress: OnProgress | None = None) -> list[RunRecord]:
+        """Every (deployment, batch size, method) in that order; ``progress`` counts them."""
         sizes = self.settings.batch_sizes
         hardware = range(len(self.deployments))
         if self.of_copies:
@@ -113,11 +112,11 @@ class AnalyticModel:
             models = dict.fromkeys(sizes, model)
         cells = [(models[b], h, b, walked) for h in hardware for b in sizes for walked in self.walked]
         records: list[RunRecord] = []
+        count = Count(progress, "answered", len(cells))
         with ThreadPoolExecutor(self.settings.jobs) as pool:
             for record in pool.map(lambda cell: self._record(*cell), cells):
                 records.append(record)
-                if progress:
-                    progress(len(records), len(cells))
+                count(len(records))
         return records
 
     def _replicates(self, method: DecodingMethod) -> list[BoundColumns]:

@@ -23,7 +23,7 @@ from svsim.device.extras import hardware_name, require_extra, software_versions,
 from svsim.errors import InfeasibleError, InputError
 from svsim.latency.geometry import ModelGeometry, model_geometry
 from svsim.latency.shape import Role
-from svsim.progress import Progress
+from svsim.progress import OnProgress, Progress
 from svsim.trace.file import creation_date
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from svsim.calibration.device_timer import ClockLog, DeviceTimer
     from svsim.calibration.pass_layout import PassLayout
 
-OnProgress = Callable[[Progress], None]
 FLUSH_BYTES = {"cuda": 256 << 20, "cpu": 16 << 20}
 PERCENTILES = (10, 50, 90)
 
@@ -84,7 +83,7 @@ def find_geometry(model: str) -> ModelGeometry:
     return model_geometry(model)
 
 
-def calibrate(settings: CalibrationSettings, on_progress: OnProgress | None = None) -> CalibrationReport:
+def calibrate(settings: CalibrationSettings, progress: OnProgress | None = None) -> CalibrationReport:
     """Time the passes and write the table ``settings.out``.
 
     Raises InputError or LatencyError for bad input and InfeasibleError if not even one layer fits.
@@ -110,7 +109,7 @@ def calibrate(settings: CalibrationSettings, on_progress: OnProgress | None = No
     with torch.no_grad():
         benches = [_RoleBench(settings, *item, timer, clocks) for item in geometries.items()]
         for bench in benches:
-            reports[bench.role.value] = bench.run(on_progress)
+            reports[bench.role.value] = bench.run(progress)
             rows += bench.rows
     notes = {
         "hardware": hardware,

@@ -15,7 +15,7 @@ from svsim.errors import printable
 
 if TYPE_CHECKING:
     from svsim.calibration.calibrate import CalibrationReport
-    from svsim.trace_capture.capture import OnProgress
+    from svsim.progress import OnProgress
 
 
 def model_options(function: Any) -> Any:

@@ -14,7 +14,7 @@ from svsim.errors import InputError
 from svsim.files import write_atomically
 
 if TYPE_CHECKING:
-    from svsim.api import Progress
+    from svsim.progress import OnProgress, Progress
 
 
 def integers(name: str, text: str) -> list[int]:
@@ -88,7 +88,7 @@ class progress_bar:
     def __init__(self, what: str) -> None:
         self.what = what
 
-    def __enter__(self) -> "Progress | None":
+    def __enter__(self) -> "OnProgress | None":
         self.bar: Any = None
         if not sys.stderr.isatty():
             return None
@@ -102,7 +102,11 @@ class progress_bar:
         self.bar = Bar(console=Console(stderr=True), transient=True)
         self.bar.start()
         task = self.bar.add_task(self.what, total=None)
-        return lambda done, total: self.bar.update(task, completed=done, total=total)
+
+        def show(progress: "Progress") -> None:
+            self.bar.update(task, completed=progress.done, total=progress.total)
+
+        return show
 
     def __exit__(self, *_: object) -> None:
         if self.bar is not None:

@@ -86,7 +86,9 @@ def value(trace: str, batch: str | None, json_out: str | None, **options: Any) -
     from svsim import api
 
     check_outputs(json_out)
-    found = api.value(trace, batch_sizes=integers("--batch", batch) if batch else (), **options)
+    sizes = integers("--batch", batch) if batch else ()
+    with progress_bar("replaying") as progress:
+        found = api.value(trace, batch_sizes=sizes, progress=progress, **options)
     if json_out:
         write_json(found.to_dict(), json_out)
     if json_out != "-":

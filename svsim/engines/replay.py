@@ -29,6 +29,7 @@ from svsim.engines.closed_loop import NUM_TALLIES, Requests, Slots, new_slots, r
 from svsim.engines.settings import PreparedRun
 from svsim.engines.step import Batch, new_batch
 from svsim.errors import InvariantError
+from svsim.progress import Count, OnProgress
 from svsim.random_streams import RandomStreams
 from svsim.records import GroupSums, RunRecord
 from svsim.trace.token_trace import TokenTrace
@@ -37,8 +38,6 @@ MAX_GROUPS = 4096  # more requests (or static batches) than this share bootstrap
 MIN_POSITIONS = 400_000  # a short trace is cycled until about this many positions were replayed
 MAX_CYCLES = 16
 REQUESTS_PER_STRETCH = 1 << 16  # short cycles are handed to the compiled loop together
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(slots=True)
@@ -84,12 +83,14 @@ class ClosedLoopReplay:
         if self.part.in_memory:
             self.num_cycles = min(max(1, -(-MIN_POSITIONS // self.part.num_positions)), max_cycles)
 
-    def run(self, progress: Progress | None = None) -> list[RunRecord]:
-        """Every run, replicate by replicate. ``progress(done, total)`` counts finished runs."""
+    def run(self, progress: OnProgress | None = None) -> list[RunRecord]:
+        """Every run, replicate by replicate. ``progress`` counts finished runs."""
         books = [PriceBook(d) for d in self.deployments]
         sums: list[NDArray[np.float64]] = []
         runs: list[_Run] = []
         replicates = self.settings.coins.num_replicates
+        cells = len(books) * len(self.settings.batch_sizes) * len(self.methods)
+        count = Count(progress, "replayed", replicates * cells)
         with ThreadPoolExecutor(self.settings.jobs) as pool:
             for replicate in range(replicates):
                 runs = [
@@ -98,8 +99,7 @@ class ClosedLoopReplay:
                     for size in self.settings.batch_sizes
                     for m in range(len(self.methods))
                 ]
-                done = replicate * len(runs)
-                report = _shifted(progress, done, replicates * len(runs))
+                report = _shifted(count, replicate * len(runs))
                 if self.settings.refill == "static":
                     self._run_static(runs, replicate, pool, report)
                 else:
@@ -307,12 +307,8 @@ class ClosedLoopReplay:
         )
 
 
-def _shifted(progress: Progress | None, done: int, total: int) -> Callable[[int], None]:
-    def report(more: int) -> None:
-        if progress:
-            progress(done + more, total)
-
-    return report
+def _shifted(count: Count, done: int) -> Callable[[int], None]:
+    return lambda more: count(done + more)
 
 
 def _check_invariants(tallies: NDArray[np.float64]) -> None:

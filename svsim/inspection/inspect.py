@@ -6,11 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from svsim.inspection.held_out import first_token_acceptance, information_of
-from svsim.inspection.slow_steps import Progress, slow_steps_of
+from svsim.inspection.slow_steps import slow_steps_of
 from svsim.latency.model import LatencyModel
 from svsim.metrics.acceptance import acceptance_by_depth, autocorrelation, fixed_length
 from svsim.metrics.trace_checks import check_trace
 from svsim.metrics.trace_information import Course, Sizes, TaskSummary, TokenCounts, TraceInformation
+from svsim.progress import OnProgress
 from svsim.speculation_math import Ints
 from svsim.trace.measurement import (
     between_request_variance,
@@ -36,7 +37,7 @@ class InspectionSettings:
 
 
 def inspect_trace(
-    source: Source, settings: InspectionSettings, progress: Progress | None = None
+    source: Source, settings: InspectionSettings, progress: OnProgress | None = None
 ) -> TraceInformation:
     """All of ``TraceInformation``. Raises the errors of reading the trace and of the step times asked for."""
     notes: list[str] = []

@@ -22,6 +22,7 @@ from svsim.metrics.bootstrap import goodput_tok_s, interval, resampled_goodput
 from svsim.metrics.information import Information
 from svsim.metrics.request_sums import Estimate
 from svsim.metrics.signal_values import SignalValues, ValueRow
+from svsim.progress import OnProgress
 from svsim.records import RunRecord
 from svsim.trace.parts import Source
 from svsim.trace.sample import sample_requests
@@ -32,7 +33,12 @@ LONGEST_FIXED = 16
 
 
 def value_of_signals(
-    source: Source, settings: RunSettings, deployments: Sequence[Deployment], k: int, file: str | None
+    source: Source,
+    settings: RunSettings,
+    deployments: Sequence[Deployment],
+    k: int,
+    file: str | None,
+    progress: OnProgress | None = None,
 ) -> SignalValues:
     """All of ``SignalValues``; the methods of ``settings`` are chosen here.
 
@@ -52,7 +58,7 @@ def value_of_signals(
     fixed = [fixed_length(n) for n in range(1, min(k, LONGEST_FIXED) + 1)]
     run = replace(settings, methods=(target_only(), *fixed, *methods))
     prepared = prepare(source, run, deployments)
-    records = ClosedLoopReplay(prepared).run()
+    records = ClosedLoopReplay(prepared).run(progress)
     records = with_belief_error(records, prepared)
     return SignalValues(
         __version__,

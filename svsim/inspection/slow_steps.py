@@ -1,6 +1,6 @@
 """How many steps of fixed-length speculation would have been better left to the target alone."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from svsim.decoding.presets import fixed_length, target_only
 from svsim.deployments import priced_hardware
@@ -11,14 +11,13 @@ from svsim.errors import LatencyError
 from svsim.latency.model import LatencyModel
 from svsim.metrics.acceptance import law_of_emitted, probability_below
 from svsim.metrics.trace_information import SlowSteps
+from svsim.progress import OnProgress
 from svsim.records import RunRecord
 from svsim.trace.parts import MemorySource, Source
 from svsim.trace.token_trace import TokenTrace
 
 BATCH_SIZES = (1, 8, 32, 64)
 LENGTHS = (1, 3, 5, 7)
-
-Progress = Callable[[int, int], None]
 
 
 def slow_steps_of(
@@ -29,7 +28,7 @@ def slow_steps_of(
     seed: int,
     jobs: int,
     notes: list[str],
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> tuple[str | None, tuple[SlowSteps, ...]]:
     """(deployment, slow steps of SD(k) per batch size) at the first deployment of ``latency``.
 
@@ -52,7 +51,7 @@ def slow_steps_of(
 
 
 def _replay(
-    trace: TokenTrace, deployment: Deployment, seed: int, jobs: int, progress: Progress | None
+    trace: TokenTrace, deployment: Deployment, seed: int, jobs: int, progress: OnProgress | None
 ) -> list[RunRecord]:
     lengths = [k for k in LENGTHS if k <= trace.num_speculative_tokens]
     settings = RunSettings(

@@ -6,7 +6,7 @@ crash-safe shard), then write the trace from the shards with memory flat in its 
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from svsim.device.extras import hardware_name, require_extra, software_versions, torch_device
 from svsim.errors import InputError
 from svsim.latency.step_times import read_step_times
-from svsim.progress import Progress
+from svsim.progress import OnProgress, Progress
 from svsim.random_streams import RandomStreams
 from svsim.trace.file import TraceWriter, creation_date
 from svsim.trace.step_times import check_step_times
@@ -27,8 +27,6 @@ from svsim.trace_capture.settings import CaptureSettings
 if TYPE_CHECKING:
     from svsim.trace_capture.model_loading import LoadedModels
     from svsim.trace_capture.shards import ShardFolder
-
-OnProgress = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +43,7 @@ class CaptureReport:
     elapsed_s: float
 
 
-def capture(settings: CaptureSettings, on_progress: OnProgress | None = None) -> CaptureReport:
+def capture(settings: CaptureSettings, progress: OnProgress | None = None) -> CaptureReport:
     """Record the trace ``settings.out``; returns once the file is complete.
 
     Raises InputError for bad input and InfeasibleError when the batch does not fit into memory (the
@@ -76,7 +74,7 @@ def capture(settings: CaptureSettings, on_progress: OnProgress | None = None) ->
     folder = ShardFolder.open(
         settings.out, _fingerprint(settings, loaded, prompts), creation_date(), settings.resume
     )
-    _run_missing_batches(settings, loaded, prompts, folder, on_progress)
+    _run_missing_batches(settings, loaded, prompts, folder, progress)
     summary = _summarize(settings, prompts, folder)
     metadata = _metadata(settings, loaded, folder.date, summary, num_skipped)
     with TraceWriter(settings.out, metadata, step_times=step_times) as writer:

@@ -11,7 +11,6 @@ acceptance on them is evidence about mechanisms, not about any large model.
 import json
 import math
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 
 from svsim.device.extras import Device, quiet_transformers, require_extra, software_versions, torch_device
 from svsim.errors import InputError, require
-from svsim.progress import Progress
+from svsim.progress import OnProgress, Progress
 from svsim.random_streams import RandomStreams
 from svsim.training.corpus import Corpus, collect_corpus
 
@@ -110,9 +109,6 @@ class TripletSettings:
         require(self.max_steps is None or self.max_steps >= 1, f"max_steps = {self.max_steps}; expected >= 1")
         low, high = self.num_prompt_tokens
         require(1 <= low <= high, f"num_prompt_tokens = {low}..{high}; expected 1 <= low <= high")
-
-
-OnProgress = Callable[[Progress], None]
 
 
 def train_triplet(settings: TripletSettings, on_progress: OnProgress | None = None) -> dict[str, Any]:

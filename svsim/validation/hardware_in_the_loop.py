@@ -8,7 +8,7 @@ of the step times. Beside it stands the wall clock of the same loop with decisio
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from svsim.errors import InfeasibleError
 from svsim.latency.model import LatencyModel
 from svsim.latency.shape import Role
 from svsim.metrics.accuracy import Accuracy, MarginalPair, accuracy
-from svsim.progress import Progress
+from svsim.progress import OnProgress, Progress
 from svsim.trace.file import creation_date
 from svsim.trace.parts import Source
 from svsim.validation.loop_report import (
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from svsim.validation.retest import Retester
 
 __all__ = ["METHODS", "LoopReport", "LoopRow", "LoopSettings", "hardware_in_the_loop"]
-OnProgress = Callable[[Progress], None]
 
 
 def hardware_in_the_loop(

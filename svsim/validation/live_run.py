@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from svsim.validation.live_decoder import LiveDecoder
 
 METHODS = ("td", "sd:k=3", "sd:k=5", "sv:k=7", "sv-lossless:k=7")
-Progress = Callable[[str], None]
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def usual_live_methods(num_speculative_tokens: int) -> tuple[str, ...]:
     return tuple(text for text in METHODS if int(text.partition("k=")[2] or 0) <= num_speculative_tokens)
 
 
-def live_run(settings: LiveSettings, say: Progress = lambda line: None) -> LiveReport:
+def live_run(settings: LiveSettings, say: Say = lambda line: None) -> LiveReport:
     """Capture, predict, generate, compare. Raises InputError or InfeasibleError, one line."""
     require_extra("torch", "transformers", "tokenizers")
     import torch
@@ -194,9 +194,7 @@ class _Live:
         self.prepared, self.triple, self.settings, self.device = prepared, triple, settings, device
         self.latency = prepared.deployments[0].latency
 
-    def rows(
-        self, records: Sequence[RunRecord], prompts: Mapping[str, list[int]], say: Progress
-    ) -> list[LiveRow]:
+    def rows(self, records: Sequence[RunRecord], prompts: Mapping[str, list[int]], say: Say) -> list[LiveRow]:
         settings, methods = self.settings, self.prepared.methods
         chosen = [prompts[name] for name in self.prepared.trace.request_ids]
         size = settings.batch_size

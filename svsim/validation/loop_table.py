@@ -1,6 +1,6 @@
 """What a comparison may leave open: methods, batch sizes, and the table of its prediction."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ from svsim.calibration.calibrate import calibrate
 from svsim.calibration.settings import CalibrationSettings
 from svsim.engines.settings import RunSettings
 from svsim.errors import InputError
-from svsim.progress import Progress
+from svsim.progress import OnProgress
 from svsim.trace.parts import Needed, Source
 from svsim.validation.loop_report import BATCH_SIZES, METHODS, LoopSettings
 from svsim.validation.runnable import runnable_methods
@@ -55,7 +55,7 @@ def calibrate_for(
     settings: LoopSettings,
     out: Path,
     seconds_per_model: float,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> None:
     """Write the step-time table ``out`` over the batch sizes and contexts that the loop will see.
 

@@ -1,7 +1,7 @@
 """Replays in memory, one record per method as it was asked for."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from svsim.decoding.presets import parse_method
 from svsim.engines.binding import Deployment
@@ -12,7 +12,6 @@ from svsim.records import RunRecord
 from svsim.trace.parts import MemorySource
 from svsim.trace.token_trace import TokenTrace
 
-Progress = Callable[[int, int], None]
 Records = dict[tuple[str, int], RunRecord]
 
 # The paper's own rule: tokens by survival until accepted tokens per second of verification fall.

@@ -9,7 +9,6 @@ from svsim.papers.sv_paper.claims import judge_claims
 from svsim.papers.sv_paper.goodput_claims import predicted_ratio, published_ratio, slow_step_share
 from svsim.papers.sv_paper.panels import PanelResult, Prediction, predict_panel
 from svsim.papers.sv_paper.published import sv_paper
-from svsim.papers.sv_paper.replays import Progress
 from svsim.papers.sv_paper.savings import (
     PanelSavings,
     implied_lengths,
@@ -19,6 +18,7 @@ from svsim.papers.sv_paper.savings import (
 from svsim.papers.sv_paper.signals import CELLS, signals_of_files
 from svsim.papers.sv_paper.variants import VariantPrediction, VariantsResult, predict_variants
 from svsim.papers.sv_paper.verdicts import Claim, Evidence
+from svsim.progress import Count, OnProgress
 from svsim.version import __version__
 
 
@@ -51,22 +51,22 @@ class Reproduction(Evidence):
 
 
 def reproduce_sv_paper(
-    traces: Sequence[Path] = (), seed: int = 0, progress: Progress | None = None, *, skip_traces: bool = True
+    traces: Sequence[Path] = (),
+    seed: int = 0,
+    progress: OnProgress | None = None,
+    *,
+    skip_traces: bool = True,
 ) -> Reproduction:
     """Predict figures 3 and 4 and tables 3 and 9, and compare; ``traces`` for tables 1 and 8 (may be none).
 
     A trace without the columns of these tables is left out, or with ``skip_traces=False`` an error.
 
-    Deterministic for a seed. ``progress(done, total)`` is called after every panel and after the rest.
+    Deterministic for a seed. ``progress`` is called after every panel and after the rest.
     """
     signals = signals_of_files(traces, seed, skip=skip_traces)
     published = sv_paper()
     total = len(published.panels) + 2
-
-    def report(done: int) -> None:
-        if progress:
-            progress(done, total)
-
+    report = Count(progress, "reproduced", total)
     panels = []
     for panel in published.panels:
         panels.append(predict_panel(panel, seed))
