@@ -8,6 +8,7 @@ import hashlib
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from svsim.errors import InputError
 
@@ -28,3 +29,15 @@ class RandomStreams:
         return np.random.Generator(
             np.random.PCG64(np.random.SeedSequence(self.seed, spawn_key=(name_key, *keys)))
         )
+
+    def coins(self, name: str, *keys: int, shape: tuple[int, int], first_row: int = 0) -> NDArray[np.float32]:
+        """Uniform numbers in [0, 1) for rows ``first_row`` on, float32 ``shape``.
+
+        A row has the same numbers whether the rows before it are drawn or not: PCG64 jumps to it.
+        """
+        generator = self.generator(name, *keys)
+        words, is_odd = divmod(first_row * shape[1], 2)  # a word of 64 bits makes two numbers
+        generator.bit_generator.advance(words)  # type: ignore[attr-defined]
+        if is_odd:
+            generator.random(dtype=np.float32)
+        return generator.random(shape, dtype=np.float32)

@@ -19,8 +19,11 @@ class AcceptanceRule(Protocol):
         """How many independent outcomes there are."""
         ...
 
-    def resolve(self, target: TargetColumns, replicate: int) -> NDArray[np.uint8]:
-        """Accepted draft tokens of the whole chain at every position, uint8 [T]."""
+    def resolve(self, target: TargetColumns, replicate: int, first_row: int = 0) -> NDArray[np.uint8]:
+        """Accepted draft tokens of the whole chain at every position, uint8 [T].
+
+        first_row: where these positions begin in the part that is replayed.
+        """
         ...
 
 
@@ -30,25 +33,29 @@ class RecordedCoins:
 
     num_replicates: int = 1
 
-    def resolve(self, target: TargetColumns, replicate: int) -> NDArray[np.uint8]:
+    def resolve(self, target: TargetColumns, replicate: int, first_row: int = 0) -> NDArray[np.uint8]:
         """``num_accepted`` as recorded."""
         return target.num_accepted.astype(np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
 class RedrawnCoins:
-    """Fresh coins from ``accept_prob``: more replicates, but neighbouring chains lose coherence."""
+    """Fresh coins from ``accept_prob``: more replicates, but neighbouring chains lose coherence.
+
+    A coin belongs to its row: a trace read in stretches meets those of a trace in memory.
+    """
 
     num_replicates: int
     seed: int
 
-    def resolve(self, target: TargetColumns, replicate: int) -> NDArray[np.uint8]:
+    def resolve(self, target: TargetColumns, replicate: int, first_row: int = 0) -> NDArray[np.uint8]:
         """Accepted counts from independent uniform coins against a_d."""
         if target.accept_prob is None:
             raise MissingSignalError(
                 "--coins redraw needs the column accept_prob, which this trace lacks; use --coins recorded"
             )
-        rng = RandomStreams(self.seed).generator("acceptance", replicate)
-        coins = rng.random(target.accept_prob.shape, dtype=np.float32)
+        num_rows, k = target.accept_prob.shape
+        streams = RandomStreams(self.seed)
+        coins = streams.coins("acceptance", replicate, shape=(num_rows, k), first_row=first_row)
         accepted = np.logical_and.accumulate(coins < target.accept_prob, axis=1)
         return np.asarray(accepted.sum(axis=1), np.uint8)

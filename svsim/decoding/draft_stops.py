@@ -46,12 +46,13 @@ def unlikely_path(signals: tuple[Signal, ...], threshold: float) -> Lengths:
     return _until_first(np.cumprod(signals[0], axis=1, dtype=np.float32) < threshold)
 
 
-def companion_filter(signals: tuple[Signal, ...]) -> Lengths:
+def companion_filter(signals: tuple[Signal, ...], first_row: int = 0) -> Lengths:
     """Tokens before the first that the companion rejects by its own coin; ``signals``: companion_accept.
 
     Staged speculation with the mid model as a filter (arXiv 2308.04623, as compared in 2509.24328): a
-    token passes with probability A = min(1, c/q).
+    token passes with probability A = min(1, c/q). first_row: where the signals begin in the replayed part.
     """
-    coins = RandomStreams(0).generator("companion coins").random(signals[0].shape, np.float32)
+    num_rows, k = signals[0].shape
+    coins = RandomStreams(0).coins("companion coins", shape=(num_rows, k), first_row=first_row)
     passed = np.logical_and.accumulate(coins < signals[0], axis=1)
     return np.asarray(passed.sum(axis=1), np.uint8)

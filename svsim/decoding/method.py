@@ -65,12 +65,18 @@ class PlanBySignals:
     """A length per output position, read off the signals there; no batch, no prices, no memory.
 
     plan(signals [T, K] each) -> uint8 [T]. stops_draft: the draft ends there, and
-    all of it is verified; otherwise K tokens are drafted.
+    all of it is verified; otherwise K tokens are drafted. tosses_coins: plan(signals, first_row), with
+    coins that belong to the rows of the replayed part.
     """
 
     signals: tuple[str, ...]
-    plan: Callable[[tuple[Signal, ...]], NDArray[np.uint8]]
+    plan: Callable[..., NDArray[np.uint8]]
     stops_draft: bool
+    tosses_coins: bool = False
+
+    def lengths(self, signals: tuple[Signal, ...], first_row: int = 0) -> NDArray[np.uint8]:
+        """Verification lengths of the rows ``first_row`` on, uint8 [T]."""
+        return self.plan(signals, first_row) if self.tosses_coins else self.plan(signals)
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,7 +151,7 @@ def staged(o: Options) -> DecodingMethod:
     return DecodingMethod(
         "staged",
         int(o["k"]),
-        PlanBySignals(("companion_accept",), companion_filter, stops_draft=False),
+        PlanBySignals(("companion_accept",), companion_filter, stops_draft=False, tosses_coins=True),
         uses_companion=True,
         lossless=Losslessness.GREEDY_ONLY,
         why_lossless=LOOKS,

@@ -46,13 +46,14 @@ class BoundColumns:
 
 
 def bind_columns(
-    method: DecodingMethod, trace: TokenTrace, rule: AcceptanceRule, replicate: int
+    method: DecodingMethod, trace: TokenTrace, rule: AcceptanceRule, replicate: int, first_row: int = 0
 ) -> BoundColumns:
     """Resolve acceptance and belief of a (fitted) method over whole columns.
 
+    first_row: where the trace begins in the part that is replayed (it may be a stretch of it).
     The belief is handed ``trace.observable`` only; bounds go through their own door below.
     """
-    accepted = rule.resolve(trace.target, replicate)
+    accepted = rule.resolve(trace.target, replicate, first_row)
     k, selection = method.num_speculative_tokens, method.selection
     planned = np.zeros(0, np.uint8)
     survival = np.zeros((0, max(k, 1)), np.uint16)
@@ -60,7 +61,7 @@ def bind_columns(
     if method.belief is not None:
         survival = believed_survival(method.belief, signals)
     if isinstance(selection, PlanBySignals):
-        planned = selection.plan(signals)
+        planned = selection.lengths(signals, first_row)
     if isinstance(selection, OraclePlan):
         planned = selection.lengths(accepted, k)
     if isinstance(selection, SelectByRule) and selection.knows_target:

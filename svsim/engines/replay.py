@@ -65,6 +65,7 @@ class _Stretch:
 
     trace: TokenTrace
     first_request: int
+    first_row: int
     cycles: range
     index: int
     is_new: bool
@@ -119,7 +120,7 @@ class ClosedLoopReplay:
         columns: list[BoundColumns] = []
         for stretch in self._stretches():
             if stretch.is_new:
-                fresh = [bind_columns(m, stretch.trace, self.settings.coins, replicate) for m in self.methods]
+                fresh = self._bind_columns(stretch, replicate)
                 columns, offsets = self._carry_over(runs, columns, fresh)
             pending = [run for run in runs if not run.finished]
             jobs = ((run, columns[run.method_index], offsets[run.method_index], stretch) for run in pending)
@@ -180,7 +181,7 @@ class ClosedLoopReplay:
         for stretch in self._stretches():
             if stretch.cycles.start > 0:
                 break
-            columns = [bind_columns(m, stretch.trace, self.settings.coins, replicate) for m in self.methods]
+            columns = self._bind_columns(stretch, replicate)
             jobs = ((run, columns[run.method_index], stretch) for run in runs)
             for done, _ in enumerate(pool.map(lambda job: self._drain(*job), jobs), 1):
                 report(done if self.part.in_memory else 0)
@@ -213,18 +214,23 @@ class ClosedLoopReplay:
 
     # -- what a run needs -------------------------------------------------------------------------
 
+    def _bind_columns(self, stretch: _Stretch, replicate: int) -> list[BoundColumns]:
+        coins, row = self.settings.coins, stretch.first_row
+        return [bind_columns(m, stretch.trace, coins, replicate, row) for m in self.methods]
+
     def _stretches(self) -> Iterator[_Stretch]:
         """The evaluation part over and over; what is in memory is bound once."""
         if self.part.in_memory:
             trace = next(self.part.chunks())
             together = max(1, min(self.num_cycles, REQUESTS_PER_STRETCH // self.part.num_requests))
             for start in count(0, together):
-                yield _Stretch(trace, 0, range(start, start + together), 0, start == 0)
+                yield _Stretch(trace, 0, 0, range(start, start + together), 0, start == 0)
         for cycle in count():
-            first_request = 0
+            first_request = first_row = 0
             for index, trace in enumerate(self.part.chunks()):
-                yield _Stretch(trace, first_request, range(cycle, cycle + 1), index, True)
+                yield _Stretch(trace, first_request, first_row, range(cycle, cycle + 1), index, True)
                 first_request += trace.num_requests
+                first_row += trace.num_positions
 
     def _new_run(self, prices: PriceBook, method_index: int, batch_size: int) -> _Run:
         method = self.methods[method_index]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from support.small_traces import StairLatency, independent_trace
 
+from svsim.decoding.acceptance_rules import RedrawnCoins
 from svsim.decoding.presets import parse_method
 from svsim.engines import replay as replay_module
 from svsim.engines.binding import Deployment
@@ -39,6 +40,23 @@ def test_every_request_walks_the_same_steps(monkeypatch, trace, batch_size, chun
     for name in ("emitted_tokens", "sequence_steps", "accepted_tokens"):
         np.testing.assert_array_equal(getattr(streamed.sums, name), getattr(whole.sums, name))
     assert streamed.sums.seconds.sum() == pytest.approx(whole.sums.seconds.sum(), rel=0.01)
+
+
+@pytest.mark.parametrize("spec, options", [
+    ("sd:k=3", {"coins": RedrawnCoins(3, seed=2)}),
+    ("staged:k=3", {}),
+    ("staged:k=3", {"coins": RedrawnCoins(2, seed=2)}),
+])  # fmt: skip
+@pytest.mark.parametrize("chunk", [200, 3000])
+def test_coins_belong_to_positions(monkeypatch, trace, chunk, spec, options):
+    """Redrawn coins and a companion's own: every request meets the same ones, however the file is read."""
+    memory, file = trace
+    monkeypatch.setattr(replay_module, "MIN_POSITIONS", 1)
+    monkeypatch.setattr(parts, "IN_MEMORY_POSITIONS", 1)
+    monkeypatch.setattr(parts, "CHUNK_POSITIONS", chunk)
+    whole, streamed = (totals(source, spec, 7, **options) for source in (MemorySource(memory), file))
+    for name in ("emitted_tokens", "sequence_steps", "accepted_tokens", "verified_tokens", "drafted_tokens"):
+        np.testing.assert_array_equal(getattr(streamed.sums, name), getattr(whole.sums, name))
 
 
 def test_selection_sees_the_same_beliefs(monkeypatch, trace):
