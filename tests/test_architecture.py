@@ -16,7 +16,10 @@ MODEL = TRACES | {"compiled", "latency", "decoding", "records", "metrics"}
 ENGINES = MODEL | {"engines", "analytic_model"}
 TORCH = TRACES | {"latency", "device", "trace_capture", "calibration", "training"}
 EVERYTHING = (
-    ENGINES | TORCH | {"deployments", "feasibility", "inspection", "synthetic", "papers", "validation"}
+    ENGINES
+    | TORCH
+    | {"reading", "workload", "importing", "deployments", "feasibility", "inspection", "synthetic"}
+    | {"papers", "validation"}
 )
 # room -> rooms it may import (itself is always allowed)
 MAY_IMPORT: dict[str, set[str]] = {
@@ -25,9 +28,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "version": set(),
     "compiled": set(),
     "files": {"errors"},
+    "reading": {"errors"},
     "random_streams": {"errors"},
     "speculation_math": {"errors"},
     "trace": MATH,
+    "workload": MATH | {"reading"},
     "synthetic": TRACES | {"compiled", "metrics"},
     "latency": BASE,
     "decoding": TRACES | {"compiled", "latency"},

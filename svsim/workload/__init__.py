@@ -1,0 +1,1 @@
+"""Requests to serve: when they arrive and how long they are, from the files that users have."""
