@@ -48,6 +48,7 @@ from svsim.latency.pass_work import (
     logit_rows,
     max_free_queries,
     models_on_gpus,
+    row_rule,
 )
 from svsim.latency.roofline import RooflineLatency
 from svsim.latency.shape import Role, StepShape
@@ -80,7 +81,8 @@ def database_step_times(
     for role, model in models.items():
         try:
             parts = kernel_parts(hardware, model) if shapes is None else measured_parts(hardware, model, grid)
-            seconds = parts.seconds(role, grid) + _sampling_s(hardware, role, model, grid)
+            rule = row_rule(role, model)
+            seconds = parts.seconds(rule, grid) + _sampling_s(hardware, rule, model, grid)
             source = "database"
         except MissingKernelError:
             roofline = RooflineLatency(data_sheet(hardware), {role: model})
@@ -126,7 +128,7 @@ def kernel_parts(hardware: str, model: ModelOnGpus) -> PassParts:
     """Parts of the standard grid: shipped with svsim, from the cache, or from the package (then cached)."""
     parts = shipped_parts(hardware, model)
     if parts is None:
-        software = _software()
+        software = _software(model)
         parts = cached_parts(hardware, model, software)
         if parts is None:
             parts = measured_parts(hardware, model, standard_shapes())
@@ -151,11 +153,16 @@ def measured_parts(hardware: str, model: ModelOnGpus, shapes: PassShapes) -> Pas
     )
 
 
-def _software() -> str:
-    """The package whose kernels are cached. LatencyError with the install command if it is missing."""
+def _software(model: ModelOnGpus) -> str:
+    """The package whose kernels are cached. LatencyError with the install command if it is missing.
+
+    A drafting head, for which nothing is shipped, is then priced by the roofline.
+    """
     try:
         return f"aiconfigurator-core {version('aiconfigurator-core')}"
     except PackageNotFoundError:
+        if model.geometry.head:
+            raise MissingKernelError(MISSING_PACKAGE) from None
         raise LatencyError(MISSING_PACKAGE) from None
 
 

@@ -12,12 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from svsim.errors import LatencyError, printable
 from svsim.latency.gated_delta_net import GatedDeltaNet
+from svsim.latency.head_shape import HeadKind, HeadShape, head_kind
 from svsim.latency.json_file import read_json_object
 from svsim.latency.latent_attention import LatentAttention
 from svsim.latency.model_config import (
     count,
     experts,
     gated_delta_net,
+    head_layers,
+    head_shape,
     kv_dtype,
     latent_attention,
     refuse_unsupported,
@@ -43,6 +46,8 @@ class ModelGeometry:
     activations stay 16-bit. kv_dtype: of the KV cache.
     gated_delta_net: the layers that have a recurrence instead of attention; has_output_gate: attention's
     output is multiplied with a projection of the same size.
+    head: of a drafting head (``head_shape.py``); its parameters are its own alone, so that embeddings and
+    logits shared with the target count for nothing in memory.
     """
 
     name: str
@@ -64,6 +69,7 @@ class ModelGeometry:
     latent: LatentAttention | None = None
     gated_delta_net: GatedDeltaNet | None = None
     has_output_gate: bool = False
+    head: HeadShape | None = None
 
     @classmethod
     def from_config_file(cls, path: str | Path) -> "ModelGeometry":
@@ -74,9 +80,12 @@ class ModelGeometry:
         return cls.from_config(config, path.resolve().parent.name, where=str(path))
 
     @classmethod
-    def from_config(cls, config: object, name: str, where: str | None = None) -> "ModelGeometry":
+    def from_config(
+        cls, config: object, name: str, where: str | None = None, head: HeadKind | None = None
+    ) -> "ModelGeometry":
         """From the parsed ``config.json`` of any Llama-like model (Llama, Qwen, Mistral, DeepSeek ...).
 
+        head: read it as this drafting head; None: as what the file says it is.
         Sliding windows are taken as full attention: an upper bound.
         """
         where = name if where is None else where
@@ -84,6 +93,9 @@ class ModelGeometry:
             raise LatencyError(f"{where}: a model configuration must be a JSON object")
         nested = config.get("text_config")
         text = nested if isinstance(nested, Mapping) else config
+        kind = head or head_kind(config)
+        if kind:
+            text = head_layers(config, where)
         refuse_unsupported(text, where)
         num_heads, hidden_size = (count(text, where, k) for k in ("num_attention_heads", "hidden_size"))
         mixture, latent = experts(text, where), latent_attention(text, where)
@@ -97,7 +109,8 @@ class ModelGeometry:
             num_kv_heads=count(text, where, "num_key_value_heads", default=num_heads),
             head_size=count(text, where, "head_dim", default=hidden_size // num_heads),
             intermediate_size=count(text, where, *mlp_keys, "intermediate_size"),
-            vocabulary_size=count(text, where, "vocab_size"),
+            vocabulary_size=count(config if kind else text, where, "draft_vocab_size", default=0)
+            or count(text, where, "vocab_size"),
             has_tied_embeddings=bool(
                 text.get("tie_word_embeddings", config.get("tie_word_embeddings", False))
             ),
@@ -106,6 +119,7 @@ class ModelGeometry:
             latent=latent,
             gated_delta_net=recurrent,
             has_output_gate=bool(text.get("attn_output_gate", recurrent is not None)),
+            head=head_shape(config, where, kind, hidden_size) if kind else None,
             **mixture._asdict(),
         )
 
@@ -129,6 +143,14 @@ class ModelGeometry:
         return self.hidden_size * (self.query_width + outputs_and_kv)
 
     @property
+    def fusion_weights(self) -> int:
+        """Weights of a head's fusion layer and of what its first layer reads beside; 0 for a model."""
+        if self.head is None:
+            return 0
+        widened = self.query_width + 2 * self.num_kv_heads * self.head_size
+        return self.head.fused_size * self.hidden_size + self.head.side_input_size * widened
+
+    @property
     def mixer_weights(self) -> int:
         """Weights of all layers' attention or recurrence."""
         recurrent = self.gated_delta_net
@@ -148,8 +170,13 @@ class ModelGeometry:
     @property
     def num_parameters(self) -> int:
         """Weights without norms and biases (below 0.1 % of a model)."""
-        embeddings = self.vocabulary_size * self.hidden_size * (1 if self.has_tied_embeddings else 2)
-        return self.num_layer_parameters + embeddings
+        if self.head:
+            copies = 0 if self.head.kind.shares_logits else 1
+        else:
+            copies = 1 if self.has_tied_embeddings else 2
+        return (
+            self.num_layer_parameters + self.fusion_weights + copies * self.vocabulary_size * self.hidden_size
+        )
 
     @property
     def num_layer_parameters(self) -> int:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from svsim.errors import LatencyError, printable
 from svsim.latency.gated_delta_net import GatedDeltaNet
+from svsim.latency.head_shape import DFLASH_FEATURES, EAGLE3_FEATURES, HeadKind, HeadShape
 from svsim.latency.latent_attention import LatentAttention
 from svsim.latency.precision import BYTES_PER_VALUE, Dtype, KvDtype
 
@@ -41,6 +42,33 @@ def refuse_unsupported(config: Mapping[str, Any], where: str) -> None:
                 f"{where}: {key} means {what}, which is not modelled; measure its step times and give them "
                 "with --latency FILE"
             )
+
+
+def head_layers(config: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """The configuration of a head's layers: speculators nest it, vLLM's EAGLE too."""
+    for key in ("transformer_layer_config", "model"):
+        nested = config.get(key)
+        if nested is not None:
+            if not isinstance(nested, Mapping):
+                raise LatencyError(f"{where}: {key} = {printable(nested, 40)}; expected a JSON object")
+            return nested
+    return config
+
+
+def head_shape(config: Mapping[str, Any], where: str, kind: HeadKind, hidden_size: int) -> HeadShape:
+    """What a head reads of its target; the target's hidden size is the head's own if it is not told."""
+    target_size = count(config, where, "target_hidden_size", default=hidden_size)
+    if kind in (HeadKind.EAGLE, HeadKind.MTP):
+        return HeadShape(kind, hidden_size + target_size)
+    dflash = config.get("dflash_config")
+    for place in (dflash if isinstance(dflash, Mapping) else {}, config):
+        features = place.get("target_layer_ids", place.get("eagle_aux_hidden_state_layer_ids"))
+        if isinstance(features, list) and features:
+            num_features = len(features)
+            break
+    else:
+        num_features = DFLASH_FEATURES if kind is HeadKind.DFLASH else EAGLE3_FEATURES
+    return HeadShape(kind, num_features * target_size, 0 if kind is HeadKind.DFLASH else hidden_size)
 
 
 def latent_attention(config: Mapping[str, Any], where: str) -> LatentAttention | None:

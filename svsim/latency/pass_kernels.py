@@ -42,6 +42,7 @@ class PassKernels:
             ops.Embedding("embedding", 1, vocabulary, hidden, EMBEDDING_SHARE),
             *self._attention.products,
             *_feed_forward(kernels, model),
+            *_fusion(kernels, model),
             ops.ElementWise("norm", 2 * layers, 2 * hidden, 2 * hidden, ELEMENT_WISE_SHARE),
             *([reduce] if num_gpus > 1 else []),
         ]
@@ -68,6 +69,19 @@ class PassKernels:
     def prompt_s(self, sequences: int, queries: int, context: int) -> float:
         """Attention of ``queries`` new tokens per sequence behind ``context`` cached ones."""
         return self._attention.prompt_s(sequences, queries, context)
+
+
+def _fusion(kernels: KernelDatabase, model: ModelOnGpus) -> list[Any]:
+    """A drafting head's fusion layer, and what its first layer reads beside; nothing for a model."""
+    shape, ops, num_gpus = model.geometry, kernels.operations, model.tensor_parallel
+    if shape.head is None:
+        return []
+    mode, hidden = kernels.common.GEMMQuantMode.bfloat16, shape.hidden_size
+    fusion = ops.GEMM("product", 1, -(-hidden // num_gpus), shape.head.fused_size, mode)
+    if not shape.head.side_input_size:
+        return [fusion]
+    widened = (shape.query_width + 2 * shape.num_kv_heads * shape.head_size) // num_gpus
+    return [fusion, ops.GEMM("product", 1, widened, shape.head.side_input_size, mode)]
 
 
 def _feed_forward(kernels: KernelDatabase, model: ModelOnGpus) -> list[Any]:

@@ -157,6 +157,12 @@ def logit_rows(role: Role, sequences: Floats, tokens: Floats) -> Floats:
     return np.minimum(tokens, MAX_LOGIT_ROWS_PER_SEQUENCE * sequences)
 
 
+def row_rule(role: Role, model: ModelOnGpus) -> Role:
+    """Whose rule of ``logit_rows`` holds: a head that drafts in one pass needs a row per new token."""
+    head = model.geometry.head
+    return Role.COMPANION if head and head.kind.is_one_pass else role
+
+
 def max_free_queries(model: ModelOnGpus) -> int:
     """New tokens per sequence whose attention takes as long as reading the cache: all but a prompt's.
 

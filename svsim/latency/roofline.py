@@ -22,6 +22,7 @@ from svsim.latency.pass_work import (
     graph_padded,
     logit_rows,
     models_on_gpus,
+    row_rule,
 )
 from svsim.latency.precision import BYTES_OF, BYTES_PER_VALUE, Dtype
 from svsim.latency.shape import Role, StepShape
@@ -166,8 +167,9 @@ class RooflineLatency:
             geometry.num_layers * layer_s
             + (geometry.num_layers - geometry.num_dense_layers) * self._mlp_s(model, padded)
             + geometry.num_dense_layers * self._gated_s(model, padded, model.dense_intermediate_size)
+            + self._fusion_s(model, padded)
         )
-        rows = logit_rows(shape.role, sequences, padded)
+        rows = logit_rows(row_rule(shape.role, model), sequences, padded)
         if shape.logit_tokens is not None:
             rows = graph_padded(shape.logit_tokens)
         return np.asarray(shape.layers * layers_s + self.head_s(shape.role, rows))
@@ -207,6 +209,13 @@ class RooflineLatency:
         num_bytes = np.asarray(weights * BYTES_OF[dtype])
         products_s = self._product_s(2.0 * weights, tokens, num_bytes, dtype, MLP_PRODUCTS)
         return products_s + self._activation_s(tokens, intermediate_size)
+
+    def _fusion_s(self, model: ModelOnGpus, tokens: Floats) -> Floats:
+        """A drafting head's fusion layer, and what its first layer reads beside; 0 for a model."""
+        weights = model.geometry.fusion_weights / model.tensor_parallel
+        if not weights:
+            return np.zeros_like(tokens)
+        return self._product_s(2.0 * weights, tokens, np.asarray(weights * BYTES_PER_VALUE), "bf16", 1)
 
     def _mlp_s(self, model: ModelOnGpus, tokens: Floats) -> Floats:
         """The MLP of one layer on one GPU; of a mixture its routed and its shared experts."""
