@@ -144,7 +144,7 @@ def info(
     from svsim.inspection.inspect import InspectionSettings, inspect_trace
 
     if not 0.0 < profile_split < 1.0:
-        raise InputError(f"--profile-split {profile_split:g} is out of range; expected 0 < split < 1")
+        raise InputError(f"`profile_split` {profile_split:g} is out of range; expected 0 < split < 1")
     settings = InspectionSettings(
         file=Path(trace).name if isinstance(trace, str | Path) else None,
         profile_split=profile_split,
@@ -178,7 +178,7 @@ def value(
 
     source = open_source(trace)
     if not 0.0 < profile_split < 1.0:
-        raise InputError(f"--profile-split {profile_split:g} is out of range; expected 0 < split < 1")
+        raise InputError(f"`profile_split` {profile_split:g} is out of range; expected 0 < split < 1")
     options: RunOptions = {
         "batch_sizes": batch_sizes or VALUE_BATCH_SIZES,
         "profile_split": profile_split,
@@ -283,11 +283,11 @@ def _settings(options: RunOptions, methods: Sequence["DecodingMethod"]) -> "RunS
     sizes = options.get("batch_sizes") or ()
     return RunSettings(
         methods=tuple(methods),
-        batch_sizes=tuple(dict.fromkeys(_integer("batch", b, 1, MAX_BATCH_SIZE) for b in sizes))
+        batch_sizes=tuple(dict.fromkeys(_integer("batch_sizes", b, 1, MAX_BATCH_SIZE) for b in sizes))
         or DEFAULT_BATCH_SIZES,
         trim_batch_sizes=not sizes,
         refill=_by_convention("refill", options.get("refill"), refills, refills[bench], bench),
-        batch_of=_by_convention("batch-of", options.get("batch_of"), batches, batches[bench], bench),
+        batch_of=_by_convention("batch_of", options.get("batch_of"), batches, batches[bench], bench),
         prefill=_by_convention("prefill", options.get("prefill"), prefills, prefills[bench], bench),
         profile_split=_share(options.get("profile_split"), bench),
         coins=_coins(coins, seed),
@@ -333,14 +333,14 @@ def _default_methods(source: Source, notes: list[str]) -> list[str]:
 def _by_convention(name: str, given: str | None, words: tuple[W, ...], default: W, fixed: bool) -> W:
     """The given word, or the default; SpecDecode-Bench's convention fixes it, so others contradict it."""
     if fixed and given not in (None, default):
-        raise InputError(f"--convention specdecode-bench fixes --{name} {default}; leave --{name} out")
+        raise InputError(f"`convention=specdecode-bench` fixes `{name}={default}`; leave `{name}` out")
     return _word(name, given or default, words)
 
 
 def _share(given: float | None, bench: bool) -> float:
     share = (0.0 if bench else 0.5) if given is None else given
     if not 0.0 <= share < 1.0:
-        raise InputError(f"--profile-split {share:g} is out of range; expected 0 <= split < 1")
+        raise InputError(f"`profile_split` {share:g} is out of range; expected 0 <= split < 1")
     return share
 
 
@@ -351,8 +351,8 @@ def _coins(text: str, seed: int) -> "AcceptanceRule":
     if text == "recorded":
         return RecordedCoins()
     if word == "redraw" and count.isdecimal():
-        return RedrawnCoins(_integer("coins redraw", int(count), 1, MAX_REDRAWS), seed)
-    raise InputError(f"--coins {text} is unknown; use recorded, or redraw:N as redraw:20")
+        return RedrawnCoins(_integer("coins", int(count), 1, MAX_REDRAWS), seed)
+    raise InputError(f"`coins` {text} is unknown; use recorded, or redraw:N as redraw:20")
 
 
 def _or(given: N | None, default: N) -> N:
@@ -363,10 +363,10 @@ def _word(name: str, given: str, words: tuple[W, ...]) -> W:
     for word in words:
         if word == given:
             return word
-    raise InputError(f"--{name} {given} is unknown; choose one of {', '.join(words)}")
+    raise InputError(f"`{name}` {given} is unknown; choose one of {', '.join(words)}")
 
 
 def _integer(name: str, given: int, least: int, most: int) -> int:
     if isinstance(given, bool) or not isinstance(given, int) or not least <= given <= most:
-        raise InputError(f"--{name} {given} is out of range; expected a whole number from {least} to {most}")
+        raise InputError(f"`{name}` {given} is out of range; expected a whole number from {least} to {most}")
     return given

@@ -41,21 +41,21 @@ def priced_hardware(
     specs = list(dict.fromkeys(HardwareSpec.parse(text) for text in hardware))
     if latency in ("database", "roofline"):
         if not specs:
-            raise LatencyError(f"--latency {latency} needs --hardware NAME:tp=N, as --hardware h200_sxm:tp=4")
+            raise LatencyError(f"`latency={latency}` needs `hardware`, NAME:tp=N as h200_sxm:tp=4")
         geometries = _geometries(source, latency)
         return [_replicated(_modelled(latency, spec, geometries, out_of_range), spec) for spec in specs]
     if latency == "trace":
         if source.step_times is None:
             raise LatencyError(
-                "this trace holds no step times; give --latency FILE (linear JSON or step-time table), "
-                "or --latency roofline --hardware NAME:tp=N"
+                "this trace holds no step times; give `latency=FILE` (linear JSON or step-time table), "
+                "or `latency=roofline` and `hardware=NAME:tp=N`"
             )
         return _measured(source.step_times, "step times", specs, out_of_range)
     path = Path(latency)
     if path.suffix == ".parquet":
         return _measured(read_step_times(path), latency, specs, out_of_range)
     if specs:
-        raise LatencyError(f"{path}: a linear latency file is one hardware by itself; leave --hardware out")
+        raise LatencyError(f"{path}: a linear latency file is one hardware by itself; leave `hardware` out")
     return [PricedHardware(LinearLatency.from_file(path))]
 
 
@@ -68,7 +68,7 @@ def _measured(
         if spec.quant or spec.kv:
             raise LatencyError(
                 f"{spec}: step times of a table are of the weights and KV cache they were measured with; "
-                "leave quant and kv out, or take --latency database or roofline"
+                "leave quant and kv out, or take `latency` database or roofline"
             )
         degree, placements = spec.tensor_parallel, spec.placements
         model = MeasuredLatency.from_step_times(
@@ -162,6 +162,6 @@ def _geometries(source: Source, latency: str) -> dict[Role, ModelGeometry]:
         found |= _geometry(source.metadata, role)
     if Role.TARGET not in found:
         raise LatencyError(
-            f"--latency {latency} needs model shapes, but this trace does not name its target model"
+            f"`latency={latency}` needs model shapes, but this trace does not name its target model"
         )
     return found

@@ -12,7 +12,8 @@
     ├── InfeasibleError       understood, but cannot be met      exit code 3
     └── InvariantError        svsim broke its own rule: a bug    exit code 1
 
-A message is one line: what was wrong, the value got, what was expected, what to do.
+A message is one line: what was wrong, the value got, what was expected, what to do. It names an option as
+Python has it, in backticks (```batch_sizes```, ```latency=roofline```); the command line says --batch.
 """
 
 

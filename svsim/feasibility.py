@@ -48,7 +48,7 @@ class MemoryFit:
         """
         if not 0.0 < gpu_memory_utilization <= 1.0:
             raise InputError(
-                f"--gpu-memory-utilization {gpu_memory_utilization:g} is out of range; "
+                f"`gpu_memory_utilization` {gpu_memory_utilization:g} is out of range; "
                 "expected a share, 0 < share <= 1"
             )
         known = known_geometries(prepared.part.metadata)

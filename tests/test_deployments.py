@@ -162,7 +162,7 @@ def test_gpu_memory_utilization_decides_what_fits(trace, engine):
     with pytest.raises(InfeasibleError, match=r"GB usable of one GPU \(80%\)"):
         fits(gpu_memory_utilization=0.8)
     for share in (0.0, 1.5, float("nan")):
-        with pytest.raises(InputError, match=f"--gpu-memory-utilization {share:g} is out of range"):
+        with pytest.raises(InputError, match=f"`gpu_memory_utilization` {share:g} is out of range"):
             fits(gpu_memory_utilization=share)
 
 

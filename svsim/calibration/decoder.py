@@ -34,13 +34,13 @@ def shard(geometry: ModelGeometry, tensor_parallel: int) -> ModelGeometry:
     if geometry.latent or is_hybrid or geometry.shared_intermediate_size or geometry.num_dense_layers:
         raise InputError(
             f"{geometry.name}: latent attention, shared experts and dense layers of a mixture, recurrent "
-            "layers and output gates cannot be timed; price it with --latency database or roofline"
+            "layers and output gates cannot be timed; price it with `latency` database or roofline"
         )
     for dtype, what in ((geometry.weight_dtype, "weights"), (geometry.kv_dtype, "KV cache")):
         if dtype != "bf16":
             raise InputError(
                 f"{geometry.name}: {dtype} {what} cannot be timed; leave quantization_config out of its "
-                "config.json to time 16 bits, or price it with --latency database"
+                "config.json to time 16 bits, or price it with `latency=database`"
             )
     if geometry.num_heads % tensor_parallel or geometry.intermediate_size % tensor_parallel:
         raise InputError(

@@ -87,5 +87,5 @@ def require_grouped_products(name: str, device: torch.device, dtype: torch.dtype
         raise InputError(
             f"{name}: a mixture of experts is timed in bfloat16 on a Hopper or Blackwell data-centre GPU, "
             f"not in {str(dtype).removeprefix('torch.')} on {torch.cuda.get_device_name(device)}; "
-            "take another GPU or a dense model, or price it with --latency database or roofline"
+            "take another GPU or a dense model, or price it with `latency` database or roofline"
         )

@@ -5,11 +5,21 @@ from typing import Any, TypeVar
 
 import click
 
+from svsim.cli.words import as_flags
+from svsim.errors import SvsimError
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 class CommandWithExamples(click.Command):
-    """A command whose help ends with its examples, one per line."""
+    """A command whose help ends with its examples, one per line, and whose errors name its flags."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SvsimError as error:
+            error.args = (as_flags(str(error), ctx),)
+            raise
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if self.epilog:

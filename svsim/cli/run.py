@@ -25,7 +25,8 @@ def run_options(function: F) -> F:
     options = [
         option("--method", "methods", multiple=True, metavar="NAME[:key=value,...]",
                 help="td, sd:k=5, sv:k=7 ...; repeatable. See svsim methods.  [default: td, sd:k=5, sv:k=7]"),
-        option("--batch", "batch", metavar="1,2,4", help="Batch sizes.  [default: 1,2,4,8,16,32,48,64]"),
+        option("--batch", "batch_sizes", metavar="1,2,4",
+                help="Batch sizes.  [default: 1,2,4,8,16,32,48,64]"),
         option("--hardware", multiple=True, metavar="NAME[:key=value,...]",
                 help="Hardware to price; repeatable. Keys: tp=N; draft= and companion= one, replicated or "
                 "sharded over tp; quant=fp8 (the target's weights); kv=fp8.  "
@@ -111,8 +112,8 @@ def _answer(
     check_outputs(json_out, csv_out, report_out)
     if report_out == "-":
         raise InputError("--report - is no file; a page goes to a file, as --report out.html")
-    batch = options.pop("batch")
-    asked = {**options, "batch_sizes": integers("--batch", batch) if batch is not None else ()}
+    sizes = options["batch_sizes"]
+    asked = {**options, "batch_sizes": integers("--batch", sizes) if sizes is not None else ()}
     ask = api.replay if engine == "replay" else api.analytic
     with progress_bar(engine) as progress:
         table = ask(trace, progress=progress, **asked)

@@ -52,7 +52,7 @@ class RedrawnCoins:
         """Accepted counts from independent uniform coins against a_d."""
         if target.accept_prob is None:
             raise MissingSignalError(
-                "--coins redraw needs the column accept_prob, which this trace lacks; use --coins recorded"
+                "`coins=redraw` needs the column accept_prob, which this trace lacks; use `coins=recorded`"
             )
         num_rows, k = target.accept_prob.shape
         streams = RandomStreams(self.seed)

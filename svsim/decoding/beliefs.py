@@ -95,7 +95,7 @@ class BinnedBelief:
         first, second = _code_pair(self.signals, signals)
         accept = np.asarray(accept_prob, np.float64)
         if len(accept) == 0:
-            raise InputError("the profile part holds no tokens to fit a belief on; raise --profile-split")
+            raise InputError("the profile part holds no tokens to fit a belief on; raise `profile_split`")
         row_of = _quantile_cells(first, self.num_rows)
         token_row = row_of[first]
         overall = float(accept.mean())

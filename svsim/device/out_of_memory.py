@@ -46,7 +46,7 @@ def run_or_name_fitting_batch(run: Run[Result], num_requests: int, on_round: Cal
         )
     raise InfeasibleError(
         f"out of memory with a batch of {num_requests} requests; "
-        f"a batch of {fitting} fits: set the batch size to it (--batch {fitting})"
+        f"a batch of {fitting} fits: set `batch_size={fitting}`"
     )
 
 

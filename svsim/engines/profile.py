@@ -65,5 +65,5 @@ def small_profile_note(methods: Sequence[DecodingMethod], profile: TokenTrace) -
     return (
         f"the profile part is small: {', '.join(m.label for m in methods if learns(m))} learnt on {requests} "
         f"({profile.num_positions:,} tokens; {FEW_REQUESTS} requests and {FEW_TOKENS:,} tokens are enough); "
-        f"{meaning}; raise --profile-split, or record more"
+        f"{meaning}; raise the profile split, or record more"
     )

@@ -86,13 +86,13 @@ def prepare(source: Source, settings: RunSettings, deployments: Sequence[Deploym
         for size in settings.batch_sizes:
             if not method.pipeline.splits(size):
                 raise InputError(
-                    f"{method.label} splits the batch in two, and batch {size} is odd; ask for even --batch "
-                    "sizes (or 1, which runs without overlap), or overlap=full"
+                    f"{method.label} splits the batch in two, and batch {size} is odd; ask for even "
+                    "`batch_sizes` (or 1, which runs without overlap), or overlap=full"
                 )
     if learning and settings.profile_split == 0:
         raise InputError(
             f"{learning[0].label} learns a belief, but a profile split of 0 leaves nothing to learn from; "
-            "raise --profile-split or leave the method out"
+            "raise `profile_split` or leave the method out"
         )
     profile, part = source.split(settings.profile_split if learning else 0.0, settings.seed, needed)
     methods = settings.methods if profile is None else tuple(fit_belief(m, profile) for m in settings.methods)
@@ -155,7 +155,7 @@ def _fitting_batch_sizes(settings: RunSettings, num_requests: int) -> tuple[tupl
     if not settings.trim_batch_sizes:
         raise InputError(
             f"batch {max(settings.batch_sizes)} exceeds the {num_requests} requests to replay; "
-            "ask for a smaller --batch, or --batch-of copies"
+            "ask for smaller `batch_sizes`, or `batch_of=copies`"
         )
     sizes = tuple(b for b in settings.batch_sizes if b <= num_requests)
     return sizes, (f"batch sizes above the {num_requests} requests to replay are left out",)

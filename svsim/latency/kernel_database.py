@@ -69,7 +69,7 @@ class KernelDatabase:
             near = closest_names(hardware, known)
             raise LatencyError(
                 f"the kernel database has no {FRAMEWORK} kernels of {printable(hardware, 80)} "
-                f"({near}); take --latency roofline"
+                f"({near}); take `latency=roofline`"
             ) from None
         if database is None:
             raise LatencyError(f"the kernel database of {hardware} cannot be opened; use the roofline")

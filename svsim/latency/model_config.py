@@ -40,7 +40,7 @@ def refuse_unsupported(config: Mapping[str, Any], where: str) -> None:
         if config.get(key):
             raise LatencyError(
                 f"{where}: {key} means {what}, which is not modelled; measure its step times and give them "
-                "with --latency FILE"
+                "with `latency=FILE`"
             )
 
 
@@ -131,7 +131,7 @@ def experts(config: Mapping[str, Any], where: str) -> Experts:
         if config.get(key, 1) != 1:
             raise LatencyError(
                 f"{where}: {key} = {printable(config[key], 20)} means dense layers between mixtures, "
-                "which are not modelled; measure its step times and give them with --latency FILE"
+                "which are not modelled; measure its step times and give them with `latency=FILE`"
             )
     shared = count(config, where, "n_shared_experts", default=0)
     dense = config.get("mlp_only_layers")

@@ -102,7 +102,7 @@ def select(
             listed = ", ".join(f"tp={d}" for d in sorted(set(degree[rows].tolist()))) or "none"
             raise LatencyError(
                 f"{where}: {role}={placement} needs step times of the {role} on {hardware} at tp={tp}, and "
-                f"there are {listed}; measure them, or take --latency database or roofline"
+                f"there are {listed}; measure them, or take `latency` database or roofline"
             )
         return np.asarray(chosen)
 

@@ -52,7 +52,7 @@ class ValidRange:
             bad = values[(values < low - slack) | (values > high + slack)].flat[0]
             raise OutOfRangeError(
                 f"{role} pass with {name} = {bad:g} is outside the calibrated range {low:g} to {high:g} "
-                f"of {priced_by}; calibrate it, or choose --out-of-range clip or extrapolate"
+                f"of {priced_by}; calibrate it, or choose `out_of_range` clip or extrapolate"
             )
 
 

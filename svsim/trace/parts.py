@@ -252,5 +252,5 @@ def _moments(count: int, sums: NDArray[np.float64]) -> tuple[float, float]:
 def _empty_part(share: float, num_requests: int) -> InputError:
     return InputError(
         f"a profile split of {share:g} leaves one part of {num_requests} requests empty; "
-        "use a longer trace or another --profile-split"
+        "use a longer trace or another `profile_split`"
     )

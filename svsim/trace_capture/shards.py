@@ -39,8 +39,7 @@ class ShardFolder:
         if manifest_path.exists():
             if not resume:
                 raise InputError(
-                    f"{path}: holds an unfinished capture; continue it with resume (--resume), or remove "
-                    "the folder"
+                    f"{path}: holds an unfinished capture; continue it with `resume`, or remove the folder"
                 )
             try:
                 manifest = json.loads(manifest_path.read_text())

@@ -69,7 +69,7 @@ def compare_with_bench(rows: Iterable[ResultRow], bench: BenchResults) -> Accura
     if len(deployments) > 1:
         raise InputError(
             f"the prediction is for {' and '.join(deployments)}; results are measured on one of them: "
-            "give one --hardware"
+            "give one `hardware`"
         )
     return accuracy([_pair(cell, values, known.get(cell)) for cell, values in bench.repeats_tok_s.items()])
 

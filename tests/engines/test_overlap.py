@@ -124,7 +124,9 @@ def test_what_is_hidden_costs_nothing(trace):
 
 @pytest.mark.parametrize("batch_size", [3, 63])
 def test_half_an_odd_batch_is_refused_before_any_run(trace, batch_size):
-    with pytest.raises(InputError, match=f"batch {batch_size} is odd.*even --batch.*overlap=full") as caught:
+    with pytest.raises(
+        InputError, match=f"batch {batch_size} is odd.*even `batch_sizes`.*overlap=full"
+    ) as caught:
         prepared(trace, f"sv:k={K},overlap=half", batch_size, StairLatency())
     assert "\n" not in str(caught.value)
     prepared(trace, f"sv:k={K},overlap=full", batch_size, StairLatency())

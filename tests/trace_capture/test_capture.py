@@ -116,7 +116,7 @@ def test_killed_and_resumed_gives_the_same_bytes(
     child.send_signal(signal.SIGKILL)
     child.wait()
     assert second.exists() and not out.exists()
-    with pytest.raises(InputError, match=r"unfinished capture; continue it with resume"):
+    with pytest.raises(InputError, match=r"unfinished capture; continue it with `resume`"):
         capture(settings_for(triplet, out))
     with pytest.raises(InputError, match=r"was started with seed = 0, now 3"):
         capture(settings_for(triplet, out, seed=3, resume=True))
