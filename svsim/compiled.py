@@ -72,13 +72,14 @@ def _digest_of_sources() -> str:
 
 
 def _sources() -> list[Path]:
-    """Files with compiled functions, and this one."""
+    """Files with compiled functions, and what they share with all rooms."""
     files = [
         path
         for room in ("decoding", "engines", "analytic_model")
         for path in sorted((_PACKAGE / room).glob("*.py"))
     ]
-    return [Path(__file__), *(path for path in files if b"@compiled(" in path.read_bytes())]
+    loops = [path for path in files if b"@compiled(" in path.read_bytes()]
+    return [Path(__file__), _PACKAGE / "limits.py", *loops]
 
 
 def is_compiled() -> bool:

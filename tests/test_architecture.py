@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent / "svsim"
 
-BASE = {"errors", "files", "version", "progress"}
+BASE = {"errors", "files", "version", "progress", "limits"}
 MATH = BASE | {"random_streams", "speculation_math"}
 TRACES = MATH | {"trace"}
 MODEL = TRACES | {"compiled", "latency", "decoding", "records", "metrics"}
@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "progress": set(),
     "version": set(),
     "compiled": set(),
+    "limits": set(),
     "files": {"errors"},
     "reading": {"errors"},
     "random_streams": {"errors"},

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from svsim.decoding.method import DecodingMethod
-from svsim.decoding.selection_rules import MAX_SPECULATIVE_TOKENS
 from svsim.errors import MethodError, printable
+from svsim.limits import MAX_SPECULATIVE_TOKENS
 
 Value = int | float | str
 CHAIN = "K of the trace"

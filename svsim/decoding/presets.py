@@ -12,12 +12,12 @@ from svsim.decoding.rivals import RIVALS
 from svsim.decoding.selection_rules import (
     ACCEPTED,
     EMITTED,
-    MAX_SPECULATIVE_TOKENS,
     best_goodput,
     causal_goodput,
     first_drop_goodput,
 )
 from svsim.errors import MethodError, printable
+from svsim.limits import MAX_SPECULATIVE_TOKENS
 
 
 def target_only() -> DecodingMethod:

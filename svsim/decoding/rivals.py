@@ -19,8 +19,9 @@ from svsim.decoding.rival_rules import (
     predicted_goodput,
     strict_rise,
 )
-from svsim.decoding.selection_rules import EMITTED, MAX_SPECULATIVE_TOKENS, best_goodput
+from svsim.decoding.selection_rules import EMITTED, best_goodput
 from svsim.errors import MethodError
+from svsim.limits import MAX_SPECULATIVE_TOKENS
 
 Options = Mapping[str, Value]
 
@@ -215,7 +216,7 @@ def vllm_ladder(o: Options) -> DecodingMethod:
     if sizes != sorted(set(sizes)) or sizes[0] < 1 or not 1 <= longest <= MAX_SPECULATIVE_TOKENS:
         raise MethodError(
             f"vllm-ladder: ladder={o['ladder']} must rise in batch size from 1 on "
-            "and draft 1 to 255 tokens somewhere"
+            f"and draft 1 to {MAX_SPECULATIVE_TOKENS} tokens somewhere"
         )
     return DecodingMethod(
         "vllm-ladder",

@@ -29,6 +29,7 @@ from numba import types
 from numpy.typing import ArrayLike, NDArray
 
 from svsim.compiled import compiled
+from svsim.limits import MAX_SPECULATIVE_TOKENS
 
 NUM_LEVELS = 1024
 TOP_LEVEL = NUM_LEVELS - 1
@@ -46,7 +47,6 @@ RULE = types.int64(
 
 EMITTED, ACCEPTED = 0.0, 1.0  # objectives
 
-MAX_SPECULATIVE_TOKENS = 255
 LAST_ACCEPTED, LAST_VERIFIED, DRAFT_S = 0, 1, 2
 NEWS_SIZE = DRAFT_S + MAX_SPECULATIVE_TOKENS + 1
 

@@ -20,6 +20,7 @@ from svsim.errors import LatencyError, printable
 from svsim.latency.geometry import ModelGeometry
 from svsim.latency.head_shape import DFLASH_FEATURES, EAGLE3_FEATURES, HeadKind, HeadShape, head_kind
 from svsim.latency.json_file import read_json_object
+from svsim.limits import MAX_SPECULATIVE_TOKENS
 
 # Of EAGLE-3 heads of the Llama, Qwen and Mistral families: the vocabulary is cut to these.
 EAGLE3_VOCABULARY = 32_000
@@ -162,5 +163,5 @@ def _trained_tokens(config: Mapping[str, Any]) -> int | None:
     told = first.get("speculative_tokens") if isinstance(first, Mapping) else None
     if told is None and isinstance(config.get("block_size"), int):
         told = config["block_size"] - 1
-    is_count = isinstance(told, int) and not isinstance(told, bool) and 1 <= told <= 256
+    is_count = isinstance(told, int) and not isinstance(told, bool) and 1 <= told <= MAX_SPECULATIVE_TOKENS
     return told if is_count else None

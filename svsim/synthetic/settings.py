@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from svsim.errors import InputError, printable
+from svsim.limits import MAX_SPECULATIVE_TOKENS
 
-MAX_SPECULATIVE_TOKENS = 64
 MAX_LENGTH = 1_000_000
 
 # How far the measured value may lie from the setting, on a trace at least as large as the pilot.

@@ -10,8 +10,8 @@ from typing import Any, Literal, NoReturn
 import numpy as np
 
 from svsim.errors import InputError, TraceError, printable
+from svsim.limits import MAX_SPECULATIVE_TOKENS
 from svsim.trace.metadata import creation_date
-from svsim.trace.schema import MAX_SPECULATIVE_TOKENS
 from svsim.trace.token_trace import ObservableColumns, TargetColumns, TokenTrace, TraceMetadata
 from svsim.trace.validation import check_trace
 

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn, get_args
 
 from svsim.errors import InputError, TraceError, printable
-from svsim.trace.schema import MAX_SPECULATIVE_TOKENS, METADATA_KEY
+from svsim.limits import MAX_SPECULATIVE_TOKENS
+from svsim.trace.schema import METADATA_KEY
 from svsim.trace.token_trace import FORMAT_VERSION, AcceptanceKind, Chains, TraceMetadata
 
 MAX_METADATA_BYTES = 1 << 20

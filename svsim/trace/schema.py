@@ -26,7 +26,6 @@ KNOWN_SIGNALS = PROBABILITIES | {"draft_entropy"}
 METADATA_KEY = "svsim"
 STEP_TIMES_KEY = "svsim.step_times"
 
-MAX_SPECULATIVE_TOKENS = 256
 MAX_REQUEST_ID_CHARS = 512
 MAX_CONTEXT_TOKENS = np.iinfo(np.int32).max
 # Rounding to float16 moves a probability by at most 2**-11; more than this outside [0, 1] is an error.

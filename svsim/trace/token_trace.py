@@ -18,7 +18,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from svsim.errors import MissingSignalError
+from svsim.errors import MissingSignalError, TraceError, printable
+from svsim.limits import MAX_SPECULATIVE_TOKENS
 
 AcceptanceKind = Literal["captured", "reconstructed", "synthetic", "imported"]
 Chains = Literal["coherent", "independent", "stepwise"]
@@ -48,6 +49,14 @@ class TraceMetadata:
     date: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        k = self.num_speculative_tokens
+        if not 1 <= k <= MAX_SPECULATIVE_TOKENS:
+            raise TraceError(
+                f"num_speculative_tokens: got {printable(k, 40)}, expected an integer in "
+                f"1..{MAX_SPECULATIVE_TOKENS}; record shorter chains"
+            )
 
     @property
     def is_greedy(self) -> bool:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from svsim.device.extras import DataType, Device
 from svsim.errors import require
+from svsim.limits import MAX_SPECULATIVE_TOKENS
 
 LongPrompts = Literal["raise", "skip"]
 ColumnGroup = Literal["diagnostics", "histogram"]
@@ -95,10 +96,8 @@ class CaptureSettings:
     def __post_init__(self) -> None:
         for name in ("num_speculative_tokens", "num_output_tokens", "batch_size", "num_rule_bias_stride"):
             require(getattr(self, name) >= 1, f"{name} = {getattr(self, name)}; expected at least 1")
-        require(
-            self.num_speculative_tokens <= 64,
-            f"num_speculative_tokens = {self.num_speculative_tokens}; expected at most 64",
-        )
+        k, most = self.num_speculative_tokens, MAX_SPECULATIVE_TOKENS
+        require(k <= most, f"num_speculative_tokens = {k}; expected at most {most}")
         require(
             self.max_requests is None or self.max_requests >= 1,
             f"max_requests = {self.max_requests}; expected at least 1, or nothing for all prompts",

@@ -7,12 +7,12 @@ from support.rule_reference import KINDS, chains, prices
 
 from svsim.decoding.presets import parse_method
 from svsim.decoding.selection_rules import (
-    MAX_SPECULATIVE_TOKENS,
     NUM_LEVELS,
     TOP_LEVEL,
     best_goodput,
     encode_survival,
 )
+from svsim.limits import MAX_SPECULATIVE_TOKENS
 
 
 def rule_of(text, k):

@@ -102,7 +102,7 @@ def test_broken_files(tmp_path):
         import_specdecode_bench(tmp_path / "binary", "eagle")
     with pytest.raises(TraceError, match="holds no requests"):
         import_specdecode_bench(write(tmp_path / "blank", "", " "), "eagle")
-    with pytest.raises(TraceError, match=r"largest acc_eagle\.acc_len is 1, expected 2 to 257"):
+    with pytest.raises(TraceError, match=r"largest acc_eagle\.acc_len is 1, expected 2 to 256"):
         import_specdecode_bench(write(tmp_path / "never", line(lengths=(1, 1))), "eagle")
     with pytest.raises(InputError, match="'medusa' is not in SpecDecode-Bench; expected one of eagle, ngram"):
         import_specdecode_bench(tmp_path / "never", "medusa")

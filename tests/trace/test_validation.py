@@ -268,7 +268,7 @@ def test_hostile_names_cannot_break_the_line(tmp_path):
 
 def test_a_huge_row_group_is_refused_before_it_is_decoded(tmp_path):
     num_rows = 600_000
-    metadata = {**METADATA, "num_speculative_tokens": 256}
+    metadata = {**METADATA, "num_speculative_tokens": 255}
     columns = {
         "request_id": pa.DictionaryArray.from_arrays(np.zeros(num_rows, np.int32), ["a"]),
         "position": pa.array(np.arange(num_rows)),
