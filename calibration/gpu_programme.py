@@ -15,9 +15,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from svsim.collect.programme import Programme
-from svsim.collect.programme_scale import CPU, FULL, rehearsal
+from campaign.compare import part_d
+from campaign.measure import part_a, part_b, part_c
+from campaign.place import Place
+from campaign.scale import SCALES
+
 from svsim.errors import SvsimError
+
+PARTS = {"a": part_a, "b": part_b, "c": part_c, "d": part_d}
 
 
 def main() -> int:
@@ -28,33 +33,19 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", metavar="PART", help="a, b, c, d (default: all four; cpu: b)")
     parser.add_argument("--out", type=Path, default=Path("calibration/out"), help="folder of the results")
     parser.add_argument("--triplet", type=Path, help="folder of part b's models (default: OUT/triplet)")
-    parser.add_argument("--scale", choices=["full", "cpu", "rehearsal"], default="full")
+    parser.add_argument("--scale", choices=list(SCALES), default="full")
     arguments = parser.parse_args()
-    parts = arguments.parts or (["b"] if arguments.scale == "cpu" else ["a", "b", "c", "d"])
-    unknown = sorted(set(parts) - {"a", "b", "c", "d"})
+    parts = arguments.parts or (["b"] if arguments.scale == "cpu" else list(PARTS))
+    unknown = sorted(set(parts) - set(PARTS))
     if unknown:
-        parser.error(f"no part {unknown[0]}; the parts are a, b, c, d")
+        parser.error(f"no part {unknown[0]}; the parts are {', '.join(PARTS)}")
+    command = f"python calibration/gpu_programme.py --scale {arguments.scale} {' '.join(parts)}"
+    triplet = arguments.triplet or arguments.out / "triplet"
     with tempfile.TemporaryDirectory() as scratch:
-        scales = {"full": FULL, "cpu": CPU, "rehearsal": rehearsal(Path(scratch))}
-        command = f"python calibration/gpu_programme.py --scale {arguments.scale} {' '.join(parts)}"
-        triplet = arguments.triplet or arguments.out / "triplet"
         try:
-            programme = Programme(
-                scales[arguments.scale],
-                arguments.out,
-                triplet,
-                command=command,
-                say=say,
-            )
+            place = Place(SCALES[arguments.scale], arguments.out, triplet, Path(scratch), command, say)
             for part in parts:
-                if part == "d":
-                    # only this part needs the compiled engines
-                    from svsim.validation.programme import SCALES, run_part_d
-
-                    scale = SCALES[arguments.scale]
-                    run_part_d(scale, arguments.out, Path(scratch), triplet, command=command, say=say)
-                else:
-                    programme.run(part)
+                PARTS[part](place)
         except SvsimError as error:
             print(f"gpu_programme: {error}", file=sys.stderr)
             return error.exit_code

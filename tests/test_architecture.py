@@ -1,6 +1,7 @@
 """The rooms of svsim: who may import whom. Levels only go down; the table is data."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -47,17 +48,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "trace_capture": TRACES | {"latency", "device"},
     "calibration": TRACES | {"latency", "device"},
     "training": MATH | {"device", "trace_capture", "calibration"},
-    "collect": TORCH,
-    "validation": ENGINES | TORCH | {"collect"},
+    "validation": ENGINES | TORCH,
     "deployments": TRACES | {"latency"},
     "catalogue": BASE | {"latency", "decoding"},
     "inspection": ENGINES | {"deployments"},
     "feasibility": ENGINES | {"deployments"},
     "api": EVERYTHING,
-    "cli": EVERYTHING | {"api", "catalogue", "report", "collect"},
+    "cli": EVERYTHING | {"api", "catalogue", "report"},
 }
 # heavy packages -> rooms that may import them
-TORCH_ROOMS = {"device", "trace_capture", "calibration", "training", "collect", "validation"}
+TORCH_ROOMS = {"device", "trace_capture", "calibration", "training", "validation"}
 ONLY_IN: dict[str, set[str]] = {
     "torch": TORCH_ROOMS,
     "transformers": TORCH_ROOMS,
@@ -103,6 +103,26 @@ def test_imports_point_down(path: Path) -> None:
             )
         if top in ONLY_IN:
             assert room in ONLY_IN[top], f"{path}:{line}: {top} is not for {room}"
+
+
+def test_no_circle_between_files() -> None:
+    """Late imports and those for type checkers count too: every file has a place above what it uses."""
+    names = {".".join(path.relative_to(ROOT.parent).with_suffix("").parts): path for path in MODULES}
+    names = {name.removesuffix(".__init__"): path for name, path in names.items()}
+    uses = {name: {module for module in imported(path) if module in names} for name, path in names.items()}
+    try:
+        graphlib.TopologicalSorter({name: found - {name} for name, found in uses.items()}).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(f"import circle: {' <- '.join(error.args[1])}")
+
+
+def imported(path: Path) -> set[str]:
+    """Modules and what is taken from them, as dotted names."""
+    found = {module for _, module in imports(path)}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
 
 
 def test_import_svsim_is_light() -> None:

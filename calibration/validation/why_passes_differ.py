@@ -17,10 +17,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from svsim.calibration.calibrate import FLUSH_BYTES, find_geometry, pass_stages
 from svsim.calibration.decoder import RandomDecoder
 from svsim.calibration.device_timer import DeviceTimer, cpu_clock
 from svsim.calibration.pass_layout import PassLayout
+from svsim.calibration.timed_pass import FLUSH_BYTES, find_geometry, pass_stages
 from svsim.latency.shape import Role
 from svsim.validation.device_passes import PassRunner
 from svsim.validation.programme import CPU

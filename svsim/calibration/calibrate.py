@@ -6,9 +6,7 @@ only some layers are timed, forward is scaled up in proportion to the layers.
 
 import gc
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,10 +16,11 @@ from svsim.calibration.held_out import HeldOutReport, held_out_layouts, judge
 from svsim.calibration.overlap import OverlapRow, measure_overlap
 from svsim.calibration.pass_memory import MemoryPlan, cache_tokens, free_bytes, plan_memory
 from svsim.calibration.settings import CalibrationSettings
+from svsim.calibration.timed_pass import FLUSH_BYTES, find_geometry, pass_stages
 from svsim.calibration.timing_rounds import repeats_by_round, time_in_rounds
 from svsim.device.extras import hardware_name, require_extra, software_versions, torch_device, torch_dtype
 from svsim.errors import InfeasibleError, InputError
-from svsim.latency.geometry import ModelGeometry, model_geometry
+from svsim.latency.geometry import ModelGeometry
 from svsim.latency.shape import Role
 from svsim.progress import OnProgress, Progress
 from svsim.trace.file import creation_date
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from svsim.calibration.device_timer import ClockLog, DeviceTimer
     from svsim.calibration.pass_layout import PassLayout
 
-FLUSH_BYTES = {"cuda": 256 << 20, "cpu": 16 << 20}
 PERCENTILES = (10, 50, 90)
 
 
@@ -74,13 +72,6 @@ class CalibrationReport:
     roles: dict[str, RoleReport]
     overlap: tuple[OverlapRow, ...]
     clocks: dict[str, dict[str, float]] | None
-
-
-def find_geometry(model: str) -> ModelGeometry:
-    """A preset by name, or the geometry of a ``config.json`` (or its folder)."""
-    if Path(model).exists():
-        return ModelGeometry.from_config_file(model)
-    return model_geometry(model)
 
 
 def calibrate(settings: CalibrationSettings, progress: OnProgress | None = None) -> CalibrationReport:
@@ -298,29 +289,3 @@ class _RoleBench:
             del decoder
         errors = seconds[0] / seconds[1] - 1
         return {f"{x.num_sequences}x{x.longest}": float(e) for x, e in zip(layouts, errors, strict=True)}
-
-
-def pass_stages(decoder: "RandomDecoder", layout: "PassLayout", role: Role) -> Sequence[Callable[[], None]]:
-    """Forward, logits and sampling of one pass, each a function that leaves its result for the next."""
-    import torch
-
-    from svsim.calibration.sampling_work import sampling_work
-
-    indices = decoder.prepare(layout)
-    ends = np.cumsum(layout.num_new_tokens) - 1
-    wanted = ends if layout.is_prompt or role is Role.DRAFT else np.arange(layout.total_tokens)
-    rows = torch.as_tensor(wanted, device=decoder.device)
-    left: dict[str, Any] = {}
-    vocabulary = decoder.geometry.vocabulary_size
-    sample = sampling_work(role, layout.num_sequences, len(rows), vocabulary, decoder.device)
-
-    def forward() -> None:
-        left["hidden"] = decoder.forward(layout, indices)
-
-    def logits() -> None:
-        left["logits"] = decoder.logits(left["hidden"], rows)
-
-    def sampling() -> None:
-        left["tokens"] = sample(left["logits"])
-
-    return forward, logits, sampling

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from svsim.calibration.settings import CalibrationSettings
+from svsim.calibration.timed_pass import find_geometry, pass_stages
 from svsim.device.extras import require_extra, torch_device
 from svsim.errors import InfeasibleError
 from svsim.latency.shape import Role
@@ -73,7 +74,6 @@ def measure_overlap(settings: CalibrationSettings) -> tuple[OverlapRow, ...]:
 
 
 def _decoder(settings: CalibrationSettings, role: str, model: str, cache_tokens: int) -> "RandomDecoder":
-    from svsim.calibration.calibrate import find_geometry
     from svsim.calibration.decoder import RandomDecoder, shard
     from svsim.device.extras import torch_dtype
 
@@ -92,7 +92,6 @@ def works(
     decoders: "dict[str, RandomDecoder]", num_sequences: int, num_speculative_tokens: int, context: int
 ) -> tuple[Work, Work]:
     """One verification, and one round of speculation, as functions."""
-    from svsim.calibration.calibrate import pass_stages
     from svsim.calibration.pass_layout import PassLayout
 
     def stages(role: Role, each: int) -> Sequence[Work]:

@@ -250,7 +250,8 @@ def _live(trace: None, options: Mapping[str, Any]) -> Shown:
     """A triplet generating against the replay of its captured trace."""
     from svsim.report.accuracy_view import live_view
     from svsim.trace_capture.settings import SamplingSettings
-    from svsim.validation.live_run import LiveSettings, live_run, usual_live_methods
+    from svsim.validation.live_report import LiveSettings, usual_live_methods
+    from svsim.validation.live_run import live_run
 
     sizes = integers("--batch", options["batch"] or "8")
     if len(sizes) != 1:

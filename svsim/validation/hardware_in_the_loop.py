@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from svsim.calibration.calibrate import FLUSH_BYTES, find_geometry
+from svsim.calibration.timed_pass import FLUSH_BYTES, find_geometry
 from svsim.device.extras import hardware_name, require_extra, software_versions, torch_device, torch_dtype
 from svsim.engines.binding import Deployment
 from svsim.engines.settings import PreparedRun, RunSettings, prepare

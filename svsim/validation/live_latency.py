@@ -15,7 +15,7 @@ from svsim.random_streams import RandomStreams
 if TYPE_CHECKING:
     from svsim.trace_capture.coherent_chains import Triple
     from svsim.validation.live_decoder import LiveDecoder
-    from svsim.validation.live_run import LiveSettings
+    from svsim.validation.live_report import LiveSettings
 
 
 def live_latency(

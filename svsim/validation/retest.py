@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from svsim.calibration.calibrate import pass_stages
 from svsim.calibration.decoder import RandomDecoder
 from svsim.calibration.device_timer import DeviceTimer
 from svsim.calibration.pass_layout import PassLayout
+from svsim.calibration.timed_pass import pass_stages
 from svsim.latency.shape import Role
 from svsim.validation.loop_report import Retest
 

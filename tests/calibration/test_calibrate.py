@@ -11,7 +11,7 @@ import pytest
 import torch
 from support.fake_cuda import FakeGraph, fake_gpu_timer
 
-from svsim.calibration.calibrate import calibrate, pass_stages
+from svsim.calibration.calibrate import calibrate
 from svsim.calibration.decoder import RandomDecoder, shard
 from svsim.calibration.device_timer import ClockLog, DeviceTimer
 from svsim.calibration.held_out import held_out_layouts, judge
@@ -22,6 +22,7 @@ from svsim.calibration.pass_memory import cache_tokens, free_bytes, plan_memory
 from svsim.calibration.sampling_work import sampling_work
 from svsim.calibration.settings import CalibrationSettings
 from svsim.calibration.step_time_file import combine_tables, read_notes, write_step_times
+from svsim.calibration.timed_pass import pass_stages
 from svsim.errors import InfeasibleError, InputError, LatencyError
 from svsim.latency.geometry import ModelGeometry, model_geometry
 from svsim.latency.measured import MeasuredLatency, read_step_times

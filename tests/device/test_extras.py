@@ -25,7 +25,7 @@ def test_missing_package_names_the_remedy() -> None:
 def test_settings_and_entry_points_load_no_torch() -> None:
     code = (
         "import sys, svsim.trace_capture.settings, svsim.trace_capture.capture, svsim.calibration.calibrate; "
-        "import svsim.training.triplet, svsim.calibration.overlap, svsim.collect.programme; "
+        "import svsim.training.triplet, svsim.calibration.overlap; "
         "import svsim; svsim.capture, svsim.calibrate, svsim.CaptureSettings, svsim.CalibrationSettings; "
         "print([m for m in ('torch', 'transformers', 'tokenizers') if m in sys.modules])"
     )

@@ -12,7 +12,8 @@ from svsim.errors import InputError
 from svsim.trace_capture.settings import SamplingSettings
 from svsim.training.triplet import TripletSettings, train_triplet
 from svsim.validation.live_decoder import LiveDecoder, Plan
-from svsim.validation.live_run import LiveSettings, live_run
+from svsim.validation.live_report import LiveSettings
+from svsim.validation.live_run import live_run
 from svsim.validation.two_samples import compare_laws, permutation_p_value, shifted
 
 TABLES = random_tables(5, seed=3, closeness=0.7)
