@@ -15,7 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from campaign.scale import CPU
 
 from svsim.calibration.decoder import RandomDecoder
 from svsim.calibration.device_timer import DeviceTimer, cpu_clock
@@ -23,7 +26,6 @@ from svsim.calibration.pass_layout import PassLayout
 from svsim.calibration.timed_pass import FLUSH_BYTES, find_geometry, pass_stages
 from svsim.latency.shape import Role
 from svsim.validation.device_passes import PassRunner
-from svsim.validation.programme import CPU
 
 CONTEXT = 72
 BATCHES = (1, 4, 16)
@@ -46,7 +48,7 @@ def models(batch: int) -> dict[Role, RandomDecoder]:
     """Random models of the CPU's family, with caches for ``batch`` sequences."""
     found = {}
     with tempfile.TemporaryDirectory() as folder:
-        for role, name in CPU.families[0].models.items():
+        for role, name in CPU.loop.families[0].models.items():
             config = Path(folder) / f"{name}.json"
             config.write_text(json.dumps(CPU.configs[name]))
             geometry = find_geometry(str(config))
