@@ -7,6 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from svsim.spelling import deployment_name, method_label
+
 ReplayKind = Literal["exact", "approximate"]
 Estimator = Literal["ratio-of-sums", "mean-of-ratios"]
 
@@ -72,27 +74,9 @@ class RunRecord:
     @property
     def label(self) -> str:
         """The method as the command line spells it: ``sv:k=7``."""
-        return spelled(self.method, self.params)
+        return method_label(self.method, self.params)
 
     @property
     def deployment(self) -> str:
         """``h100_sxm:tp=4,draft=replicated``, or the hardware's name alone."""
         return deployment_name(self.hardware, self.tensor_parallel, self.hardware_options)
-
-
-def deployment_name(hardware: str, tensor_parallel: int | None, options: str | None = None) -> str:
-    """A deployment as ``--hardware`` spells it."""
-    parts = [] if tensor_parallel is None else [f"tp={tensor_parallel}"]
-    parts += [options] if options else []
-    return f"{hardware}:{','.join(parts)}" if parts else hardware
-
-
-def params_text(params: Mapping[str, int | float | str]) -> str:
-    """``k=7,objective=accepted``."""
-    return ",".join(f"{key}={value}" for key, value in params.items())
-
-
-def spelled(method: str, params: Mapping[str, int | float | str]) -> str:
-    """``name:key=value,...``."""
-    inside = params_text(params)
-    return f"{method}:{inside}" if inside else method

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent / "svsim"
 
-BASE = {"errors", "files", "version", "progress", "limits"}
+BASE = {"errors", "files", "version", "progress", "spelling", "limits"}
 MATH = BASE | {"random_streams", "speculation_math"}
 TRACES = MATH | {"trace"}
 MODEL = TRACES | {"compiled", "latency", "decoding", "records", "metrics"}
@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "progress": set(),
     "version": set(),
+    "spelling": set(),
     "compiled": set(),
     "limits": set(),
     "files": {"errors"},

@@ -28,6 +28,7 @@ from svsim.decoding.drafters import MODEL, Drafter, HeadDrafter
 from svsim.decoding.pipelines import SERIAL, Pipeline
 from svsim.decoding.selection_rules import best_goodput
 from svsim.errors import MethodError
+from svsim.spelling import method_label
 from svsim.trace.token_trace import TraceMetadata
 
 
@@ -118,8 +119,7 @@ class DecodingMethod:
     @property
     def label(self) -> str:
         """The method as the command line spells it: ``sv:k=7``."""
-        inside = ",".join(f"{k}={v}" for k, v in self.params.items())
-        return f"{self.name}:{inside}" if inside else self.name
+        return method_label(self.name, self.params)
 
     @property
     def signals(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from svsim.errors import LatencyError
 from svsim.latency.hardware_spec import HardwareSpec
 from svsim.latency.model import LatencyModel
 from svsim.latency.shape import Role, StepShape
-from svsim.records import deployment_name
+from svsim.spelling import deployment_name
 from svsim.trace.token_trace import TokenTrace
 
 MAX_OWED_TOKENS = 8  # a drafter that skipped more steps is priced along the mean slope

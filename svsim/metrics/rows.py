@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from svsim.metrics.bootstrap import goodput_tok_s, interval, resampled_goodput
 from svsim.metrics.gain_share import UNDEFINED, Goodput, WithInterval, gain_share
-from svsim.records import RunRecord, deployment_name, params_text, spelled
+from svsim.records import RunRecord
+from svsim.spelling import deployment_name, method_label, params_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,7 +78,7 @@ class ResultRow:
     @property
     def label(self) -> str:
         """The method as the command line spells it: ``sv:k=7``."""
-        return spelled(self.method, self.params)
+        return method_label(self.method, self.params)
 
     @property
     def deployment(self) -> str:
@@ -106,11 +107,13 @@ class ResultTable:
         }
 
     def to_frame(self) -> "pd.DataFrame":
-        """The rows as a data frame, one column per field; ``params`` as text."""
+        """The rows as a data frame: ``label`` (``sv:k=7``), then one column per field, ``params`` as text."""
         import pandas as pd
 
-        records = [{**asdict(row), "params": params_text(row.params)} for row in self.rows]
-        return pd.DataFrame(records, columns=[f.name for f in fields(ResultRow)])
+        records = [
+            {"label": row.label, **asdict(row), "params": params_text(row.params)} for row in self.rows
+        ]
+        return pd.DataFrame(records, columns=["label", *(f.name for f in fields(ResultRow))])
 
     def to_csv(self) -> str:
         """The rows as CSV; ``params`` as ``k=7``, undefined as empty."""

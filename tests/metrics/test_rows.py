@@ -181,5 +181,6 @@ def test_table_round_trips_to_frame_and_csv():
     table = ResultTable(rows, "1", {}, {})
     frame = table.to_frame()
     assert list(frame["params"]) == ["", "k=2"]
-    assert table.to_csv().splitlines()[0] == ",".join(frame.columns)
+    assert list(frame["label"]) == ["td", "sd:k=2"]
+    assert table.to_csv().splitlines()[0] == ",".join(frame.columns.drop("label"))
     assert len(table.to_dict()["rows"]) == 2
