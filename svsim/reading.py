@@ -1,22 +1,30 @@
-"""Text files of other tools, one record at a time: every complaint names file, line and field.
+"""Files from outside: bytes, JSON, CSV. Every complaint is one line that names file, line and field.
 
-``json_lines``, ``json_document`` and ``csv_records`` yield ``Record`` objects; their getters check kind and
-range. Files are regular ones of bounded size: a pipe or a device never blocks a command.
+``parse_json`` is the only reader of JSON that svsim did not ship; ``json_object`` and ``json_document`` read
+whole files, ``json_lines`` and ``csv_records`` yield ``Record`` objects, whose getters check kind and range.
+Files are regular ones of bounded size: a pipe or a device never blocks a command.
 """
 
 import csv
 import json
 import math
+import os
+import stat
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from svsim.errors import InputError, printable
 
 MAX_FILE_BYTES = 1 << 30
 MAX_DOCUMENT_BYTES = 128 << 20
+MAX_SMALL_BYTES = 1 << 20
 MAX_LINE_BYTES = 64 << 20
+MAX_INTEGER_DIGITS = 40  # any of them fits a float
+MAX_DEPTH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,37 +107,126 @@ class Record:
         return [float(value) for value in values]
 
 
-def shown(value: object) -> str:
+def shown(value: object, none: str = "missing") -> str:
     """A value as a message shows it."""
     if value is None:
-        return "missing"
+        return none
     try:
         return printable(json.dumps(value), 60)
     except (TypeError, ValueError, RecursionError):
         return printable(repr(value), 60)
 
 
+@contextmanager
+def open_regular(
+    path: str | os.PathLike[str], expected: str = "a file", error: type[InputError] = InputError
+) -> Iterator[BinaryIO]:
+    """A regular file, open for reading; whatever goes wrong while it is open is a one-line ``error``."""
+    file = printable(os.fspath(path))
+    try:
+        # without waiting for the other end of a pipe, which is then refused
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise error(f"{file}: no such file; check the path (expected {expected})") from None
+    except (OSError, ValueError) as failed:  # ValueError: a NUL in the path
+        raise error(f"{file}: cannot be read ({_reason(failed)}); expected {expected}") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise error(f"{file}: cannot be read (no regular file, but a folder, a pipe or a device); "
+                    f"expected {expected}")  # fmt: skip
+    try:
+        with os.fdopen(descriptor, "rb") as stream:
+            yield stream
+    except OSError as failed:
+        raise error(f"{file}: cannot be read ({_reason(failed)}); expected {expected}") from None
+
+
+def read_bytes(
+    path: str | os.PathLike[str],
+    expected: str,
+    most_bytes: int = MAX_DOCUMENT_BYTES,
+    error: type[InputError] = InputError,
+) -> bytes:
+    """The bytes of a regular file of at most ``most_bytes``; ``expected`` completes every complaint."""
+    with open_regular(path, expected, error) as stream:
+        data = stream.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        size = f"{most_bytes >> 20} MiB" if most_bytes >= 1 << 20 else f"{most_bytes} bytes"
+        raise error(f"{printable(os.fspath(path))}: larger than {size}; expected {expected}")
+    return data
+
+
+def parse_json(
+    data: bytes | str,
+    where: str,
+    expected: str,
+    error: type[InputError] = InputError,
+    *,
+    strict: bool = True,
+) -> Any:
+    """The value of a JSON text in UTF-8. Raises ``error``, one line that begins with ``where``.
+
+    Whole numbers have at most 40 digits and nesting is at most 64 deep, so that whoever takes the value can
+    compute with it. ``strict``, for formats of our own, also refuses keys that appear twice, numbers that
+    are not finite (``NaN``, ``1e999``) and text that no file can hold (lone surrogates).
+    """
+    hooks: dict[str, Any] = {"parse_int": _whole_number}
+    if strict:
+        hooks |= {"parse_float": _finite, "parse_constant": _no_constant, "object_pairs_hook": _once_each}
+    try:
+        text = data if isinstance(data, str) else data.decode("utf-8-sig")
+        value = json.loads(text, **hooks)
+        _check_depth(value)
+        if strict:
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except UnicodeError as failed:
+        reason = f"no UTF-8 text, {failed.reason}" if hasattr(failed, "reason") else "no UTF-8 text"
+    except RecursionError:
+        reason = f"nested more than {MAX_DEPTH} deep"
+    except ValueError as failed:
+        reason = printable(" ".join(str(failed).split()), 80)
+    raise error(f"{where}: not valid JSON ({reason}); expected {expected}")
+
+
+def json_object(
+    path: str | os.PathLike[str],
+    expected: str,
+    error: type[InputError] = InputError,
+    *,
+    strict: bool = True,
+) -> dict[str, Any]:
+    """The object in a small JSON file (at most 1 MiB); as ``parse_json``."""
+    value = parse_json(
+        read_bytes(path, expected, MAX_SMALL_BYTES, error),
+        printable(os.fspath(path)),
+        expected,
+        error,
+        strict=strict,
+    )
+    if not isinstance(value, dict):
+        raise error(f"{printable(os.fspath(path))}: must hold a JSON object; expected {expected}")
+    return value
+
+
 def text_lines(path: str | Path, expected: str) -> Iterator[tuple[int, str]]:
     """(line number, line without its end) of a UTF-8 file; ``expected`` completes every complaint."""
     file = printable(path)
-    try:
-        _require_regular(Path(path), file, MAX_FILE_BYTES)
-        with Path(path).open("rb") as stream:
-            number = 0
-            while data := stream.readline(MAX_LINE_BYTES + 1):
-                number += 1
-                if len(data) > MAX_LINE_BYTES:
-                    raise InputError(
-                        f"{file}, line {number}: longer than {MAX_LINE_BYTES} bytes; expected {expected}"
-                    )
-                try:
-                    text = data.decode("utf-8-sig" if number == 1 else "utf-8")
-                except UnicodeDecodeError:
-                    raise InputError(f"{file}, line {number}: not UTF-8 text; expected {expected}") from None
-                yield number, text.rstrip("\r\n")
-    except OSError as error:
-        reason = printable(error.strerror or error)
-        raise InputError(f"{file}: cannot be read ({reason}); check the path and its rights") from None
+    with open_regular(path, expected) as stream:
+        if os.fstat(stream.fileno()).st_size > MAX_FILE_BYTES:
+            raise InputError(f"{file}: larger than {MAX_FILE_BYTES >> 20} MiB; split it")
+        number = 0
+        while data := stream.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            if len(data) > MAX_LINE_BYTES:
+                raise InputError(
+                    f"{file}, line {number}: longer than {MAX_LINE_BYTES} bytes; expected {expected}"
+                )
+            try:
+                text = data.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError:
+                raise InputError(f"{file}, line {number}: not UTF-8 text; expected {expected}") from None
+            yield number, text.rstrip("\r\n")
 
 
 def json_lines(path: str | Path, expected: str = "one JSON object a line") -> Iterator[Record]:
@@ -138,7 +235,7 @@ def json_lines(path: str | Path, expected: str = "one JSON object a line") -> It
     for number, text in text_lines(path, expected):
         if text.strip():
             where = f"{file}, line {number}"
-            value = _parsed(text, where, expected)
+            value = parse_json(text, where, expected, strict=False)
             if not isinstance(value, dict):
                 raise InputError(f"{where}: holds no JSON object; expected {expected}")
             yield Record(where, value)
@@ -146,20 +243,11 @@ def json_lines(path: str | Path, expected: str = "one JSON object a line") -> It
 
 def json_document(path: str | Path, expected: str = "a JSON document") -> Any:
     """The value of a file that is one JSON document."""
+    data = read_bytes(path, expected)
     file = printable(path)
-    try:
-        _require_regular(Path(path), file, MAX_DOCUMENT_BYTES)
-        data = Path(path).read_bytes()
-    except OSError as error:
-        reason = printable(error.strerror or error)
-        raise InputError(f"{file}: cannot be read ({reason}); check the path and its rights") from None
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{file}: not UTF-8 text; expected {expected}") from None
-    if not text.strip():
+    if not data.strip():
         raise InputError(f"{file}: is empty; expected {expected}")
-    return _parsed(text, file, expected)
+    return parse_json(data, file, expected, strict=False)
 
 
 def csv_records(path: str | Path, columns: Sequence[str], expected: str) -> Iterator[Record]:
@@ -188,18 +276,48 @@ def csv_records(path: str | Path, columns: Sequence[str], expected: str) -> Iter
         ) from None
 
 
-def _require_regular(path: Path, file: str, most_bytes: int) -> None:
-    if not path.is_file():
-        raise InputError(f"{file}: no such file, or not a regular one; check the path")
-    if path.stat().st_size > most_bytes:
-        raise InputError(f"{file}: larger than {most_bytes >> 20} MiB; split it")
+def _reason(error: OSError | ValueError) -> str:
+    return printable(getattr(error, "strerror", None) or error, 80)
 
 
-def _parsed(text: str, where: str, expected: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: not JSON ({printable(error, 80)}); expected {expected}") from None
+def _whole_number(text: str) -> int:
+    if len(text) > MAX_INTEGER_DIGITS:
+        raise ValueError(f"a whole number of {len(text)} digits")
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is not finite")
+    return value
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+        raise ValueError(f"key {shown(twice)} appears twice")
+    return found
+
+
+def _check_depth(value: object) -> None:
+    level: list[object] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for parent in level
+            if isinstance(parent, dict | list)
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            return
+    raise RecursionError
 
 
 def _number(text: str) -> float | int | str:

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent / "svsim"
 
-BASE = {"errors", "files", "version", "progress", "spelling", "limits"}
+BASE = {"errors", "files", "reading", "version", "progress", "spelling", "limits"}
 MATH = BASE | {"random_streams", "speculation_math"}
 TRACES = MATH | {"trace"}
 MODEL = TRACES | {"compiled", "latency", "decoding", "records", "metrics"}
@@ -19,7 +19,7 @@ TORCH = TRACES | {"latency", "device", "trace_capture", "calibration", "training
 EVERYTHING = (
     ENGINES
     | TORCH
-    | {"reading", "workload", "importing", "deployments", "feasibility", "inspection", "synthetic"}
+    | {"workload", "importing", "deployments", "feasibility", "inspection", "synthetic"}
     | {"papers", "validation"}
 )
 # room -> rooms it may import (itself is always allowed)
@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "random_streams": {"errors"},
     "speculation_math": {"errors"},
     "trace": MATH,
-    "workload": MATH | {"reading"},
+    "workload": MATH,
     "synthetic": TRACES | {"compiled", "metrics"},
     "latency": BASE,
     "decoding": TRACES | {"compiled", "latency"},

@@ -19,8 +19,8 @@ from typing import Any
 from svsim.errors import LatencyError, printable
 from svsim.latency.geometry import ModelGeometry
 from svsim.latency.head_shape import DFLASH_FEATURES, EAGLE3_FEATURES, HeadKind, HeadShape, head_kind
-from svsim.latency.json_file import read_json_object
 from svsim.limits import MAX_SPECULATIVE_TOKENS
+from svsim.reading import json_object
 
 # Of EAGLE-3 heads of the Llama, Qwen and Mistral families: the vocabulary is cut to these.
 EAGLE3_VOCABULARY = 32_000
@@ -81,7 +81,9 @@ def draft_head(
     if config is not None:
         path = Path(config)
         path = path / "config.json" if path.is_dir() else path
-        return head_from_config(read_json_object(path, "a head's config.json"), wanted, where=str(path))
+        return head_from_config(
+            json_object(path, "a head's config.json", LatencyError, strict=False), wanted, where=str(path)
+        )
     if wanted is None or target is None:
         raise LatencyError("a drafting head needs its kind and a target, or its config.json (--head FILE)")
     return head_of_target(wanted, target)

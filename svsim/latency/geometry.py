@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 from svsim.errors import LatencyError, printable
 from svsim.latency.gated_delta_net import GatedDeltaNet
 from svsim.latency.head_shape import HeadKind, HeadShape, head_kind
-from svsim.latency.json_file import read_json_object
 from svsim.latency.latent_attention import LatentAttention
 from svsim.latency.model_config import (
     count,
@@ -28,6 +27,7 @@ from svsim.latency.model_config import (
 )
 from svsim.latency.names import closest_names
 from svsim.latency.precision import BYTES_OF, BYTES_PER_VALUE, Dtype, KvDtype
+from svsim.reading import json_object
 
 MODELS_SOURCE = "config.json of each repository on huggingface.co, read 2025"
 
@@ -76,7 +76,7 @@ class ModelGeometry:
         """Read a Hugging Face ``config.json`` (data only); the name is ``_name_or_path`` or the folder."""
         path = Path(path)
         path = path / "config.json" if path.is_dir() else path
-        config = read_json_object(path, "a Hugging Face config.json")
+        config = json_object(path, "a Hugging Face config.json", LatencyError, strict=False)
         return cls.from_config(config, path.resolve().parent.name, where=str(path))
 
     @classmethod

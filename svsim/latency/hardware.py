@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from svsim.errors import LatencyError, printable
-from svsim.latency.json_file import read_json_object
 from svsim.latency.names import closest_names
 from svsim.latency.precision import Dtype
+from svsim.reading import json_object
 
 _OPTIONAL = frozenset({"fp8_flop_per_s", "int8_op_per_s", "fp4_flop_per_s", "power_w"})
 
@@ -80,7 +80,7 @@ def data_sheet(name: str) -> GpuDataSheet:
 
 def _described(path: Path) -> GpuDataSheet:
     """A GPU from a file that holds its numbers by field name; optional ones may be left out."""
-    numbers = read_json_object(path, f"a data sheet: {', '.join(_NUMBERS)}")
+    numbers = json_object(path, f"a data sheet: {', '.join(_NUMBERS)}", LatencyError)
     unknown = sorted(set(numbers) - {*_NUMBERS, "note"})
     missing = [key for key in _NUMBERS if key not in _OPTIONAL and numbers.get(key) is None]
     if unknown or missing:

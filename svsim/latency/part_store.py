@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import cache
 from importlib import resources
@@ -18,6 +19,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from svsim.files import replacing
 from svsim.latency.geometry import ModelGeometry, model_presets
 from svsim.latency.pass_parts import MissingKernelError, PartKeys, PassParts
 from svsim.latency.pass_work import MAX_LOGIT_ROWS_PER_SEQUENCE, ModelOnGpus, max_free_queries
@@ -80,14 +82,10 @@ def cached_parts(hardware: str, model: ModelOnGpus, software: str) -> PassParts 
 def keep_parts(parts: PassParts, hardware: str, model: ModelOnGpus, software: str) -> None:
     """Write to the cache folder, by way of a temporary file; a folder that cannot be written is left."""
     path = _cache_file(hardware, model, software)
-    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
+    with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("wb") as file:
+        with replacing(path) as file:
             np.savez(file, kernels=np.array(parts.kernels), **{name: getattr(parts, name) for name in PARTS})
-        unfinished.replace(path)
-    except OSError:
-        unfinished.unlink(missing_ok=True)
 
 
 def _cache_file(hardware: str, model: ModelOnGpus, software: str) -> Path:

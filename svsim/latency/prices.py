@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from svsim.errors import LatencyError, printable
-from svsim.latency.json_file import read_json_object
+from svsim.reading import json_object
 
 EXPECTED = (
     '{"usd_per_gpu_hour": {"h100_sxm": [2.5, "where"]}, "sources": {"where": {"title": "", "date": ""}}}'
@@ -28,7 +28,7 @@ def hourly_prices(path: str | Path | None = None) -> Mapping[str, HourlyPrice]:
     if path is None:
         text = resources.files("svsim.latency").joinpath("prices.json").read_text("utf-8")
         return _prices(json.loads(text), "prices.json")
-    return _prices(read_json_object(path, EXPECTED), str(path))
+    return _prices(json_object(path, EXPECTED, LatencyError), printable(path))
 
 
 def _prices(data: Mapping[str, Any], where: str) -> Mapping[str, HourlyPrice]:

@@ -4,7 +4,6 @@ The names are the fields of ``SyntheticSettings``, ``TaskSettings`` and ``Length
 has its default. Values are checked for their kind here, for their range by the settings themselves.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -13,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from svsim.errors import InputError, printable
+from svsim.reading import json_object
 from svsim.synthetic.settings import LengthLaw, SyntheticSettings, TaskSettings
 
-MAX_SETTINGS_BYTES = 1 << 20
 LENGTH_FIELDS = ("prompt_tokens", "output_tokens")
 TASK_OPTIONS = ("acceptance", "verified_acceptance", *LENGTH_FIELDS)
 INTEGER_FIELDS = frozenset({"num_requests", "num_speculative_tokens", "minimum", "maximum"})
@@ -24,20 +23,7 @@ TEXT_FIELDS = frozenset({"name", "information_measure"})
 
 def read_settings(path: str | Path) -> dict[str, Any]:
     """The JSON object of a settings file. Raises InputError naming the file."""
-    file = printable(path)
-    try:
-        if not Path(path).is_file() or Path(path).stat().st_size > MAX_SETTINGS_BYTES:
-            raise InputError(f"{file}: no such file, or no settings file; expected a JSON object of settings")
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(
-            f"{file}: cannot be read ({error.strerror}); check the path and its rights"
-        ) from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{file}: not valid JSON ({printable(error, 80)}); expected a JSON object") from None
-    if not isinstance(values, dict):
-        raise InputError(f'{file}: holds no JSON object; expected settings as {{"num_requests": 512, ...}}')
-    return values
+    return json_object(path, 'settings as {"num_requests": 512, ...}')
 
 
 def settings_of(values: Mapping[str, Any]) -> SyntheticSettings:

@@ -9,6 +9,7 @@ from typing import Any, NoReturn, get_args
 
 from svsim.errors import InputError, TraceError, printable
 from svsim.limits import MAX_SPECULATIVE_TOKENS
+from svsim.reading import parse_json
 from svsim.trace.schema import METADATA_KEY
 from svsim.trace.token_trace import FORMAT_VERSION, AcceptanceKind, Chains, TraceMetadata
 
@@ -79,21 +80,10 @@ def _plain(value: object) -> object:
 
 
 def _parse(data: bytes, file: str) -> dict[str, Any]:
-    def no_constant(name: str) -> NoReturn:
-        raise ValueError(f"{name} is not JSON")
-
-    try:
-        values = json.loads(data.decode("utf-8"), parse_constant=no_constant)
-        json.dumps(values, ensure_ascii=False).encode("utf-8")  # refuses lone surrogates
-    except (ValueError, RecursionError) as error:
-        raise TraceError(
-            f"{file}: metadata key {METADATA_KEY} is not JSON ({printable(error, 80)}); "
-            "write the trace again with svsim"
-        ) from None
+    where = f"{file}: metadata key {METADATA_KEY}"
+    values = parse_json(data, where, "the JSON object that svsim writes", TraceError)
     if not isinstance(values, dict):
-        raise TraceError(
-            f"{file}: metadata key {METADATA_KEY} holds no JSON object; write the trace again with svsim"
-        )
+        raise TraceError(f"{where} holds no JSON object; write the trace again with svsim")
     return values
 
 

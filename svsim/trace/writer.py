@@ -1,9 +1,8 @@
 """Writes trace files in chunks of whole requests, with memory flat in the trace's length."""
 
 import os
-import uuid
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from svsim.errors import InputError, TraceError, printable
+from svsim.files import replacing
 from svsim.trace.metadata import encode_metadata
 from svsim.trace.schema import (
     METADATA_KEY,
@@ -57,13 +57,13 @@ class TraceWriter:
             raise InputError(f"rows_per_group is {rows_per_group}; expected at least 1")
         self._file = printable(path)
         self._path = _output_path(path, self._file)
-        self._temporary = self._path.parent / f".svsim-{uuid.uuid4().hex}.tmp"
         self._metadata = metadata
         self._rows_per_group = rows_per_group
         self._signal_dtype: SignalDtype = signal_dtype
         self._stored = {METADATA_KEY: encode_metadata(metadata, self._file)}
         if step_times is not None:
             self._stored[STEP_TIMES_KEY] = encode_step_times(step_times, self._file)
+        self._unfinished = ExitStack()
         self._sink: BinaryIO | None = None
         self._parquet: Any = None
         self._schema: Any = None
@@ -72,7 +72,8 @@ class TraceWriter:
 
     def __enter__(self) -> Self:
         try:
-            self._sink = self._temporary.open("xb")
+            self._sink = self._unfinished.enter_context(replacing(self._path))
+            self._unfinished.callback(self._discard)
         except OSError as error:
             raise self._unwritable(error) from error
         return self
@@ -94,37 +95,30 @@ class TraceWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Give the file its name; after an error, of the caller or here, leave nothing of it."""
+        if kind is not None:
+            self._unfinished.__exit__(kind, error, trace)
+            return
         try:
-            if kind is None:
+            with self._unfinished:
                 self._finish()
-        finally:
-            self._discard()
+        except OSError as failed:
+            raise self._unwritable(failed) from failed
 
     def _finish(self) -> None:
         while self._pending.num_rows:
             self._write_group()
-        if self._parquet is None or self._sink is None:
+        if self._parquet is None:
             raise TraceError(f"{self._file}: no positions were written; a trace needs at least one")
-        try:
-            for key, value in self._stored.items():
-                self._parquet.add_key_value_metadata({key: value})
-            self._parquet.close()
-            self._sink.flush()
-            os.fsync(self._sink.fileno())
-            self._sink.close()
-            os.replace(self._temporary, self._path)
-        except OSError as error:
-            raise self._unwritable(error) from error
+        for key, value in self._stored.items():
+            self._parquet.add_key_value_metadata({key: value})
+        self._parquet.close()
 
     def _discard(self) -> None:
-        """Close and remove what is left of the temporary file; nothing after a success."""
+        """Let go of the unfinished Parquet file."""
         with suppress(OSError, ValueError, pa.ArrowException):
             if self._parquet is not None:
                 self._parquet.close()
-        with suppress(OSError):
-            if self._sink is not None:
-                self._sink.close()
-        self._temporary.unlink(missing_ok=True)
 
     def _check_fits(self, chunk: TokenTrace) -> None:
         k = self._metadata.num_speculative_tokens

@@ -5,12 +5,12 @@ integers), and optionally ``id`` and ``task``. Text: one prompt per line, ``\\n`
 inside a prompt. The order of the file is the order of the requests.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from svsim.errors import InputError
+from svsim.reading import MAX_FILE_BYTES, parse_json, read_bytes
 from svsim.trace_capture.settings import LongPrompts
 
 
@@ -42,12 +42,11 @@ class Encoder(Protocol):
 
 def read_prompts(path: Path, max_requests: int | None = None) -> list[Prompt]:
     """The prompts of a file, in order. Raises InputError naming file and line."""
+    expected = "a prompts file, JSON Lines or text"
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a prompts file") from None
+        lines = read_bytes(path, expected, MAX_FILE_BYTES).decode("utf-8-sig").split("\n")
     except UnicodeDecodeError:
-        raise InputError(f"{path}: not UTF-8 text; expected a prompts file, JSON Lines or text") from None
+        raise InputError(f"{path}: not UTF-8 text; expected {expected}") from None
     is_json = path.suffix in (".jsonl", ".json")
     prompts = []
     for number, line in enumerate(lines, 1):
@@ -74,10 +73,7 @@ def _from_text(number: int, line: str) -> Prompt:
 
 def _from_json(path: Path, number: int, line: str) -> Prompt:
     where = f"{path}:{number}"
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{where}: not JSON ({error.msg}); expected one object per line") from None
+    row = parse_json(line, where, "one object per line", strict=False)
     if not isinstance(row, dict) or ("prompt" in row) == ("prompt_token_ids" in row):
         raise InputError(f"{where}: expected an object with either prompt or prompt_token_ids")
     text, token_ids = row.get("prompt"), row.get("prompt_token_ids")

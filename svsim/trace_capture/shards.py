@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from svsim.errors import InputError
 from svsim.files import write_atomically
+from svsim.reading import json_object
 from svsim.trace_capture.coherent_chains import ChainRecord
 
 Arrays = dict[str, NDArray[Any]]
@@ -41,11 +42,10 @@ class ShardFolder:
                 raise InputError(
                     f"{path}: holds an unfinished capture; continue it with `resume`, or remove the folder"
                 )
-            try:
-                manifest = json.loads(manifest_path.read_text())
-                started: dict[str, Any] = manifest["asked"]
-            except (OSError, ValueError, KeyError, TypeError):
-                raise InputError(f"{manifest_path}: unreadable; remove the folder and start again") from None
+            manifest = json_object(manifest_path, "what was asked for; remove the folder and start again")
+            started = manifest.get("asked")
+            if not isinstance(started, dict) or not isinstance(manifest.get("date"), str):
+                raise InputError(f"{manifest_path}: unreadable; remove the folder and start again")
             for key, value in json.loads(json.dumps(asked)).items():
                 if started.get(key) != value:
                     raise InputError(

@@ -14,9 +14,9 @@ from pathlib import Path
 from svsim.decoding.method import DecodingMethod
 from svsim.decoding.presets import parse_method
 from svsim.errors import InputError, MethodError, printable
-from svsim.files import read_at_most
 from svsim.metrics.accuracy import Accuracy, GoodputPair, accuracy
 from svsim.metrics.rows import ResultRow
+from svsim.reading import read_bytes
 
 COLUMNS = ("method", "batch", "tok_s")
 EXAMPLE = "expected a header and rows such as method,batch,tok_s / sd:k=5,8,412.5"
@@ -112,12 +112,7 @@ def _rows(path: Path) -> Iterable[tuple[str, dict[str, str]]]:
 
 
 def _text(path: Path) -> str:
-    try:
-        data = read_at_most(path, MAX_FILE_BYTES)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); {EXAMPLE}") from None
-    if data is None:
-        raise InputError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB; {EXAMPLE}")
+    data = read_bytes(path, EXAMPLE.removeprefix("expected "), MAX_FILE_BYTES)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from svsim.errors import LatencyError
-from svsim.latency.linear import MAX_FILE_BYTES, LinearLatency
+from svsim.latency.linear import LinearLatency
 from svsim.latency.shape import Role, StepShape
+from svsim.reading import MAX_SMALL_BYTES
 
 PASS = {"fixed_s": 1e-2, "per_new_token_s": 2e-5, "per_kv_token_s": 4e-8}
 GOOD = {
@@ -63,8 +64,8 @@ BAD_FILES = {
     "target a number": (json.dumps(GOOD | {"target": 3}), "target must be a JSON object, got 3"),
     "NaN": (with_target(fixed_s=float("nan")), "NaN"),
     "Infinity": (with_target(fixed_s=float("inf")), "Infinity"),
-    "infinite literal": (with_target().replace("0.01", "1e400", 1), "target.fixed_s"),
-    "huge integer": (with_target(fixed_s=10**400), "target.fixed_s"),
+    "infinite literal": (with_target().replace("0.01", "1e400", 1), "not valid JSON"),
+    "huge integer": (with_target(fixed_s=10**400), "not valid JSON"),
     "longest integer": (with_target().replace("0.01", "1" * 10_000, 1), "not valid JSON"),
     "negative": (with_target(per_kv_token_s=-1e-9), "target.per_kv_token_s = -1e-09"),
     "string": (with_target(fixed_s="0.1"), 'target.fixed_s = "0.1"'),
@@ -72,7 +73,7 @@ BAD_FILES = {
     "null": (with_target(fixed_s=None), "target.fixed_s = null"),
     "newline in key": (json.dumps(GOOD | {"a\nb": 1}), r'unknown key "a\\nb"'),
     "twice": (json.dumps(GOOD)[:-1] + ', "kind": "linear"}', 'key "kind" appears twice'),
-    "huge file": (" " * (MAX_FILE_BYTES + 1), "larger than"),
+    "huge file": (" " * (MAX_SMALL_BYTES + 1), "larger than"),
 }
 
 
@@ -90,5 +91,5 @@ def test_bad_files_get_one_line_naming_file_and_key(name: str, tmp_path: Path) -
 
 @pytest.mark.parametrize("path", ["absent.json", "."])
 def test_absent_files_and_folders(path: str, tmp_path: Path) -> None:
-    with pytest.raises(LatencyError, match="cannot be read"):
+    with pytest.raises(LatencyError, match=r"no such file|cannot be read"):
         LinearLatency.from_file(tmp_path / path)

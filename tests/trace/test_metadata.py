@@ -42,17 +42,17 @@ def test_the_keys_are_the_fields(tmp_path):
 
 
 BROKEN = {
-    "not UTF-8": (b"\xff\xfe{}", "not JSON"),
-    "not JSON": (b"{'a': 1}", "not JSON"),
-    "cut": (b'{"format_version": 1', "not JSON"),
+    "not UTF-8": (b"\xff\xfe{}", "not valid JSON"),
+    "not JSON": (b"{'a': 1}", "not valid JSON"),
+    "cut": (b'{"format_version": 1', "not valid JSON"),
     "NaN": (json.dumps({**METADATA, "x": float("nan")}).encode(), "NaN is not JSON"),
-    "deep": (b"[" * 100_000 + b"]" * 100_000, "not JSON"),
-    "long number": (b'{"format_version": ' + b"1" * 10_000 + b"}", "not JSON"),
-    "lone surrogate": (json.dumps({**METADATA, "dataset": "\ud800"}).encode(), "not JSON"),
+    "deep": (b"[" * 100_000 + b"]" * 100_000, "not valid JSON"),
+    "long number": (b'{"format_version": ' + b"1" * 10_000 + b"}", "not valid JSON"),
+    "lone surrogate": (json.dumps({**METADATA, "dataset": "\ud800"}).encode(), "not valid JSON"),
     "an array": (b"[1]", "holds no JSON object"),
     "a number": (b"1", "holds no JSON object"),
     "null": (b"null", "holds no JSON object"),
-    "empty": (b"", "not JSON"),
+    "empty": (b"", "not valid JSON"),
     "10 MB text": (
         json.dumps({**METADATA, "dataset": "x" * 10**7}).encode(),
         f"at most {MAX_METADATA_BYTES}",

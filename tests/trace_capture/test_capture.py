@@ -249,7 +249,7 @@ BAD_INPUTS = {
     '{"prompt_token_ids": [1, -2]}': r"prompts.jsonl:1: prompt_token_ids must be",
     '{"prompt_token_ids": [99999]}': r"prompts.jsonl:1: token id 99999 is outside the vocabulary of 320",
     '{"prompt": "a", "prompt_token_ids": [1]}': r"prompts.jsonl:1: expected an object with either",
-    "not json": r"prompts.jsonl:1: not JSON",
+    "not json": r"prompts.jsonl:1: not valid JSON",
     "[1]": r"prompts.jsonl:1: expected an object",
     "\n\n": r"prompts.jsonl: holds no prompt",
     json.dumps(
