@@ -78,7 +78,7 @@ def load(shapes: PassShapes) -> list[Deployment]:
     found = []
     rows = logit_rows(Role.TARGET, shapes.num_sequences, graph_padded(shapes.num_new_tokens))
     for name, dtype, gpu, degree in shipped_deployments():
-        if dtype != "bf16" or model_presets()[name].gated_delta_net:
+        if dtype != "bf16" or model_presets()[name].recurrent:
             continue
         model = ModelOnGpus(model_presets()[name], degree)
         try:

@@ -30,11 +30,15 @@ WEIGHT_SCALE = 0.02
 def shard(geometry: ModelGeometry, tensor_parallel: int) -> ModelGeometry:
     """What one of ``tensor_parallel`` GPUs computes: its heads, its part of the vocabulary and of the MLP
     (of every expert, in a mixture)."""
-    is_hybrid = geometry.gated_delta_net or geometry.has_output_gate
-    if geometry.latent or is_hybrid or geometry.shared_intermediate_size or geometry.num_dense_layers:
+    is_hybrid = (
+        geometry.recurrent or geometry.has_output_gate or geometry.num_blocks < 2 * geometry.num_layers
+    )
+    is_unlike = geometry.latent or geometry.window or geometry.value_head_size or geometry.mlp_matrices != 3
+    if is_unlike or is_hybrid or geometry.shared_intermediate_size or geometry.num_dense_layers:
         raise InputError(
-            f"{geometry.name}: latent attention, shared experts and dense layers of a mixture, recurrent "
-            "layers and output gates cannot be timed; price it with `latency` database or roofline"
+            f"{geometry.name}: latent attention, windows, MLPs without gate, shared experts and dense layers "
+            "of a mixture, recurrent layers and output gates cannot be timed; price it with `latency` "
+            "database or roofline"
         )
     for dtype, what in ((geometry.weight_dtype, "weights"), (geometry.kv_dtype, "KV cache")):
         if dtype != "bf16":

@@ -118,7 +118,7 @@ def head_of_target(kind: HeadKind, target: ModelGeometry) -> DraftHead:
     name = f"{kind} head of {target.name}"
     if kind is HeadKind.MTP:
         shape = HeadShape(kind, 2 * target.hidden_size)
-        layer = replace(target, name=name, num_layers=1, num_dense_layers=0, gated_delta_net=None, head=shape)
+        layer = replace(target, name=name, num_layers=1, num_dense_layers=0, recurrent=None, head=shape)
         return DraftHead(kind, layer, assumed="one layer like the target's")
     layers = LAYERS.get(kind, 1)
     hidden, features = target.hidden_size, {HeadKind.EAGLE: 2, HeadKind.DFLASH: DFLASH_FEATURES}

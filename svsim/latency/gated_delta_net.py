@@ -48,6 +48,11 @@ class GatedDeltaNet:
         return self.convolved_width + self.value_width
 
     @property
+    def num_split_heads(self) -> int:
+        """Key heads, which tensor parallelism divides."""
+        return self.num_key_heads
+
+    @property
     def num_gates(self) -> int:
         """Decay and writing strength of every value head, from another product."""
         return 2 * self.num_value_heads

@@ -1,11 +1,12 @@
 """Shapes of transformer models: what a pass has to read and multiply."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,6 +28,8 @@ from svsim.latency.model_config import (
 )
 from svsim.latency.names import closest_names
 from svsim.latency.precision import BYTES_OF, BYTES_PER_VALUE, Dtype, KvDtype
+from svsim.latency.recurrent_layers import RecurrentLayers
+from svsim.latency.sliding_window import WindowedLayers
 from svsim.reading import json_object
 
 MODELS_SOURCE = "config.json of each repository on huggingface.co, read 2025"
@@ -34,9 +37,7 @@ MODELS_SOURCE = "config.json of each repository on huggingface.co, read 2025"
 
 @dataclass(frozen=True, slots=True)
 class ModelGeometry:
-    """A decoder-only transformer with grouped-query or latent attention and gated MLPs.
-
-    A hybrid has recurrent layers besides.
+    """A decoder-only transformer with grouped-query or latent attention, or a hybrid with recurrent layers.
 
     intermediate_size: of the MLP, or of one expert; num_experts 0 means a dense model.
     shared_intermediate_size: of the experts that every token passes, together; num_dense_layers: the
@@ -44,8 +45,16 @@ class ModelGeometry:
     latent: sizes of multi-head latent attention; num_kv_heads and head_size then play no part.
     weight_dtype: of the layers' matrices, and then of their inputs; embeddings, logits and all other
     activations stay 16-bit. kv_dtype: of the KV cache.
-    gated_delta_net: the layers that have a recurrence instead of attention; has_output_gate: attention's
+    attention_dtype, dense_dtype: of attention and recurrence, of shared experts and dense layers, where they
+    differ from weight_dtype (gpt-oss).
+    recurrent: the layers that have a recurrence instead of attention; has_output_gate: attention's
     output is multiplied with a projection of the same size.
+    window: the attention layers that see the last tokens alone. value_head_size: of values, if it is not
+    head_size; shares_key_value: values are the keys' projection.
+    mlp_matrices: 3 with a gate (gate, up, down), 2 without. expert_input_size: of routed experts that work
+    on a projection of the hidden vector; 0: on itself.
+    num_mixer_only_layers, num_mlp_only_layers: without an MLP, without attention or recurrence (Nemotron-H).
+    num_other_parameters: outside layers and vocabulary, in memory but not read by a pass (learned positions).
     head: of a drafting head (``head_shape.py``); its parameters are its own alone, so that embeddings and
     logits shared with the target count for nothing in memory.
     """
@@ -67,9 +76,19 @@ class ModelGeometry:
     num_dense_layers: int = 0
     dense_intermediate_size: int = 0
     latent: LatentAttention | None = None
-    gated_delta_net: GatedDeltaNet | None = None
+    recurrent: RecurrentLayers | None = None
     has_output_gate: bool = False
     head: HeadShape | None = None
+    mlp_matrices: int = 3
+    window: WindowedLayers | None = None
+    value_head_size: int = 0
+    shares_key_value: bool = False
+    expert_input_size: int = 0
+    num_mixer_only_layers: int = 0
+    num_mlp_only_layers: int = 0
+    num_other_parameters: int = 0
+    attention_dtype: Dtype | None = None
+    dense_dtype: Dtype | None = None
 
     @classmethod
     def from_config_file(cls, path: str | Path) -> "ModelGeometry":
@@ -117,7 +136,7 @@ class ModelGeometry:
             weight_dtype=weight_dtype(config, where),
             kv_dtype=kv_dtype(config),
             latent=latent,
-            gated_delta_net=recurrent,
+            recurrent=recurrent,
             has_output_gate=bool(text.get("attn_output_gate", recurrent is not None)),
             head=head_shape(config, where, kind, hidden_size) if kind else None,
             **mixture._asdict(),
@@ -125,8 +144,44 @@ class ModelGeometry:
 
     @property
     def num_attention_layers(self) -> int:
-        """Layers with attention, and so with a KV cache."""
-        return self.num_layers - (self.gated_delta_net.num_layers if self.gated_delta_net else 0)
+        """Layers with attention, windowed or not, and so with a KV cache."""
+        recurrent = self.recurrent.num_layers if self.recurrent else 0
+        return self.num_layers - recurrent - self.num_mlp_only_layers
+
+    @property
+    def num_full_layers(self) -> int:
+        """Layers whose attention sees all of the context."""
+        return self.num_attention_layers - (self.window.num_layers if self.window else 0)
+
+    @property
+    def num_mixture_layers(self) -> int:
+        """Layers with the regular MLP (of a mixture: with experts)."""
+        return self.num_layers - self.num_dense_layers - self.num_mixer_only_layers
+
+    @property
+    def num_blocks(self) -> int:
+        """Mixers and MLPs of all layers, each with its norm and its all-reduce."""
+        return 2 * self.num_layers - self.num_mixer_only_layers - self.num_mlp_only_layers
+
+    @property
+    def windowed(self) -> "ModelGeometry":
+        """The model with the windowed layers' heads in all attention layers; itself without a window."""
+        if self.window is None:
+            return self
+        return replace(
+            self,
+            num_heads=self.window.num_heads or self.num_heads,
+            num_kv_heads=self.window.num_kv_heads or self.num_kv_heads,
+            head_size=self.window.head_size or self.head_size,
+            value_head_size=self.window.value_head_size or self.value_head_size,
+            shares_key_value=False,
+            window=None,
+        )
+
+    @property
+    def kv_head_values(self) -> int:
+        """Values of one token's key and value of one head."""
+        return self.head_size + (self.value_head_size or self.head_size)
 
     @property
     def query_width(self) -> int:
@@ -134,13 +189,23 @@ class ModelGeometry:
         return self.num_heads * self.head_size * (2 if self.has_output_gate else 1)
 
     @property
+    def output_width(self) -> int:
+        """Values that the output projection reads."""
+        return self.num_heads * (self.value_head_size or self.head_size)
+
+    @property
+    def projected_kv_head_values(self) -> int:
+        """Values that the key and value projections make per head."""
+        return self.head_size if self.shares_key_value else self.kv_head_values
+
+    @property
     def attention_weights_per_layer(self) -> int:
-        """Weights of the query (and gate), key, value and output projections of an attention layer."""
+        """Weights of the query (and gate), key, value and output projections of a full attention layer."""
         if self.latent:
             heads = self.num_heads * self.latent.head_weights(self.hidden_size)
             return self.latent.shared_weights(self.hidden_size) + heads
-        outputs_and_kv = self.head_size * (self.num_heads + 2 * self.num_kv_heads)
-        return self.hidden_size * (self.query_width + outputs_and_kv)
+        kv = self.num_kv_heads * self.projected_kv_head_values
+        return self.hidden_size * (self.query_width + self.output_width + kv)
 
     @property
     def fusion_weights(self) -> int:
@@ -153,52 +218,93 @@ class ModelGeometry:
     @property
     def mixer_weights(self) -> int:
         """Weights of all layers' attention or recurrence."""
-        recurrent = self.gated_delta_net
+        recurrent = self.recurrent
         weights = recurrent.num_layers * recurrent.weights_per_layer(self.hidden_size) if recurrent else 0
-        return self.num_attention_layers * self.attention_weights_per_layer + weights
+        weights += self.num_full_layers * self.attention_weights_per_layer
+        if self.window:
+            weights += self.window.num_layers * self.windowed.attention_weights_per_layer
+        return weights
+
+    @property
+    def expert_weights(self) -> int:
+        """Weights of one routed expert."""
+        return self.mlp_matrices * (self.expert_input_size or self.hidden_size) * self.intermediate_size
 
     @property
     def mlp_weights_per_layer(self) -> int:
         """Weights of gate, up and down projections; in a mixture of all routed experts and the router."""
-        one = self.mlp_weights(self.intermediate_size)
-        return one * self.num_experts + self.hidden_size * self.num_experts if self.num_experts else one
+        if not self.num_experts:
+            return self.mlp_weights(self.intermediate_size)
+        projections = 2 * self.hidden_size * self.expert_input_size
+        return self.num_experts * (self.expert_weights + self.hidden_size) + projections
 
     def mlp_weights(self, intermediate_size: int) -> int:
-        """Weights of one gated MLP of that size."""
-        return 3 * self.hidden_size * intermediate_size
+        """Weights of one MLP of that size."""
+        return self.mlp_matrices * self.hidden_size * intermediate_size
 
     @property
     def num_parameters(self) -> int:
-        """Weights without norms and biases (below 0.1 % of a model)."""
+        """Weights without norms and biases (below 0.1 % of most models)."""
         if self.head:
             copies = 0 if self.head.kind.shares_logits else 1
         else:
             copies = 1 if self.has_tied_embeddings else 2
-        return (
-            self.num_layer_parameters + self.fusion_weights + copies * self.vocabulary_size * self.hidden_size
-        )
+        vocabulary = copies * self.vocabulary_size * self.hidden_size
+        return self.num_layer_parameters + self.fusion_weights + vocabulary + self.num_other_parameters
+
+    @property
+    def dense_weights(self) -> int:
+        """Weights of all shared experts and of the MLPs in a mixture's dense layers."""
+        shared = self.num_mixture_layers * self.mlp_weights(self.shared_intermediate_size)
+        return shared + self.num_dense_layers * self.mlp_weights(self.dense_intermediate_size)
 
     @property
     def num_layer_parameters(self) -> int:
         """Weights of all layers: what ``weight_dtype`` is about."""
-        regular = self.mlp_weights_per_layer + self.mlp_weights(self.shared_intermediate_size)
-        return (
-            self.mixer_weights
-            + (self.num_layers - self.num_dense_layers) * regular
-            + self.num_dense_layers * self.mlp_weights(self.dense_intermediate_size)
-        )
+        return self.mixer_weights + self.num_mixture_layers * self.mlp_weights_per_layer + self.dense_weights
+
+    @property
+    def mixer_dtype(self) -> Dtype:
+        """Precision of attention's and recurrence's matrices."""
+        return self.attention_dtype or self.weight_dtype
+
+    @property
+    def dense_mlp_dtype(self) -> Dtype:
+        """Precision of shared experts and dense layers' MLPs."""
+        return self.dense_dtype or self.weight_dtype
 
     @property
     def weight_bytes(self) -> int:
         """Bytes of all weights."""
         outside = self.num_parameters - self.num_layer_parameters
-        return round(self.num_layer_parameters * BYTES_OF[self.weight_dtype]) + outside * BYTES_PER_VALUE
+        parts = {self.mixer_dtype: self.mixer_weights}
+        for dtype, weights in (
+            (self.dense_mlp_dtype, self.dense_weights),
+            (self.weight_dtype, self.num_mixture_layers * self.mlp_weights_per_layer),
+        ):
+            parts[dtype] = parts.get(dtype, 0) + weights
+        layers = sum(weights * BYTES_OF[dtype] for dtype, weights in parts.items())
+        return round(layers) + outside * BYTES_PER_VALUE
 
     @property
     def kv_bytes_per_token(self) -> int:
-        """KV-cache bytes of one token over all attention layers, all heads together."""
-        values = self.latent.cached_values if self.latent else 2 * self.num_kv_heads * self.head_size
-        return round(self.num_attention_layers * values * BYTES_OF[self.kv_dtype])
+        """KV-cache bytes of one token over all attention layers, all heads together; out of the window of
+        windowed layers ``kv_bytes`` knows less."""
+        return round(self._cached_values(1.0) * BYTES_OF[self.kv_dtype])
+
+    def kv_bytes(self, context_tokens: float) -> float:
+        """KV-cache bytes of one sequence: windowed layers keep their window."""
+        return self._cached_values(context_tokens) * BYTES_OF[self.kv_dtype]
+
+    def _cached_values(self, tokens: float) -> float:
+        one = self.latent.cached_values if self.latent else self.num_kv_heads * self.kv_head_values
+        values = self.num_full_layers * one * tokens
+        if self.window:
+            seen = min(tokens, self.window.window_tokens)
+            if self.latent is None:
+                one = self.windowed.num_kv_heads * self.windowed.kv_head_values
+            values += self.window.num_layers * one * seen
+        return values
 
     def expected_active_experts(self, num_tokens: ArrayLike) -> NDArray[np.float64]:
         """Distinct experts that ``num_tokens`` tokens choose in a layer, if all are equally likely."""
@@ -206,7 +312,12 @@ class ModelGeometry:
         return np.asarray(self.num_experts * (1.0 - miss ** np.asarray(num_tokens, np.float64)))
 
 
-_PARTS = {"latent": LatentAttention, "gated_delta_net": GatedDeltaNet}
+# Parts of a preset that are objects themselves: field, and what its key in the file makes of it.
+_PARTS: Mapping[str, tuple[str, Callable[..., Any]]] = {
+    "latent": ("latent", LatentAttention),
+    "gated_delta_net": ("recurrent", GatedDeltaNet),
+    "window": ("window", WindowedLayers),
+}
 
 
 @cache
@@ -216,7 +327,7 @@ def model_presets() -> Mapping[str, ModelGeometry]:
     presets = {}
     for short_name, entry in data["models"].items():
         fields = {key: value for key, value in entry.items() if key not in ("repository", *_PARTS)}
-        parts = {key: part(**entry[key]) for key, part in _PARTS.items() if key in entry}
+        parts = {field: part(**entry[key]) for key, (field, part) in _PARTS.items() if key in entry}
         presets[short_name] = ModelGeometry(name=entry["repository"], **fields, **parts)
     return presets
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from svsim.errors import LatencyError, printable
 from svsim.latency.names import closest_names
-from svsim.latency.precision import Dtype
+from svsim.latency.precision import WEIGHT_ONLY, Dtype
 from svsim.reading import json_object
 
 _OPTIONAL = frozenset({"fp8_flop_per_s", "int8_op_per_s", "fp4_flop_per_s", "power_w"})
@@ -37,7 +37,12 @@ class GpuDataSheet:
     sources: Mapping[str, str]
 
     def flop_per_s(self, dtype: Dtype) -> float | None:
-        """Peak of matrix products whose weights and inputs are ``dtype``; None without such units."""
+        """Peak of matrix products whose weights and inputs are ``dtype``; None without such units.
+
+        Weights that are widened before they are multiplied run on the 16-bit units.
+        """
+        if dtype in WEIGHT_ONLY:
+            return self.bf16_flop_per_s
         return {
             "bf16": self.bf16_flop_per_s,
             "fp8": self.fp8_flop_per_s,

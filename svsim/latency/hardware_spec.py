@@ -93,9 +93,9 @@ class HardwareSpec:
         """The model of a role as it runs here."""
         if role is not Role.TARGET:
             return geometry
-        return replace(
-            geometry, weight_dtype=self.quant or geometry.weight_dtype, kv_dtype=self.kv or geometry.kv_dtype
-        )
+        if self.quant:
+            geometry = replace(geometry, weight_dtype=self.quant, attention_dtype=None, dense_dtype=None)
+        return replace(geometry, kv_dtype=self.kv or geometry.kv_dtype)
 
     def __str__(self) -> str:
         degree = [] if self.tensor_parallel is None else [f"tp={self.tensor_parallel}"]

@@ -49,6 +49,12 @@ class KvDemand:
         """Every sequence at one context length."""
         return cls(context, 0.0, context)
 
+    def within(self, window_tokens: int) -> "KvDemand":
+        """What layers with a window keep of it: an upper bound where contexts lie on both its sides."""
+        deviation = self.deviation if self.mean < window_tokens else 0.0
+        mean, longest = min(self.mean, window_tokens), min(self.longest, window_tokens)
+        return KvDemand(mean, deviation, longest, self.varies_by_itself)
+
     def tokens(self, batch_size: int) -> float:
         """KV tokens to hold for a batch: its mean + 3 standard deviations, at most all at the longest."""
         most = batch_size * self.longest
@@ -112,7 +118,10 @@ class MemoryPlan:
             here = -(-batch_size // model.num_replicas)
             tokens = demand.tokens(here) + here * (k + 1)
             values = here * rows[role] * VOCABULARY_COPIES[role] * model.geometry.vocabulary_size
-            total += tokens * model.kv_bytes_per_token + values * VOCABULARY_VALUE_BYTES
+            total += tokens * model.full_kv_bytes_per_token + values * VOCABULARY_VALUE_BYTES
+            if model.geometry.window:
+                kept = demand.within(model.geometry.window.window_tokens).tokens(here) + here * (k + 1)
+                total += kept * model.window_kv_bytes_per_token
             total += here * model.state_bytes_per_sequence(k)
         return total
 

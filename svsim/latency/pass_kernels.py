@@ -7,6 +7,7 @@ from svsim.latency.latent_attention import LatentAttention
 from svsim.latency.pass_parts import MissingKernelError
 from svsim.latency.pass_work import MAX_LOGIT_ROWS_PER_SEQUENCE, ModelOnGpus
 from svsim.latency.recurrent_kernels import Attention, HybridAttention
+from svsim.latency.sliding_window import WindowedLayers
 
 # Share of the tensor's elements that element-wise kernels and the embedding move, as the database's
 # own Llama model sets them.
@@ -25,25 +26,21 @@ class PassKernels:
 
     def __init__(self, kernels: KernelDatabase, model: ModelOnGpus) -> None:
         shape, num_gpus = model.geometry, model.tensor_parallel
-        if shape.weight_dtype not in KERNEL_NAME:
-            raise MissingKernelError(f"{kernels.hardware}: no {shape.weight_dtype} products were measured")
+        for dtype in (shape.weight_dtype, shape.mixer_dtype, shape.dense_mlp_dtype):
+            if dtype not in KERNEL_NAME:
+                raise MissingKernelError(f"{kernels.hardware}: no {dtype} products were measured")
         ops, common = kernels.operations, kernels.common
-        hidden, layers, vocabulary = (
-            shape.hidden_size,
-            shape.num_layers,
-            -(-shape.vocabulary_size // num_gpus),
-        )
-        kind = _LatentAttention if shape.latent else _GroupedAttention
-        self._attention: Attention = kind(kernels, model)
-        if shape.gated_delta_net:
-            self._attention = HybridAttention(kernels, model, shape.gated_delta_net, self._attention)
-        reduce = ops.CustomAllReduce("all_reduce", 2 * layers + 1, hidden, num_gpus)
+        hidden, vocabulary = shape.hidden_size, -(-shape.vocabulary_size // num_gpus)
+        self._attention = _attention(kernels, model)
+        if shape.recurrent:
+            self._attention = HybridAttention(kernels, model, shape.recurrent, self._attention)
+        reduce = ops.CustomAllReduce("all_reduce", shape.num_blocks + 1, hidden, num_gpus)
         per_token = [
             ops.Embedding("embedding", 1, vocabulary, hidden, EMBEDDING_SHARE),
             *self._attention.products,
             *_feed_forward(kernels, model),
             *_fusion(kernels, model),
-            ops.ElementWise("norm", 2 * layers, 2 * hidden, 2 * hidden, ELEMENT_WISE_SHARE),
+            ops.ElementWise("norm", shape.num_blocks, 2 * hidden, 2 * hidden, ELEMENT_WISE_SHARE),
             *([reduce] if num_gpus > 1 else []),
         ]
         logits = ops.GEMM("product", 1, vocabulary, hidden, common.GEMMQuantMode.bfloat16)
@@ -71,6 +68,16 @@ class PassKernels:
         return self._attention.prompt_s(sequences, queries, context)
 
 
+def _attention(kernels: KernelDatabase, model: ModelOnGpus) -> Attention:
+    """The kind of attention that the model has; of a hybrid, before its recurrent layers are added."""
+    shape = model.geometry
+    if shape.latent:
+        return _LatentAttention(kernels, model)
+    if shape.window:
+        return _SomeWindowed(kernels, model, shape.window)
+    return _GroupedAttention(kernels, model, shape.num_attention_layers)
+
+
 def _fusion(kernels: KernelDatabase, model: ModelOnGpus) -> list[Any]:
     """A drafting head's fusion layer, and what its first layer reads beside; nothing for a model."""
     shape, ops, num_gpus = model.geometry, kernels.operations, model.tensor_parallel
@@ -88,63 +95,98 @@ def _feed_forward(kernels: KernelDatabase, model: ModelOnGpus) -> list[Any]:
     """MLPs of all layers: of a mixture the router, routed and shared experts, and the dense layers."""
     shape, ops, common = model.geometry, kernels.operations, kernels.common
     if not shape.num_experts:
-        return _gated(kernels, model, model.intermediate_size, shape.num_layers)
-    mixtures, hidden = shape.num_layers - shape.num_dense_layers, shape.hidden_size
+        return _mlp(kernels, model, model.intermediate_size, shape.num_mixture_layers)
+    if shape.mlp_matrices != 3 or shape.expert_input_size:
+        raise MissingKernelError(f"{kernels.hardware}: no experts without gate or with an input of their own")
+    mixtures, hidden = shape.num_mixture_layers, shape.hidden_size
     mode = common.MoEQuantMode[KERNEL_NAME[shape.weight_dtype]]
     load = (shape.num_experts_per_token, shape.num_experts, model.tensor_parallel, 1, mode, EXPERT_LOAD, 1)
     return [
         ops.GEMM("product", mixtures, shape.num_experts, hidden, common.GEMMQuantMode.bfloat16),
         ops.MoE("experts", mixtures, hidden, shape.intermediate_size, *load),
-        *_gated(kernels, model, model.shared_intermediate_size, mixtures),
-        *_gated(kernels, model, model.dense_intermediate_size, shape.num_dense_layers),
+        *_mlp(kernels, model, model.shared_intermediate_size, mixtures),
+        *_mlp(kernels, model, model.dense_intermediate_size, shape.num_dense_layers),
     ]
 
 
-def _gated(kernels: KernelDatabase, model: ModelOnGpus, size: int, layers: int) -> list[Any]:
-    """A gated MLP of ``layers`` layers; nothing where it has no size."""
+def _mlp(kernels: KernelDatabase, model: ModelOnGpus, size: int, layers: int) -> list[Any]:
+    """MLPs of ``layers`` layers that every token passes; nothing where they have no size."""
     if not size or not layers:
         return []
-    ops, hidden = kernels.operations, model.geometry.hidden_size
-    mode = kernels.common.GEMMQuantMode[PRODUCT_NAME[model.geometry.weight_dtype]]
+    shape, ops, hidden = model.geometry, kernels.operations, model.geometry.hidden_size
+    mode = kernels.common.GEMMQuantMode[
+        PRODUCT_NAME[shape.dense_mlp_dtype if shape.num_experts else shape.weight_dtype]
+    ]
+    widened = (shape.mlp_matrices - 1) * size
     return [
-        ops.GEMM("product", layers, 2 * size, hidden, mode),
+        ops.GEMM("product", layers, widened, hidden, mode),
         ops.GEMM("product", layers, hidden, size, mode),
-        ops.ElementWise("activation", layers, 2 * size, size, ELEMENT_WISE_SHARE),
+        ops.ElementWise("activation", layers, widened, size, ELEMENT_WISE_SHARE),
     ]
 
 
 class _GroupedAttention:
-    """Attention over key and value heads: kernels for decoding and for prompts."""
+    """Attention over key and value heads in ``layers`` layers: kernels for decoding and for prompts.
+
+    With a window (``window_tokens``) decoding reads at most the window, and a longer prompt is as many
+    prompts of the window's length, each query of which meets a window's tokens on average.
+    """
 
     fixed_s = 0.0
 
-    def __init__(self, kernels: KernelDatabase, model: ModelOnGpus) -> None:
+    def __init__(
+        self, kernels: KernelDatabase, model: ModelOnGpus, layers: int, window_tokens: int | None = None
+    ) -> None:
         shape, ops, common = model.geometry, kernels.operations, kernels.common
-        heads, kv_heads, layers, head_size = (
-            model.num_heads,
-            model.num_kv_heads,
-            shape.num_attention_layers,
-            shape.head_size,
-        )
-        queries = shape.query_width // model.tensor_parallel
-        mode = common.GEMMQuantMode[PRODUCT_NAME[shape.weight_dtype]]
+        if shape.kv_head_values != 2 * shape.head_size:
+            raise MissingKernelError(
+                f"{kernels.hardware}: no attention with values of another size than keys"
+            )
+        heads, kv_heads, head_size = model.num_heads, model.num_kv_heads, shape.head_size
+        projected = shape.query_width // model.tensor_parallel + kv_heads * shape.projected_kv_head_values
+        mode = common.GEMMQuantMode[PRODUCT_NAME[shape.mixer_dtype]]
         kv_mode = common.KVCacheQuantMode[KERNEL_NAME[shape.kv_dtype]]
         self.products = [
-            ops.GEMM("product", layers, queries + 2 * kv_heads * head_size, shape.hidden_size, mode),
+            ops.GEMM("product", layers, projected, shape.hidden_size, mode),
             ops.GEMM("product", layers, shape.hidden_size, heads * head_size, mode),
         ]
         decoding = ops.GenerationAttention("decoding", layers, heads, kv_heads, kv_mode, head_size=head_size)
         prefill = ops.ContextAttention(
             "prefill", layers, heads, kv_heads, kv_mode, common.FMHAQuantMode.bfloat16, head_size=head_size
         )
-        self._kernels = kernels
+        self._kernels, self._window = kernels, window_tokens
         self._decoding, self._prefill = kernels.kernel(decoding), kernels.kernel(prefill)
 
     def read_s(self, sequences: int, context: int) -> float:
-        return self._kernels.seconds(self._decoding, sequences, sequences, context + 1)
+        seen = context + 1 if self._window is None else min(context + 1, self._window)
+        return self._kernels.seconds(self._decoding, sequences, sequences, seen)
 
     def prompt_s(self, sequences: int, queries: int, context: int) -> float:
+        if self._window is not None and context + queries > self._window:
+            each = min(queries, self._window)
+            sequences *= -(-queries // each)
+            context = self._window - each // 2 if queries > each else min(context, self._window - each // 2)
+            queries = each
         return self._kernels.seconds(self._prefill, sequences * queries, sequences, queries, context)
+
+
+class _SomeWindowed:
+    """Layers that see all of the context, and layers that see a window."""
+
+    fixed_s = 0.0
+
+    def __init__(self, kernels: KernelDatabase, model: ModelOnGpus, window: WindowedLayers) -> None:
+        full = model.geometry.num_full_layers
+        self._parts = [_GroupedAttention(kernels, model, full)] if full else []
+        windowed = _GroupedAttention(kernels, model.windowed, window.num_layers, window.window_tokens)
+        self._parts.append(windowed)
+        self.products = [product for part in self._parts for product in part.products]
+
+    def read_s(self, sequences: int, context: int) -> float:
+        return sum(part.read_s(sequences, context) for part in self._parts)
+
+    def prompt_s(self, sequences: int, queries: int, context: int) -> float:
+        return sum(part.prompt_s(sequences, queries, context) for part in self._parts)
 
 
 class _LatentAttention:
@@ -163,7 +205,7 @@ class _LatentAttention:
             raise MissingKernelError(
                 f"{kernels.hardware}: latent attention was measured in DeepSeek-V3's shape"
             )
-        mode = common.GEMMQuantMode[PRODUCT_NAME[shape.weight_dtype]]
+        mode = common.GEMMQuantMode[PRODUCT_NAME[shape.mixer_dtype]]
         self.products = [
             ops.GEMM("product", layers, latent.query_rank + latent.cached_values, hidden, mode),
             ops.GEMM(
@@ -172,7 +214,7 @@ class _LatentAttention:
             ops.GEMM("product", layers, heads * (latent.nope_size + latent.value_size), latent.kv_rank, mode),
             ops.GEMM("product", layers, hidden, heads * latent.value_size, mode),
         ]
-        block_mode = common.GEMMQuantMode[KERNEL_NAME[shape.weight_dtype]]
+        block_mode = common.GEMMQuantMode[KERNEL_NAME[shape.mixer_dtype]]
         modes = (
             common.KVCacheQuantMode[KERNEL_NAME[shape.kv_dtype]],
             common.FMHAQuantMode.bfloat16,

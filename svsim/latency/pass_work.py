@@ -16,7 +16,7 @@
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -50,25 +50,36 @@ class ModelOnGpus:
     num_replicas: int = 1
 
     def __post_init__(self) -> None:
-        if self.geometry.num_heads % self.tensor_parallel:
+        if self.geometry.num_attention_layers:
+            self._check_heads(self.geometry)
+        if self.geometry.window:
+            self._check_heads(self.geometry.windowed)
+        recurrent = self.geometry.recurrent
+        if recurrent and recurrent.num_split_heads % self.tensor_parallel:
             raise LatencyError(
-                f"{self.geometry.name} has {self.geometry.num_heads} attention heads, which tp="
+                f"{self.geometry.name} has {recurrent.num_split_heads} key heads in recurrent layers, which "
+                f"tp={self.tensor_parallel} does not divide; choose a tensor_parallel that does"
+            )
+
+    def _check_heads(self, geometry: ModelGeometry) -> None:
+        """LatencyError if the heads of an attention layer cannot be shared out."""
+        if geometry.num_heads % self.tensor_parallel:
+            raise LatencyError(
+                f"{geometry.name} has {geometry.num_heads} attention heads, which tp="
                 f"{self.tensor_parallel} does not divide; choose a tensor_parallel that does"
             )
-        kv_heads = self.geometry.num_kv_heads
-        is_shared = self.geometry.latent is not None or kv_heads % self.tensor_parallel == 0
+        kv_heads = geometry.num_kv_heads
+        is_shared = geometry.latent is not None or kv_heads % self.tensor_parallel == 0
         if not is_shared and self.tensor_parallel % kv_heads:
             raise LatencyError(
-                f"{self.geometry.name} has {kv_heads} KV heads, which can be neither split over nor copied "
+                f"{geometry.name} has {kv_heads} KV heads, which can be neither split over nor copied "
                 f"to tp={self.tensor_parallel} GPUs alike; choose a divisor or a multiple of {kv_heads}"
             )
 
-        recurrent = self.geometry.gated_delta_net
-        if recurrent and recurrent.num_key_heads % self.tensor_parallel:
-            raise LatencyError(
-                f"{self.geometry.name} has {recurrent.num_key_heads} key heads in recurrent layers, which tp="
-                f"{self.tensor_parallel} does not divide; choose a tensor_parallel that does"
-            )
+    @property
+    def windowed(self) -> "ModelOnGpus":
+        """With the windowed layers' heads in all attention layers."""
+        return replace(self, geometry=self.geometry.windowed)
 
     @property
     def num_heads(self) -> int:
@@ -102,13 +113,13 @@ class ModelOnGpus:
         if shape.latent:
             heads = self.num_heads * shape.latent.head_weights(shape.hidden_size)
             return float(shape.latent.shared_weights(shape.hidden_size) + heads)
-        split = shape.query_width // self.tensor_parallel + shape.head_size * self.num_heads
-        return float(shape.hidden_size * (split + 2 * shape.head_size * self.num_kv_heads))
+        split = (shape.query_width + shape.output_width) // self.tensor_parallel
+        return float(shape.hidden_size * (split + shape.projected_kv_head_values * self.num_kv_heads))
 
     @property
     def recurrent_weights_per_layer(self) -> float:
         """Weights of one recurrent layer on one GPU; 0 without such layers."""
-        recurrent = self.geometry.gated_delta_net
+        recurrent = self.geometry.recurrent
         weights = recurrent.weights_per_layer(self.geometry.hidden_size) if recurrent else 0
         return weights / self.tensor_parallel
 
@@ -116,27 +127,47 @@ class ModelOnGpus:
     def weight_bytes(self) -> float:
         """Weights on one GPU; replicated KV heads and latent projections count on each."""
         shape = self.geometry
-        replicated = (
-            self.attention_weights_per_layer - shape.attention_weights_per_layer / self.tensor_parallel
+        extra = shape.num_full_layers * self._replicated_weights
+        if shape.window:
+            extra += shape.window.num_layers * self.windowed._replicated_weights
+        return shape.weight_bytes / self.tensor_parallel + extra * BYTES_OF[shape.mixer_dtype]
+
+    @property
+    def _replicated_weights(self) -> float:
+        """What one attention layer's projections here exceed an equal share by."""
+        return (
+            self.attention_weights_per_layer
+            - self.geometry.attention_weights_per_layer / self.tensor_parallel
         )
-        extra = shape.num_attention_layers * replicated * BYTES_OF[shape.weight_dtype]
-        return shape.weight_bytes / self.tensor_parallel + extra
 
     @property
     def cached_values_per_layer(self) -> int:
         """Values per token in one layer's cache on one GPU; a latent cache is whole on each."""
         shape = self.geometry
-        return shape.latent.cached_values if shape.latent else 2 * self.num_kv_heads * shape.head_size
+        return shape.latent.cached_values if shape.latent else self.num_kv_heads * shape.kv_head_values
 
     @property
     def kv_bytes_per_token(self) -> int:
-        """KV cache of one token over all attention layers, on one GPU."""
+        """KV cache of one token over all attention layers, on one GPU; less out of a window."""
+        return round(self.full_kv_bytes_per_token + self.window_kv_bytes_per_token)
+
+    @property
+    def full_kv_bytes_per_token(self) -> float:
+        """The same of the layers that see all of the context."""
         shape = self.geometry
-        return round(shape.num_attention_layers * self.cached_values_per_layer * BYTES_OF[shape.kv_dtype])
+        return shape.num_full_layers * self.cached_values_per_layer * BYTES_OF[shape.kv_dtype]
+
+    @property
+    def window_kv_bytes_per_token(self) -> float:
+        """The same of the windowed layers, of a token in the window."""
+        window = self.geometry.window
+        if window is None:
+            return 0.0
+        return window.num_layers * self.windowed.cached_values_per_layer * BYTES_OF[self.geometry.kv_dtype]
 
     def state_bytes_per_sequence(self, num_speculative_tokens: int) -> float:
         """Recurrent states of one sequence on one GPU, with those to go back to; 0 without any."""
-        recurrent = self.geometry.gated_delta_net
+        recurrent = self.geometry.recurrent
         return (
             recurrent.bytes_per_sequence(num_speculative_tokens) / self.tensor_parallel if recurrent else 0.0
         )
@@ -169,14 +200,16 @@ def max_free_queries(model: ModelOnGpus) -> int:
     The heads of latent attention share one cache and are many, so that their arithmetic shows at once; a
     recurrent layer writes a state for every token.
     """
-    is_free = model.geometry.latent is None and model.geometry.gated_delta_net is None
+    is_free = model.geometry.latent is None and model.geometry.recurrent is None
     return MAX_LOGIT_ROWS_PER_SEQUENCE if is_free else 1
 
 
 def check_precision(gpu: GpuDataSheet, models: Mapping[Role, ModelOnGpus]) -> None:
     """LatencyError if the GPU has no matrix units for a model's weights; names the closest that works."""
     for model in models.values():
-        dtype = model.geometry.weight_dtype
+        shape = model.geometry
+        dtypes = (shape.weight_dtype, shape.mixer_dtype, shape.dense_mlp_dtype)
+        dtype = next((known for known in dtypes if gpu.flop_per_s(known) is None), shape.weight_dtype)
         if gpu.flop_per_s(dtype) is None:
             here = [known for known in BYTES_OF if gpu.flop_per_s(known) is not None]
             able = [sheet for sheet in data_sheets().values() if sheet.flop_per_s(dtype) is not None]

@@ -6,6 +6,7 @@ from svsim.latency.gated_delta_net import GatedDeltaNet
 from svsim.latency.kernel_database import PRODUCT_NAME, KernelDatabase
 from svsim.latency.pass_parts import MissingKernelError
 from svsim.latency.pass_work import MAX_LOGIT_ROWS_PER_SEQUENCE, ModelOnGpus
+from svsim.latency.recurrent_layers import RecurrentLayers
 
 # The kernels were measured with float32 states alone.
 MEASURED_STATE_VALUE_BYTES = 4
@@ -38,15 +39,19 @@ class HybridAttention:
     """
 
     def __init__(
-        self, kernels: KernelDatabase, model: ModelOnGpus, recurrent: GatedDeltaNet, attention: Attention
+        self, kernels: KernelDatabase, model: ModelOnGpus, recurrent: RecurrentLayers, attention: Attention
     ) -> None:
+        if not isinstance(recurrent, GatedDeltaNet):
+            raise MissingKernelError(
+                f"{kernels.hardware}: no {type(recurrent).__name__} layers were measured"
+            )
         if recurrent.state_value_bytes != MEASURED_STATE_VALUE_BYTES:
             raise MissingKernelError(
                 f"{kernels.hardware}: recurrent layers were measured with float32 states alone"
             )
         ops, common, num_gpus = kernels.operations, kernels.common, model.tensor_parallel
         layers, hidden = recurrent.num_layers, model.geometry.hidden_size
-        mode = common.GEMMQuantMode[PRODUCT_NAME[model.geometry.weight_dtype]]
+        mode = common.GEMMQuantMode[PRODUCT_NAME[model.geometry.mixer_dtype]]
         gates = -(-recurrent.num_gates // num_gpus)
         self._kernels, self._attention = kernels, attention
         self.fixed_s = attention.fixed_s

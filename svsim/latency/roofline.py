@@ -7,7 +7,6 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from svsim.latency.gated_delta_net import GatedDeltaNet
 from svsim.latency.geometry import ModelGeometry
 from svsim.latency.hardware import GpuDataSheet, data_sheet
 from svsim.latency.model import OutOfRange
@@ -25,6 +24,7 @@ from svsim.latency.pass_work import (
     row_rule,
 )
 from svsim.latency.precision import BYTES_OF, BYTES_PER_VALUE, Dtype
+from svsim.latency.recurrent_layers import RecurrentLayers
 from svsim.latency.shape import Role, StepShape
 
 Floats = NDArray[np.float64]
@@ -78,12 +78,14 @@ RECURRENT_PROJECTIONS = 3
 # Two norms (four of latent attention), each with its residual; the activation.
 NORMS, LATENT_NORMS, ACTIVATIONS = 2, 4, 1
 # Element-wise traffic per token and layer, in hidden-size vectors: two norms with residual (read two,
-# write two each); in intermediate-size vectors: activation (read two, write one).
+# write two each). The activation moves a vector of intermediate size per matrix of the MLP: it reads gate
+# and up, or up alone, and writes one.
 HIDDEN_VECTORS_PER_LAYER = 8
-INTERMEDIATE_VECTORS_PER_LAYER = 3
 # A prompt goes through a recurrence in chunks of so many tokens; the kernels reach so much of the peak
 # (as measured by aiconfigurator-core 0.12: 0.11 on H100 and H200, 0.06 on B200 and L40S).
 CHUNK_TOKENS, CHUNK_ARITHMETIC = 64, 0.08
+# Tokens that no context reaches.
+NO_WINDOW = 1e15
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,15 +159,12 @@ class RooflineLatency:
         model = self.models[shape.role]
         padded = graph_padded(tokens)
         geometry = model.geometry
-        mixer_s = self._projections_s(model, padded) + self._attention_s(model, sequences, tokens, kv)
-        if geometry.gated_delta_net:
-            share = geometry.num_attention_layers / geometry.num_layers
-            recurrent_s = self._recurrent_s(model, geometry.gated_delta_net, sequences, tokens, padded)
-            mixer_s = share * mixer_s + (1.0 - share) * recurrent_s
-        layer_s = mixer_s + self._element_wise_s(model, padded) + 2 * self._all_reduce_s(model, padded)
+        mixer_s = self._mixer_s(model, sequences, tokens, kv, padded)
+        around_s = self._element_wise_s(model, padded) + 2 * self._all_reduce_s(model, padded)
+        layer_s = mixer_s + around_s * (geometry.num_blocks / (2 * geometry.num_layers))
         layers_s = (
             geometry.num_layers * layer_s
-            + (geometry.num_layers - geometry.num_dense_layers) * self._mlp_s(model, padded)
+            + geometry.num_mixture_layers * self._mlp_s(model, padded)
             + geometry.num_dense_layers * self._gated_s(model, padded, model.dense_intermediate_size)
             + self._fusion_s(model, padded)
         )
@@ -173,6 +172,25 @@ class RooflineLatency:
         if shape.logit_tokens is not None:
             rows = graph_padded(shape.logit_tokens)
         return np.asarray(shape.layers * layers_s + self.head_s(shape.role, rows))
+
+    def _mixer_s(
+        self, model: ModelOnGpus, sequences: Floats, tokens: Floats, kv: Floats, padded: Floats
+    ) -> Floats:
+        """Attention or recurrence of one layer on one GPU, the mean over all layers."""
+        shape, mean_s = model.geometry, np.zeros(())
+        if shape.num_full_layers:
+            full_s = self._projections_s(model, padded) + self._attention_s(model, sequences, tokens, kv)
+            mean_s = mean_s + shape.num_full_layers / shape.num_layers * full_s
+        if shape.window:
+            here = model.windowed
+            windowed_s = self._projections_s(here, padded) + self._attention_s(
+                here, sequences, tokens, kv, shape.window.window_tokens
+            )
+            mean_s = mean_s + shape.window.num_layers / shape.num_layers * windowed_s
+        if shape.recurrent:
+            recurrent_s = self._recurrent_s(model, shape.recurrent, sequences, tokens, padded)
+            mean_s = mean_s + shape.recurrent.num_layers / shape.num_layers * recurrent_s
+        return mean_s
 
     def head_s(self, role: Role, rows: Floats) -> Floats:
         """Seconds of the head alone (logits and the passes over the vocabulary), 0 where it has no rows."""
@@ -196,7 +214,7 @@ class RooflineLatency:
 
     def _projections_s(self, model: ModelOnGpus, tokens: Floats) -> Floats:
         """Query, key, value and output projections of one layer on one GPU."""
-        weights, dtype = model.attention_weights_per_layer, model.geometry.weight_dtype
+        weights, dtype = model.attention_weights_per_layer, model.geometry.mixer_dtype
         kernels = LATENT_PROJECTIONS if model.geometry.latent else PROJECTIONS
         return self._product_s(2.0 * weights, tokens, np.asarray(weights * BYTES_OF[dtype]), dtype, kernels)
 
@@ -204,11 +222,12 @@ class RooflineLatency:
         """A gated MLP that every token passes, with its activation; 0 without one."""
         if not intermediate_size:
             return np.zeros_like(tokens)
-        dtype = model.geometry.weight_dtype
-        weights = float(model.geometry.mlp_weights(intermediate_size))
+        shape = model.geometry
+        dtype = shape.dense_mlp_dtype if shape.num_experts else shape.weight_dtype
+        weights = float(shape.mlp_weights(intermediate_size))
         num_bytes = np.asarray(weights * BYTES_OF[dtype])
         products_s = self._product_s(2.0 * weights, tokens, num_bytes, dtype, MLP_PRODUCTS)
-        return products_s + self._activation_s(tokens, intermediate_size)
+        return products_s + self._activation_s(model, tokens, intermediate_size)
 
     def _fusion_s(self, model: ModelOnGpus, tokens: Floats) -> Floats:
         """A drafting head's fusion layer, and what its first layer reads beside; 0 for a model."""
@@ -223,23 +242,36 @@ class RooflineLatency:
         if not shape.num_experts:
             return self._gated_s(model, tokens, model.intermediate_size)
         dtype, chosen = shape.weight_dtype, shape.num_experts_per_token
-        one = float(shape.mlp_weights(shape.intermediate_size)) / model.tensor_parallel
+        one = shape.expert_weights / model.tensor_parallel
         read_bytes = one * BYTES_OF[dtype] * shape.expected_active_experts(tokens)
         routed_s = self._product_s(2.0 * one * chosen, tokens, read_bytes, dtype, MIXTURE_PRODUCTS)
         routed_s = routed_s / self.efficiencies.experts
-        activation_s = self._activation_s(tokens, model.intermediate_size * chosen)
+        projected = 2.0 * shape.hidden_size * shape.expert_input_size / model.tensor_parallel
+        if projected:
+            num_bytes = np.asarray(projected * BYTES_OF[dtype])
+            routed_s = routed_s + self._product_s(2.0 * projected, tokens, num_bytes, dtype, 2)
+        activation_s = self._activation_s(model, tokens, model.intermediate_size * chosen)
         return routed_s + activation_s + self._gated_s(model, tokens, model.shared_intermediate_size)
 
-    def _attention_s(self, model: ModelOnGpus, sequences: Floats, tokens: Floats, kv: Floats) -> Floats:
+    def _attention_s(
+        self,
+        model: ModelOnGpus,
+        sequences: Floats,
+        tokens: Floats,
+        kv: Floats,
+        window_tokens: float = NO_WINDOW,
+    ) -> Floats:
         """Each sequence's KV is read once, however many queries; each query-key pair is computed.
 
-        Latent attention computes its pairs absorbed or expanded, whichever takes fewer operations.
+        With a window, what all sequences see is that of the mean context, an upper bound. Latent attention
+        computes its pairs absorbed or expanded, whichever takes fewer operations.
         """
         shape = model.geometry
+        kv = np.minimum(kv, window_tokens * sequences)
         read_bytes = model.cached_values_per_layer * BYTES_OF[shape.kv_dtype] * (kv + tokens)
-        pairs = tokens * (kv + 0.5 * tokens) / sequences
+        pairs = np.minimum(tokens * (kv + 0.5 * tokens) / sequences, tokens * window_tokens)
         if shape.latent is None:
-            flop = 4.0 * shape.head_size * pairs
+            flop = 2.0 * shape.kv_head_values * pairs
         else:
             expansion = shape.latent.expansion_flop_per_token * kv
             expanded = shape.latent.expanded_flop_per_pair * pairs + expansion
@@ -249,12 +281,12 @@ class RooflineLatency:
         return np.maximum(model.num_heads * flop / peak, read_s) + self.efficiencies.attention_s
 
     def _recurrent_s(
-        self, model: ModelOnGpus, shape: GatedDeltaNet, sequences: Floats, tokens: Floats, padded: Floats
+        self, model: ModelOnGpus, shape: RecurrentLayers, sequences: Floats, tokens: Floats, padded: Floats
     ) -> Floats:
         """One recurrent layer on one GPU: projections, convolution, and the states' traffic or arithmetic."""
         weights, dtype, num_gpus = (
             model.recurrent_weights_per_layer,
-            model.geometry.weight_dtype,
+            model.geometry.mixer_dtype,
             model.tensor_parallel,
         )
         num_bytes = np.asarray(weights * BYTES_OF[dtype])
@@ -278,8 +310,9 @@ class RooflineLatency:
         kernels = (LATENT_NORMS if model.geometry.latent else NORMS) + ACTIVATIONS
         return moved_s + kernels * self.efficiencies.kernel_s
 
-    def _activation_s(self, tokens: Floats, intermediate_size: int) -> Floats:
-        return self._memory_s(INTERMEDIATE_VECTORS_PER_LAYER * intermediate_size * BYTES_PER_VALUE * tokens)
+    def _activation_s(self, model: ModelOnGpus, tokens: Floats, intermediate_size: int) -> Floats:
+        values = model.geometry.mlp_matrices * intermediate_size
+        return self._memory_s(values * BYTES_PER_VALUE * tokens)
 
     def _all_reduce_s(self, model: ModelOnGpus, tokens: Floats) -> Floats:
         """The faster of one shot (N - 1 messages cross each GPU's links) and two (2 (N - 1) / N of one)."""

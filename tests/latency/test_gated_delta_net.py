@@ -36,7 +36,7 @@ STATE_BYTES = 32 * 128 * 128 * 4  # float32, per layer and sequence
 
 
 def layers_of(model: ModelGeometry) -> Mapping[str, int]:
-    recurrent = model.gated_delta_net
+    recurrent = model.recurrent
     assert recurrent is not None
     return {"recurrent": recurrent.num_layers, "attention": model.num_attention_layers}
 
@@ -53,7 +53,7 @@ def test_published_sizes(model: ModelGeometry, billions: int, layers: tuple[int,
 
 
 def test_weights_of_both_kinds_of_layers_by_hand() -> None:
-    recurrent = NEXT.gated_delta_net
+    recurrent = NEXT.recurrent
     assert recurrent is not None
     # queries and keys of 16 heads, values and output gate of 32, two numbers per value head, output
     by_hand = 2048 * (2 * 2048 + 2 * 4096 + 64 + 4096) + 4 * (2 * 2048 + 4096)
@@ -91,9 +91,9 @@ def test_bad_configurations(changes: dict[str, object], message: str) -> None:
 
 
 def test_heads_of_the_recurrence_must_divide() -> None:
-    recurrent = NEXT.gated_delta_net
+    recurrent = NEXT.recurrent
     assert recurrent is not None
-    few = replace(NEXT, gated_delta_net=replace(recurrent, num_key_heads=2))
+    few = replace(NEXT, recurrent=replace(recurrent, num_key_heads=2))
     with pytest.raises(LatencyError, match="2 key heads in recurrent layers, which tp=4 does not divide"):
         ModelOnGpus(few, 4)
 
@@ -120,9 +120,9 @@ def test_all_gpus_hold_the_weights_once_but_for_the_kv_heads() -> None:
 
 def test_the_roofline_reads_a_state_per_sequence_and_writes_one_per_token() -> None:
     """What states of twice the bytes take longer, at the data sheet's bandwidth; a prompt keeps its last."""
-    recurrent = QWEN35.gated_delta_net
+    recurrent = QWEN35.recurrent
     assert recurrent is not None
-    short = replace(QWEN35, gated_delta_net=replace(recurrent, state_value_bytes=2))
+    short = replace(QWEN35, recurrent=replace(recurrent, state_value_bytes=2))
     sequences, tokens = np.array([1.0, 64, 64, 64]), np.array([1.0, 64, 64 * 8, 64 * 40])
     shape = StepShape(Role.TARGET, sequences, tokens, 1000 * sequences)
 
@@ -163,9 +163,9 @@ def test_what_was_not_measured_is_refused_by_name() -> None:
     database = KernelDatabase.load("h100_sxm")
     with pytest.raises(MissingKernelError, match="recurrent layers were measured with float32 states alone"):
         PassKernels(database, ModelOnGpus(NEXT, 4))
-    recurrent = QWEN35.gated_delta_net
+    recurrent = QWEN35.recurrent
     assert recurrent is not None
-    odd = replace(QWEN35, gated_delta_net=replace(recurrent, num_key_heads=10, num_value_heads=30))
+    odd = replace(QWEN35, recurrent=replace(recurrent, num_key_heads=10, num_value_heads=30))
     with pytest.raises(MissingKernelError, match="no recurrence of this shape was measured"):
         PassKernels(database, ModelOnGpus(odd, 1)).read_s(8, 128)
 
