@@ -52,6 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "validation": ENGINES | TORCH,
     "deployments": TRACES | {"latency"},
     "catalogue": BASE | {"latency", "decoding"},
+    "serving": ENGINES | {"workload", "deployments", "feasibility"},
     "inspection": ENGINES | {"deployments"},
     "feasibility": ENGINES | {"deployments"},
     "api": EVERYTHING,
