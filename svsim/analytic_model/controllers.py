@@ -19,9 +19,8 @@ from svsim.analytic_model.walks import Paths
 from svsim.compiled import compiled
 from svsim.decoding.method import DecodingMethod, SelectByRule
 from svsim.decoding.selection_rules import DRAFT_S, LAST_ACCEPTED, LAST_VERIFIED, RULE
+from svsim.engines.admission import PLACE, is_used_up, new_queue, queue_of_passes, take_next
 from svsim.engines.binding import BoundColumns
-
-MIN_POSITIONS = 400_000  # fewer than these are passed through several times
 
 
 def follow_controller(
@@ -36,13 +35,8 @@ def follow_controller(
     """The steps of full batches of ``num_sequences``, or of so many copies of one request."""
     assert isinstance(method.selection, SelectByRule)
     k, num_rows = method.num_speculative_tokens, paths.end - paths.first
-    rounds = max(-(-MIN_POSITIONS // int(num_rows.sum())), -(-2 * num_sequences // len(num_rows)))
-    requests = np.concatenate([rng.permutation(len(num_rows)) for _ in range(rounds)])
-    order = np.concatenate([requests, np.resize(requests, 2 * num_sequences)])  # the last ones run on
-    measured_from = max(2 * num_sequences, (rounds - 1) * len(num_rows))
-    if of_copies:
-        order, measured_from = np.repeat(requests, num_sequences), measured_from * num_sequences
-    most = int(num_rows[order].sum()) // num_sequences + int(num_rows.max())
+    queue = queue_of_passes(num_rows, num_sequences, rng, num_sequences if of_copies else 1)
+    most = int(num_rows[queue.order].sum()) // num_sequences + int(num_rows.max())
     num_verified, num_catch_up = np.zeros((2, most), np.int64)
     num_drafting = np.zeros((most, k), np.int64)
     lengths = np.full(len(columns.accepted), k, np.uint8)
@@ -52,8 +46,7 @@ def follow_controller(
         paths,
         columns.survival,
         columns.accepted,
-        order,
-        measured_from,
+        queue,
         prices,
         new_work(num_sequences, k),
         np.zeros((3, num_sequences), np.int64),
@@ -79,8 +72,9 @@ def _tell_draft_row(catch_up, knot, up, prices, work):  # type: ignore[no-untype
         work.memory[DRAFT_S + j + 1] = total_s
 
 
-_PATHS, _PRICES, _WORK, _TWO_COUNTS = map(
-    typeof, (Paths(*np.zeros((3, 0), np.int64)), no_prices(), new_work(1, 1), (0, 0))
+_PATHS, _QUEUE, _PRICES, _WORK, _TWO_COUNTS = map(
+    typeof,
+    (Paths(*np.zeros((3, 0), np.int64)), new_queue(np.zeros(1), (0, 0)), no_prices(), new_work(1, 1), (0, 0)),
 )
 
 
@@ -91,8 +85,7 @@ _PATHS, _PRICES, _WORK, _TWO_COUNTS = map(
         _PATHS,
         types.uint16[:, ::1],
         types.uint8[::1],
-        types.int64[::1],
-        types.int64,
+        _QUEUE,
         _PRICES,
         _WORK,
         types.int64[:, ::1],
@@ -103,20 +96,20 @@ _PATHS, _PRICES, _WORK, _TWO_COUNTS = map(
     )
 )
 def _follow(  # type: ignore[no-untyped-def]
-    select, options, paths, survival, accepted, order, measured_from, prices, work, slots,
+    select, options, paths, survival, accepted, queue, prices, work, slots,
     num_verified, num_catch_up, num_drafting, lengths,
 ):  # fmt: skip
-    """Step n slots until the order of requests is used up; how many steps warm up (until ``measured_from``
-    requests were admitted: the last pass, whose lengths are kept), and how many there are.
+    """Step n slots until the queue is used up; how many steps warm up (until the first measured request:
+    the last pass, whose lengths are kept), and how many there are.
 
     slots: int64 [3, n], of each: its row, its request, tokens that its drafter owes beyond the last.
     """
     n, k = work.candidates.shape
     position, request, owed = slots[0], slots[1], slots[2]
     for i in range(n):
-        request[i] = order[i]
-        position[i] = paths.first[order[i]]
-    admitted, step, warm_up = n, 0, 0
+        request[i] = take_next(queue)
+        position[i] = paths.first[request[i]]
+    step, warm_up = 0, 0
     while step < num_verified.size:
         catch_up, context = 0, 0
         for i in range(n):
@@ -153,11 +146,10 @@ def _follow(  # type: ignore[no-untyped-def]
         step += 1
         for i in range(n):
             if position[i] >= paths.end[request[i]]:
-                if admitted == order.size:
+                if is_used_up(queue):
                     return warm_up, step
-                request[i] = order[admitted]
-                position[i], owed[i] = paths.first[order[admitted]], 0
-                admitted += 1
-                if admitted == measured_from:
+                request[i] = take_next(queue)
+                position[i], owed[i] = paths.first[request[i]], 0
+                if queue.progress[PLACE] == queue.measured[0]:
                     warm_up = step
     return warm_up, step

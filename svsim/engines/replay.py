@@ -6,16 +6,16 @@ one ``RunRecord`` each. Sequences in flight at the end of a stretch are carried 
 flat. Runs share nothing but read-only arrays: workers change the wall clock, never a byte.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
 
 from svsim.decoding.acceptance_rules import RecordedCoins
 from svsim.decoding.method import DecodingMethod
+from svsim.engines.admission import MAX_CYCLES, Admission, Queue, Stretch, next_stretch
 from svsim.engines.binding import (
     BatchShape,
     BoundColumns,
@@ -25,24 +25,22 @@ from svsim.engines.binding import (
     compiled_rule,
     selects,
 )
-from svsim.engines.closed_loop import NUM_TALLIES, Requests, Slots, new_slots, run_continuous, run_static
+from svsim.engines.closed_loop import NUM_TALLIES, Slots, new_slots, run_continuous, run_static
 from svsim.engines.settings import PreparedRun
 from svsim.engines.step import Batch, new_batch
 from svsim.errors import InvariantError
 from svsim.progress import Count, OnProgress
-from svsim.random_streams import RandomStreams
 from svsim.records import GroupSums, RunRecord
-from svsim.trace.token_trace import TokenTrace
 
 MAX_GROUPS = 4096  # more requests (or static batches) than this share bootstrap groups
-MIN_POSITIONS = 400_000  # a short trace is cycled until about this many positions were replayed
-MAX_CYCLES = 16
-REQUESTS_PER_STRETCH = 1 << 16  # short cycles are handed to the compiled loop together
 
 
 @dataclass(slots=True)
 class _Run:
-    """One (deployment, batch size, method): its state and its accounts, float64 [groups, tallies]."""
+    """One (deployment, batch size, method): its state and its accounts, float64 [groups, tallies].
+
+    copies: slots that the copies of a request take, one each.
+    """
 
     method_index: int
     method: DecodingMethod
@@ -51,24 +49,11 @@ class _Run:
     prices: PriceBook
     batch: Batch
     slots: Slots
+    queue: Queue
+    copies: int
     tallies: NDArray[np.float64]
     num_batches: int = 0
     finished: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Stretch:
-    """A piece of the evaluation part and where it lies in the request numbering.
-
-    cycles: passes over the part in which this piece is replayed now (several, if it is all in memory).
-    """
-
-    trace: TokenTrace
-    first_request: int
-    first_row: int
-    cycles: range
-    index: int
-    is_new: bool
 
 
 class ClosedLoopReplay:
@@ -79,10 +64,8 @@ class ClosedLoopReplay:
         self.methods = prepared.methods
         self.settings = prepared.settings
         self.deployments = prepared.deployments
-        self.streams = RandomStreams(prepared.settings.seed)
-        self.num_cycles = 1
-        if self.part.in_memory:
-            self.num_cycles = min(max(1, -(-MIN_POSITIONS // self.part.num_positions)), max_cycles)
+        in_file_order = self.settings.convention == "specdecode-bench"
+        self.admission = Admission(self.part, self.settings.seed, in_file_order, max_cycles)
 
     def run(self, progress: OnProgress | None = None) -> list[RunRecord]:
         """Every run, replicate by replicate. ``progress`` counts finished runs."""
@@ -116,9 +99,9 @@ class ClosedLoopReplay:
     def _run_continuous(
         self, runs: Sequence[_Run], replicate: int, pool: ThreadPoolExecutor, report: Callable[[int], None]
     ) -> None:
-        """The first 2 B admissions warm up, whole cycles are measured, and slots stay full to the end."""
+        """Slots stay full to the end, however many stretches that takes."""
         columns: list[BoundColumns] = []
-        for stretch in self._stretches():
+        for stretch in self.admission.stretches():
             if stretch.is_new:
                 fresh = self._bind_columns(stretch, replicate)
                 columns, offsets = self._carry_over(runs, columns, fresh)
@@ -151,26 +134,20 @@ class ClosedLoopReplay:
             offsets.append(len(kept.accepted))
         return joined, offsets
 
-    def _advance(self, run: _Run, columns: BoundColumns, offset: int, stretch: _Stretch) -> None:
-        slots = run.shape.num_slots
-        copies = slots if self.settings.batch_of == "copies" else 1
-        orders = [self._order(stretch, cycle) for cycle in stretch.cycles]
-        order = np.repeat(np.concatenate(orders), copies)
-        if (stretch.cycles.start, stretch.index) == (0, 0):
-            warm_up = self.streams.generator("warm-up").permutation(stretch.trace.num_requests)
-            order = np.concatenate([np.resize(np.repeat(warm_up, copies), 2 * slots), order])
-        skips = self.streams.generator("stagger").random(slots)
-        measured = self.num_cycles * self.part.num_requests * copies
+    def _advance(self, run: _Run, columns: BoundColumns, offset: int, stretch: Stretch) -> None:
+        order = self.admission.order(stretch, run.shape.num_slots, run.copies)
+        run.queue = next_stretch(run.queue, order)
+        prompts = stretch.trace.num_prompt_tokens.astype(np.int64)
+        prefill_s = None
+        if self.settings.prefill == "include":
+            prefill_s = self._prefill_s(run, np.ones(len(prompts)), prompts)
         run.finished = run_continuous(
             bind(run.method, columns, run.prices, run.shape),
             compiled_rule(run.method),
             run.batch,
             run.slots,
-            self._requests(run, stretch, offset),
-            order,
-            skips,
-            2 * slots,
-            2 * slots + measured,
+            stretch.requests(offset, prefill_s, len(run.tallies), self._num_prefilled),
+            run.queue,
             run.tallies,
         )
 
@@ -178,7 +155,7 @@ class ClosedLoopReplay:
         self, runs: Sequence[_Run], replicate: int, pool: ThreadPoolExecutor, report: Callable[[int], None]
     ) -> None:
         """Batches of consecutive requests until empty; a short last batch (of a stretch) is dropped."""
-        for stretch in self._stretches():
+        for stretch in self.admission.stretches():
             if stretch.cycles.start > 0:
                 break
             columns = self._bind_columns(stretch, replicate)
@@ -188,24 +165,20 @@ class ClosedLoopReplay:
         for run in runs:
             run.tallies = run.tallies[: min(run.num_batches, len(run.tallies))]
 
-    def _drain(self, run: _Run, columns: BoundColumns, stretch: _Stretch) -> None:
-        slots, copies = run.shape.num_slots, 1
-        if self.settings.batch_of == "copies":
-            copies = slots
-        order = np.repeat(self._order(stretch, 0), copies)
-        batches = order[: len(order) // slots * slots].reshape(-1, slots)
+    def _drain(self, run: _Run, columns: BoundColumns, stretch: Stretch) -> None:
+        batches = self.admission.batches(stretch, run.shape.num_slots, run.copies)
         prefill_s = np.zeros(len(batches))
         if self.settings.prefill == "include" and len(batches):
             tokens = stretch.trace.num_prompt_tokens.astype(np.int64)[batches].sum(axis=1)
-            sequences = np.full(len(batches), float(slots * run.shape.multiplicity))
+            sequences = np.full(len(batches), float(run.shape.num_slots * run.shape.multiplicity))
             prefill_s = self._prefill_s(run, sequences, tokens * run.shape.multiplicity)
         run_static(
             bind(run.method, columns, run.prices, run.shape),
             compiled_rule(run.method),
             run.batch,
             run.slots,
-            self._requests(run, stretch, 0),
-            order,
+            stretch.requests(0, None, len(run.tallies), self._num_prefilled),
+            batches,
             prefill_s,
             run.num_batches,
             run.tallies,
@@ -214,23 +187,9 @@ class ClosedLoopReplay:
 
     # -- what a run needs -------------------------------------------------------------------------
 
-    def _bind_columns(self, stretch: _Stretch, replicate: int) -> list[BoundColumns]:
+    def _bind_columns(self, stretch: Stretch, replicate: int) -> list[BoundColumns]:
         coins, row = self.settings.coins, stretch.first_row
         return [bind_columns(m, stretch.trace, coins, replicate, row) for m in self.methods]
-
-    def _stretches(self) -> Iterator[_Stretch]:
-        """The evaluation part over and over; what is in memory is bound once."""
-        if self.part.in_memory:
-            trace = next(self.part.chunks())
-            together = max(1, min(self.num_cycles, REQUESTS_PER_STRETCH // self.part.num_requests))
-            for start in count(0, together):
-                yield _Stretch(trace, 0, 0, range(start, start + together), 0, start == 0)
-        for cycle in count():
-            first_request = first_row = 0
-            for index, trace in enumerate(self.part.chunks()):
-                yield _Stretch(trace, first_request, first_row, range(cycle, cycle + 1), index, True)
-                first_request += trace.num_requests
-                first_row += trace.num_positions
 
     def _new_run(self, prices: PriceBook, method_index: int, batch_size: int) -> _Run:
         method = self.methods[method_index]
@@ -244,6 +203,7 @@ class ClosedLoopReplay:
             context_range=(float(low), float(high + method.num_speculative_tokens + 1)),
             overlaps=method.pipeline.num_micro_batches(batch_size) > 1,
         )
+        copies = shape.num_slots if self.settings.batch_of == "copies" else 1
         per_request = self.settings.convention == "specdecode-bench"
         groups = self.part.num_requests if per_request else min(self.part.num_requests, MAX_GROUPS)
         return _Run(
@@ -254,31 +214,14 @@ class ClosedLoopReplay:
             prices,
             new_batch(shape.num_slots, method.num_speculative_tokens),
             new_slots(shape.num_slots),
+            self.admission.queue(shape.num_slots, copies),
+            copies,
             np.zeros((groups, NUM_TALLIES)),
         )
 
-    def _order(self, stretch: _Stretch, cycle: int) -> NDArray[np.int64]:
-        """Requests in the order of admission: a fresh permutation each time, the same for all runs."""
-        if self.settings.convention == "specdecode-bench":
-            return np.arange(stretch.trace.num_requests)
-        rng = self.streams.generator("order", cycle, stretch.index)
-        return rng.permutation(stretch.trace.num_requests).astype(np.int64)
-
-    def _requests(self, run: _Run, stretch: _Stretch, offset: int) -> Requests:
-        trace = stretch.trace
-        bench = self.settings.convention == "specdecode-bench"
-        prompts = trace.num_prompt_tokens.astype(np.int64)
-        prefill_s = np.zeros(trace.num_requests)
-        if self.settings.prefill == "include" and self.settings.refill == "continuous":
-            prefill_s = self._prefill_s(run, np.ones(len(prompts)), prompts)
-        return Requests(
-            first=trace.first_position[:-1] + offset,
-            end=trace.first_position[1:] + offset - bench,  # its prefill emits the first token
-            num_context_tokens=prompts + bench,
-            num_tokens=trace.num_output_tokens.astype(np.int64),
-            prefill_s=prefill_s,
-            group=(stretch.first_request + np.arange(trace.num_requests)) % len(run.tallies),
-        )
+    @property
+    def _num_prefilled(self) -> int:
+        return int(self.settings.convention == "specdecode-bench")  # its prefill emits the first token
 
     def _prefill_s(
         self, run: _Run, num_sequences: NDArray[np.float64], num_tokens: NDArray[np.int64]

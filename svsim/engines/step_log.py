@@ -7,43 +7,49 @@ requests, coins, order of admission and staggered starts, and the same ``take_st
 from dataclasses import dataclass
 
 import numpy as np
-from numba import typeof, types
+from numba import types
 from numpy.typing import NDArray
 
 from svsim.compiled import compiled
 from svsim.decoding.drafters import MODEL
 from svsim.decoding.pipelines import SERIAL
 from svsim.decoding.selection_rules import RULE
+from svsim.engines.admission import PLACE, WARM_UP_PER_SLOT, Admission, next_stretch
 from svsim.engines.binding import BatchShape, PriceBook, bind, bind_columns, compiled_rule
+from svsim.engines.closed_loop import (
+    BATCH,
+    NUM_TALLIES,
+    PROGRAM,
+    QUEUE,
+    REQUESTS,
+    SLOTS,
+    TALLIES,
+    new_slots,
+    refill,
+)
 from svsim.engines.settings import PreparedRun
 from svsim.engines.step import (
     COMPANION,
     DRAFT,
-    NUM_CONTEXT_TOKENS,
     NUM_FINISHED,
     OVERHEAD,
     VERIFY,
     Plan,
-    empty_program,
     new_batch,
-    place,
     take_step,
 )
 from svsim.errors import InputError
-from svsim.random_streams import RandomStreams
-
-_PROGRAM, _BATCH = map(typeof, (empty_program(), new_batch(1, 1)))
 
 
-@compiled((_PROGRAM, types.FunctionType(RULE), _BATCH, types.int64))
+@compiled((PROGRAM, types.FunctionType(RULE), BATCH, types.int64))
 def _take(program, select, batch, n):  # type: ignore[no-untyped-def]
     """``take_step`` behind one signature for every rule."""
     take_step(program, select, batch, n)
 
 
-@compiled((_BATCH, types.int64, types.int64, types.int64, types.int64))
-def _place(batch, slot, position, end, num_context_tokens):  # type: ignore[no-untyped-def]
-    place(batch, slot, position, end, num_context_tokens)
+@compiled((PROGRAM, BATCH, SLOTS, REQUESTS, QUEUE, TALLIES))
+def _refill(program, batch, slots, requests, queue, tallies):  # type: ignore[no-untyped-def]
+    return refill(program, batch, slots, requests, queue, tallies)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,30 +112,33 @@ class StepWalk:
                 f"batch {batch_size} exceeds the {prepared.part.num_requests} requests to replay; "
                 "use a smaller batch or a longer trace"
             )
-        self._trace, self._streams = prepared.trace, RandomStreams(settings.seed)
         low, high = prepared.part.context_range
         k = self.method.num_speculative_tokens
         shape = BatchShape(batch_size, 1, False, (float(low), float(high + k + 1)))
-        columns = bind_columns(self.method, self._trace, settings.coins, 0)
+        columns = bind_columns(self.method, prepared.trace, settings.coins, 0)
         self._program = bind(self.method, columns, PriceBook(prepared.deployments[deployment]), shape)
         self._rule = compiled_rule(self.method)
-        self._batch = new_batch(batch_size, k)
+        self._batch, self._slots = new_batch(batch_size, k), new_slots(batch_size)
         self._owed = np.ones(batch_size, np.int64)
-        self.batch_size, self.num_admitted = batch_size, 0
-        warm_up = self._streams.generator("warm-up").permutation(self._trace.num_requests)
-        self._queue = list(np.resize(warm_up, 2 * batch_size))
-        self._cycle = 0
-        skips = self._streams.generator("stagger").random(batch_size)
-        for slot, skip in enumerate(skips):
-            self._admit(slot, float(skip))
+        self.batch_size = batch_size
+        self._admission = Admission(prepared.part, settings.seed)
+        self._stretches = self._admission.stretches()
+        stretch = next(self._stretches)
+        self._queue = next_stretch(
+            self._admission.queue(batch_size), self._admission.order(stretch, batch_size)
+        )
+        self._requests, self._tallies = stretch.requests(0), np.zeros((1, NUM_TALLIES))
+        self._refill()
+
+    @property
+    def num_admitted(self) -> int:
+        """Requests that got a slot so far."""
+        return int(self._queue.progress[PLACE])
 
     def begin(self) -> StepWork:
         """Refill the slots that ended; what the next step starts from."""
         batch = self._batch
-        for slot in batch.finished[: batch.counters[NUM_FINISHED]][::-1].tolist():
-            batch.counters[NUM_CONTEXT_TOKENS] -= batch.position[slot] + batch.context_base[slot]
-            self._admit(slot, 0.0)
-        batch.counters[NUM_FINISHED] = 0
+        self._refill()
         return StepWork(batch.position + batch.context_base, self._owed.copy())
 
     def finish(self) -> StepOutcome:
@@ -154,19 +163,13 @@ class StepWalk:
 
     def warm_up(self) -> None:
         """Walk until as many requests were admitted as the replay does before it measures."""
-        while self.num_admitted < 2 * self.batch_size:
+        while self.num_admitted < WARM_UP_PER_SLOT * self.batch_size:
             self.begin()
             self.finish()
 
-    def _admit(self, slot: int, skip: float) -> None:
-        if self.num_admitted >= len(self._queue):
-            order = self._streams.generator("order", self._cycle, 0).permutation(self._trace.num_requests)
-            self._queue += list(order)
-            self._cycle += 1
-        request = int(self._queue[self.num_admitted])
-        self.num_admitted += 1
-        first, end = self._trace.first_position[request : request + 2].tolist()
-        skipped = int(skip * (end - first))
-        context = int(self._trace.num_prompt_tokens[request]) + skipped
-        _place(self._batch, slot, first + skipped, end, context)
-        self._owed[slot] = 1
+    def _refill(self) -> None:
+        batch = self._batch
+        self._owed[batch.finished[: batch.counters[NUM_FINISHED]]] = 1
+        while not _refill(self._program, batch, self._slots, self._requests, self._queue, self._tallies):
+            order = self._admission.order(next(self._stretches), self.batch_size)
+            self._queue = next_stretch(self._queue, order)

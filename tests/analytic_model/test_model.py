@@ -1,5 +1,7 @@
 """The analytic model against the replay: same trace, same split, same beliefs, same coins."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from support.shared_data import shared
@@ -146,8 +148,7 @@ def test_static_batches_meet_the_mean_of_many_orders(latency):
     analytic = AnalyticModel(prepared).run()
     runs = []
     for seed in range(40):
-        replay = ClosedLoopReplay(prepared)
-        replay.streams = type(replay.streams)(seed)
+        replay = ClosedLoopReplay(replace(prepared, settings=replace(settings, seed=seed)))
         runs.append([(r.sums.emitted_tokens.sum(), r.sums.seconds.sum()) for r in replay.run()])
     tokens, seconds = np.array(runs).transpose(2, 0, 1)
     goodput = tokens.sum(axis=0) / seconds.sum(axis=0)

@@ -6,7 +6,7 @@ from support.small_traces import StairLatency, independent_trace, with_draft_sig
 
 from svsim.decoding.presets import parse_method
 from svsim.decoding.rivals import RIVALS
-from svsim.engines import replay as replay_module
+from svsim.engines import admission
 from svsim.engines.binding import Deployment
 from svsim.engines.replay import ClosedLoopReplay
 from svsim.engines.settings import RunSettings, prepare
@@ -25,7 +25,7 @@ def trace():
 
 def sequence_steps_per_s(benchmark, monkeypatch, trace, spec, batch_size, positions):
     """Of a run over that many positions: long enough that binding the columns once does not count."""
-    monkeypatch.setattr(replay_module, "MIN_POSITIONS", positions)
+    monkeypatch.setattr(admission, "MIN_POSITIONS", positions)
     settings = RunSettings((parse_method(spec),), (batch_size,))
     prepared = prepare(MemorySource(trace), settings, [Deployment(StairLatency(pad=16))])
     records = benchmark.pedantic(
@@ -52,7 +52,7 @@ def test_other_methods(benchmark, monkeypatch, figure, trace, spec):
 @pytest.mark.parametrize("num_requests", [400, 4_000, 40_000])
 def test_time_grows_linearly(benchmark, monkeypatch, figure, num_requests):
     """10^5, 10^6 and 10^7 positions, once each."""
-    monkeypatch.setattr(replay_module, "MIN_POSITIONS", 1)
+    monkeypatch.setattr(admission, "MIN_POSITIONS", 1)
     trace = independent_trace(num_requests, 4, seed=1, output_tokens=(200, 300), signals=False)
     settings = RunSettings((parse_method("sd:k=4"),), (64,))
     prepared = prepare(MemorySource(trace), settings, [Deployment(StairLatency(pad=16))])

@@ -9,7 +9,7 @@ from support.small_traces import StairLatency, independent_trace, with_draft_sig
 
 from svsim.decoding.beliefs import HISTOGRAM
 from svsim.decoding.presets import PRESETS, parse_method
-from svsim.engines import replay as replay_module
+from svsim.engines import admission
 from svsim.engines.binding import Deployment, bind_columns
 from svsim.engines.replay import ClosedLoopReplay
 from svsim.engines.settings import RunSettings, prepare
@@ -71,7 +71,7 @@ SEED = 2
 
 @pytest.fixture(autouse=True)
 def short_runs(monkeypatch):
-    monkeypatch.setattr(replay_module, "MIN_POSITIONS", 1)
+    monkeypatch.setattr(admission, "MIN_POSITIONS", 1)
 
 
 @pytest.fixture(scope="module")

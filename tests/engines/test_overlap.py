@@ -6,7 +6,7 @@ from support.small_traces import StairLatency, independent_trace
 
 from svsim.analytic_model.model import AnalyticModel
 from svsim.decoding.presets import parse_method
-from svsim.engines import replay as replay_module
+from svsim.engines import admission
 from svsim.engines.binding import Deployment
 from svsim.engines.replay import ClosedLoopReplay
 from svsim.engines.settings import RunSettings, prepare
@@ -33,7 +33,7 @@ class FlatLatency(StairLatency):
 
 @pytest.fixture(autouse=True)
 def one_cycle(monkeypatch):
-    monkeypatch.setattr(replay_module, "MIN_POSITIONS", 1)
+    monkeypatch.setattr(admission, "MIN_POSITIONS", 1)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from support.small_traces import StairLatency, independent_trace, with_draft_sig
 
 from svsim.decoding.presets import PRESETS, parse_method
 from svsim.decoding.selection_rules import decode_survival
-from svsim.engines import replay as replay_module
+from svsim.engines import admission
 from svsim.engines.binding import Deployment, bind_columns
 from svsim.engines.replay import ClosedLoopReplay
 from svsim.engines.settings import RunSettings, prepare
@@ -20,7 +20,7 @@ SEED = 3
 
 @pytest.fixture(autouse=True)
 def one_cycle(monkeypatch):
-    monkeypatch.setattr(replay_module, "MIN_POSITIONS", 1)
+    monkeypatch.setattr(admission, "MIN_POSITIONS", 1)
 
 
 # -- methods as servers: (k, columns) -> Server --------------------------------------------------------

@@ -4,7 +4,7 @@ import pytest
 from support.small_traces import StairLatency, independent_trace, with_draft_signals
 
 from svsim.decoding.presets import parse_method
-from svsim.engines import replay as replay_module
+from svsim.engines import admission
 from svsim.engines.binding import Deployment
 from svsim.engines.replay import ClosedLoopReplay
 from svsim.engines.settings import RunSettings, prepare
@@ -32,7 +32,7 @@ def trace():
     ],
 )
 def test_copies_share_their_drafts(monkeypatch, trace, text, of_requests, of_copies):
-    monkeypatch.setattr(replay_module, "MIN_POSITIONS", 1)
+    monkeypatch.setattr(admission, "MIN_POSITIONS", 1)
 
     def kind(batch_of):
         settings = RunSettings((parse_method(text),), (4,), batch_of=batch_of)

@@ -95,7 +95,7 @@ def test_a_small_profile_part_is_said_and_a_large_one_is_not(engine):
     _, notes = rows(TRACE, 0.5, engine)
     assert notes == []
     found, (note,) = rows(TRACE, 0.02, engine)
-    assert "sv:k=6 learnt on 4 requests" in note and "raise --profile-split" in note
+    assert "sv:k=6 learnt on 4 requests" in note and "raise the profile split" in note
     assert found["sv"].goodput_ci_low < found["sv"].goodput_tok_s < found["sv"].goodput_ci_high
 
 

@@ -5,7 +5,7 @@ import pytest
 from support.small_traces import StairLatency, independent_trace
 
 from svsim.decoding.presets import parse_method
-from svsim.engines import replay as replay_module
+from svsim.engines import admission
 from svsim.engines.binding import Deployment
 from svsim.engines.replay import ClosedLoopReplay
 from svsim.engines.settings import RunSettings, prepare
@@ -30,7 +30,7 @@ def prepared_for(spec: str, batch_size: int, **options):
 @pytest.mark.parametrize("spec", ["td", "sd:k=2", "sv:k=4", "sv-lossless:k=4"])
 def test_the_walk_is_the_replay(monkeypatch, spec: str, batch_size: int) -> None:
     """All of a replay's clock: the loop of requests measured by hand over the logged steps."""
-    monkeypatch.setattr(replay_module, "MIN_POSITIONS", 1)
+    monkeypatch.setattr(admission, "MIN_POSITIONS", 1)
     prepared = prepared_for(spec, batch_size)
     sums = ClosedLoopReplay(prepared).run()[0].sums
     walk = StepWalk(prepared, 0, batch_size)

@@ -6,7 +6,7 @@ from support.small_traces import StairLatency, independent_trace
 
 from svsim.decoding.acceptance_rules import RedrawnCoins
 from svsim.decoding.presets import parse_method
-from svsim.engines import replay as replay_module
+from svsim.engines import admission
 from svsim.engines.binding import Deployment
 from svsim.engines.replay import ClosedLoopReplay
 from svsim.engines.settings import RunSettings, prepare
@@ -31,7 +31,7 @@ def totals(source, spec, batch_size, **settings):
 @pytest.mark.parametrize("chunk", [200, 3000])
 def test_every_request_walks_the_same_steps(monkeypatch, trace, batch_size, chunk):
     memory, file = trace
-    monkeypatch.setattr(replay_module, "MIN_POSITIONS", 1)
+    monkeypatch.setattr(admission, "MIN_POSITIONS", 1)
     monkeypatch.setattr(parts, "IN_MEMORY_POSITIONS", 1)
     monkeypatch.setattr(parts, "CHUNK_POSITIONS", chunk)
     whole = totals(MemorySource(memory), "sd:k=3", batch_size)
@@ -51,7 +51,7 @@ def test_every_request_walks_the_same_steps(monkeypatch, trace, batch_size, chun
 def test_coins_belong_to_positions(monkeypatch, trace, chunk, spec, options):
     """Redrawn coins and a companion's own: every request meets the same ones, however the file is read."""
     memory, file = trace
-    monkeypatch.setattr(replay_module, "MIN_POSITIONS", 1)
+    monkeypatch.setattr(admission, "MIN_POSITIONS", 1)
     monkeypatch.setattr(parts, "IN_MEMORY_POSITIONS", 1)
     monkeypatch.setattr(parts, "CHUNK_POSITIONS", chunk)
     whole, streamed = (totals(source, spec, 7, **options) for source in (MemorySource(memory), file))

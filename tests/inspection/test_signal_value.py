@@ -10,7 +10,7 @@ from support.small_traces import LINEAR, independent_trace
 
 import svsim
 from svsim.decoding.presets import parse_method
-from svsim.engines import replay
+from svsim.engines import admission
 from svsim.errors import InputError
 from svsim.inspection import signal_value
 from svsim.inspection.signal_value import MEAN_ONLY, PERFECT
@@ -26,7 +26,7 @@ STEEP = LinearLatency.from_json(
 
 @pytest.fixture(autouse=True)
 def short_runs(monkeypatch):
-    monkeypatch.setattr(replay, "MIN_POSITIONS", 50_000)
+    monkeypatch.setattr(admission, "MIN_POSITIONS", 50_000)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def trace():
 @pytest.fixture(scope="module")
 def values(trace):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(replay, "MIN_POSITIONS", 50_000)
+        patch.setattr(admission, "MIN_POSITIONS", 50_000)
         yield svsim.value(trace, latency=STEEP, batch_sizes=[4, 16])
 
 
