@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent / "svsim"
 
-BASE = {"errors", "files", "reading", "version", "progress", "spelling", "limits"}
+BASE = {"errors", "files", "reading", "version", "progress", "spelling", "limits", "step_time_format"}
 MATH = BASE | {"random_streams", "speculation_math"}
 TRACES = MATH | {"trace"}
 MODEL = TRACES | {"compiled", "latency", "decoding", "records", "metrics"}
@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "limits": set(),
     "files": {"errors"},
     "reading": {"errors"},
+    "step_time_format": {"errors"},
     "random_streams": {"errors"},
     "speculation_math": {"errors"},
     "trace": MATH,

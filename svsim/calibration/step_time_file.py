@@ -1,4 +1,4 @@
-"""Writes step-time tables: the columns of ``svsim.latency.step_times`` and what is known beside them."""
+"""Writes step-time tables: the columns of ``svsim.step_time_format`` and what is known beside them."""
 
 import io
 import json
@@ -11,20 +11,21 @@ import pyarrow.parquet as pq
 
 from svsim.errors import InputError
 from svsim.files import write_atomically
+from svsim.reading import parse_json
+from svsim.step_time_format import COUNT_COLUMNS, STEP_TIME_COLUMNS, TEXT_COLUMNS
 
 NOTES_KEY = "svsim.calibration"
+
+
+def kind_of(column: str) -> Any:
+    """The Arrow type of a column of the step-time format."""
+    if column in TEXT_COLUMNS:
+        return pa.string()
+    return pa.int64() if column in COUNT_COLUMNS else pa.float64()
+
+
 COLUMNS = {
-    "role": pa.string(),
-    "hardware": pa.string(),
-    "tensor_parallel": pa.int32(),
-    "num_sequences": pa.int32(),
-    "num_new_tokens": pa.int32(),
-    "num_kv_tokens": pa.int64(),
-    "seconds": pa.float64(),
-    "p10_s": pa.float64(),
-    "p90_s": pa.float64(),
-    "num_repeats": pa.int32(),
-    "source": pa.string(),
+    **{name: kind_of(name) for name in STEP_TIME_COLUMNS},
     "model": pa.string(),
     "longest_query": pa.int32(),
     "num_padded_tokens": pa.int32(),
@@ -56,4 +57,5 @@ def combine_tables(out: Path, tables: Sequence[Path]) -> None:
 def read_notes(path: Path) -> dict[str, Any]:
     """The notes of a table written here; empty for any other Parquet file."""
     stored = pq.read_schema(path).metadata or {}
-    return dict(json.loads(stored.get(NOTES_KEY.encode(), b"{}")))
+    notes = parse_json(stored.get(NOTES_KEY.encode(), b"{}"), f"{path}: {NOTES_KEY}", "an object")
+    return dict(notes)

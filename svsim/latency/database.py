@@ -53,7 +53,7 @@ from svsim.latency.pass_work import (
 from svsim.latency.roofline import RooflineLatency
 from svsim.latency.shape import Role, StepShape
 from svsim.latency.step_grid import PassShapes, standard_shapes
-from svsim.latency.step_times import OVERHEAD_ROLE
+from svsim.step_time_format import OVERHEAD_ROLE
 
 
 def database_step_times(

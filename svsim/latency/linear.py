@@ -13,9 +13,9 @@ from svsim.errors import LatencyError, printable
 from svsim.latency.model import OutOfRange
 from svsim.latency.shape import Role, StepShape
 from svsim.reading import MAX_SMALL_BYTES, parse_json, read_bytes, shown
+from svsim.step_time_format import MAX_PASS_S, MIN_PASS_S
 
 EXPECTED = 'a linear latency file, {"kind": "linear", "target": {"fixed_s": ...}}'
-MAX_COEFFICIENT_S = 1e6
 COEFFICIENTS = ("fixed_s", "per_new_token_s", "per_kv_token_s")
 TOP_KEYS = frozenset({"kind", "overhead_per_step_s", "draft_is_one_pass", *Role})
 
@@ -59,6 +59,12 @@ class LinearLatency:
         if Role.TARGET not in top:
             raise LatencyError(f"{where}: key target is missing; expected {{{', '.join(COEFFICIENTS)}}}")
         passes = {role: _linear_pass(top[role], where, role) for role in Role if role in top}
+        token_s = passes[Role.TARGET].fixed_s + passes[Role.TARGET].per_new_token_s
+        if token_s < MIN_PASS_S:
+            raise LatencyError(
+                f"{where}: a target pass of one token takes fixed_s + per_new_token_s = {token_s:g} s; "
+                f"expected at least {MIN_PASS_S:g} s, the start of one GPU kernel"
+            )
         overhead_s = _seconds(top, "overhead_per_step_s", where, "")
         one_pass = top.get("draft_is_one_pass", None if Role.DRAFT in passes else False)
         if not isinstance(one_pass, bool):
@@ -120,9 +126,9 @@ def _seconds(obj: Mapping[str, Any], key: str, where: str, prefix: str) -> float
         raise LatencyError(f"{where}: key {prefix}{key} is missing; expected seconds >= 0")
     value = obj[key]
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not 0 <= value <= MAX_COEFFICIENT_S:
+    if not is_number or not 0 <= value <= MAX_PASS_S:
         raise LatencyError(
             f"{where}: {prefix}{key} = {shown(value, 'null')} is not a latency; "
-            f"expected a number of seconds from 0 to {MAX_COEFFICIENT_S:g}"
+            f"expected a number of seconds from 0 to {MAX_PASS_S:g}"
         )
     return float(value)

@@ -1,12 +1,6 @@
-"""Step-time tables: measured (or modelled) seconds of single passes, as columns.
+"""Step-time tables: the rows of one deployment out of the columns of ``svsim.step_time_format``."""
 
-Columns, one row per shape: ``role`` (target, draft, companion, or overhead), ``hardware``,
-``tensor_parallel`` (GPUs that run this pass), ``num_sequences``, ``num_new_tokens``,
-``num_kv_tokens`` (both summed over the sequences), ``seconds`` (median), ``p10_s``, ``p90_s``,
-``num_repeats``, ``source`` (measured, database, roofline ...). A row of role ``overhead`` is the host
-time of a whole decoding step. The last four columns are optional.
-"""
-
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +14,13 @@ from svsim.errors import LatencyError, printable
 from svsim.latency.hardware_spec import Placement
 from svsim.latency.names import closest_names
 from svsim.latency.shape import Role
+from svsim.reading import open_regular
+from svsim.step_time_format import MAX_ROWS, OVERHEAD_ROLE, checked_columns
 
 Floats = NDArray[np.float64]
-OVERHEAD_ROLE = "overhead"
-TEXT_COLUMNS = ("role", "hardware")
-NUMBER_COLUMNS = ("tensor_parallel", "num_sequences", "num_new_tokens", "num_kv_tokens", "seconds")
-LEAST = {"tensor_parallel": 1, "num_sequences": 1, "num_new_tokens": 1, "num_kv_tokens": 0}
+EXPECTED = "a Parquet step-time table"
+MAX_FILE_BYTES = 256 << 20
+ROW_COLUMNS = ("num_sequences", "num_new_tokens", "num_kv_tokens", "seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +65,7 @@ def select(
     if it is placed ``sharded``, those of one GPU if it is placed otherwise; where nothing is said those
     of the same degree if it has any, else of one GPU. LatencyError if a placed role has no such rows.
     """
-    _check(columns, where)
+    columns = checked_columns(columns, where, LatencyError, whole_counts=False)
     known = hardware_in(columns)
     if not known:
         raise LatencyError(f"{where}: no row of role target; expected the target's step times")
@@ -117,62 +112,26 @@ def read_step_times(path: str | Path) -> dict[str, NDArray[Any]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        # opened here, so that a folder or a remote address is not read as a data set
-        with Path(path).open("rb") as file:
-            table = pq.read_table(file)
-        return {name: table.column(name).to_numpy() for name in table.column_names}
-    except OSError as error:
-        reason = error.strerror or str(error).splitlines()[0]
-        raise LatencyError(f"{path}: cannot be read ({reason}); expected a Parquet step-time table") from None
-    except pa.ArrowException as error:
-        reason = str(error).splitlines()[0]
-        raise LatencyError(f"{path}: not a Parquet step-time table ({reason})") from None
+    where = printable(path)
+    with open_regular(path, EXPECTED, LatencyError) as file:
+        num_bytes = os.fstat(file.fileno()).st_size
+        try:
+            with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
+                if not 0 < parquet.metadata.num_rows <= MAX_ROWS or num_bytes > MAX_FILE_BYTES:
+                    raise ValueError(f"{parquet.metadata.num_rows} rows, {num_bytes} bytes")
+                table = parquet.read()
+            table.validate(full=True)
+            return {name: table.column(name).to_numpy() for name in table.column_names}
+        except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, MemoryError) as error:
+            reason = printable(" ".join(str(error).split()), 120)
+            raise LatencyError(f"{where}: not {EXPECTED} ({reason})") from None
 
 
 def _role_rows(columns: Mapping[str, NDArray[Any]], rows: NDArray[np.bool_]) -> RoleRows:
-    sequences, tokens, kv, seconds = (
-        _column(columns, name)[rows].astype(np.float64) for name in NUMBER_COLUMNS[1:]
-    )
-    sources = _column(columns, "source")[rows] if "source" in columns else ["measured"]
+    sequences, tokens, kv, seconds = (_column(columns, name)[rows].astype(np.float64) for name in ROW_COLUMNS)
+    sources = _column(columns, "source")[rows]
     return RoleRows(sequences, tokens, kv, seconds, tuple(dict.fromkeys(map(str, sources))))
 
 
 def _column(columns: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
     return np.asarray(columns[name])
-
-
-def _check(columns: Mapping[str, NDArray[Any]], where: str) -> None:
-    """LatencyError unless every needed column is there, numeric where it must be, and possible."""
-    required = (*TEXT_COLUMNS, *NUMBER_COLUMNS)
-    missing = [name for name in required if name not in columns]
-    if missing:
-        raise LatencyError(
-            f"{where}: column {missing[0]} is missing; a step-time table has {', '.join(required)}"
-        )
-    if len({len(_column(columns, name)) for name in required}) > 1:
-        raise LatencyError(f"{where}: step-time columns differ in length; expected one value per row")
-    names = _column(columns, "role")
-    strange = sorted(set(map(str, names.tolist())) - {*Role, OVERHEAD_ROLE})
-    if strange:
-        raise LatencyError(
-            f"{where}: role {printable(strange[0], 40)}; expected {', '.join(Role)} or {OVERHEAD_ROLE}"
-        )
-    is_pass = names != OVERHEAD_ROLE
-    for name in NUMBER_COLUMNS:
-        _check_numbers(_column(columns, name), name, is_pass, where)
-
-
-def _check_numbers(values: NDArray[Any], name: str, is_pass: NDArray[np.bool_], where: str) -> None:
-    if values.dtype.kind not in "iuf":
-        raise LatencyError(f"{where}: column {name} holds {values.dtype}; expected numbers")
-    if name == "seconds":
-        is_bad = ~(np.isfinite(values) & ((values > 0) | (~is_pass & (values == 0))))
-        expected = "finite and > 0"
-    else:
-        least = np.where(is_pass, LEAST[name], 0)
-        is_bad = ~(np.isfinite(values) & (values >= least))
-        expected = f"finite and >= {LEAST[name]}"
-    if is_bad.any():
-        row = int(np.argmax(is_bad))
-        raise LatencyError(f"{where}: {name} = {values[row]} in row {row}; expected {expected}")

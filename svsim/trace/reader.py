@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from svsim.errors import MissingSignalError, TraceError, printable
+from svsim.trace.digest import check_columns, check_digest
 from svsim.trace.metadata import decode_metadata
 from svsim.trace.rows import Piece, RequestAssembler, RequestChecker, rows_of
 from svsim.trace.schema import (
@@ -57,16 +58,18 @@ class TraceReader:
         self.file_bytes = _check_envelope(self.path, self._file)
         with _open(self.path, self._file) as parquet:
             footer, schema = parquet.metadata, parquet.schema_arrow
-            stored = footer.metadata or {}
-            if METADATA_KEY.encode() not in stored:
+            stored = {key.decode("utf-8", "replace"): value for key, value in (footer.metadata or {}).items()}
+            if METADATA_KEY not in stored:
                 raise TraceError(
                     f"{self._file}: a Parquet file without the metadata key {METADATA_KEY}, not a trace; "
                     "expected a file written by svsim (synth, import or capture)"
                 )
-            self.metadata = decode_metadata(stored[METADATA_KEY.encode()], self._file)
+            check_digest(stored, self._file)
+            check_columns(schema, stored, self._file)
+            self.metadata = decode_metadata(stored[METADATA_KEY], self._file)
             k = self.metadata.num_speculative_tokens
             lists = check_schema(schema, k, self._file)
-            packed = stored.get(STEP_TIMES_KEY.encode())
+            packed = stored.get(STEP_TIMES_KEY)
             self.step_times = None if packed is None else decode_step_times(packed, self._file)
             self.num_positions, self.num_row_groups = footer.num_rows, footer.num_row_groups
             _check_sizes(footer, k, self._file)

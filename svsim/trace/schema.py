@@ -25,6 +25,7 @@ KNOWN_SIGNALS = PROBABILITIES | {"draft_entropy"}
 
 METADATA_KEY = "svsim"
 STEP_TIMES_KEY = "svsim.step_times"
+DIGEST_KEY = "svsim.digest"
 
 MAX_REQUEST_ID_CHARS = 512
 MAX_CONTEXT_TOKENS = np.iinfo(np.int32).max

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from svsim.errors import InputError, TraceError, printable
 from svsim.files import replacing
+from svsim.trace.digest import digest_of
 from svsim.trace.metadata import encode_metadata
 from svsim.trace.schema import (
+    DIGEST_KEY,
     METADATA_KEY,
     NUM_ACCEPTED,
     NUM_CONTEXT_TOKENS,
@@ -63,6 +65,7 @@ class TraceWriter:
         self._stored = {METADATA_KEY: encode_metadata(metadata, self._file)}
         if step_times is not None:
             self._stored[STEP_TIMES_KEY] = encode_step_times(step_times, self._file)
+        self._stored[DIGEST_KEY] = digest_of(self._stored)
         self._unfinished = ExitStack()
         self._sink: BinaryIO | None = None
         self._parquet: Any = None

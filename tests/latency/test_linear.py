@@ -72,6 +72,7 @@ BAD_FILES = {
     "boolean": (with_target(fixed_s=True), "target.fixed_s = true"),
     "null": (with_target(fixed_s=None), "target.fixed_s = null"),
     "newline in key": (json.dumps(GOOD | {"a\nb": 1}), r'unknown key "a\\nb"'),
+    "no time": (with_target(fixed_s=0, per_new_token_s=1e-300), "expected at least 1e-06 s"),
     "twice": (json.dumps(GOOD)[:-1] + ', "kind": "linear"}', 'key "kind" appears twice'),
     "huge file": (" " * (MAX_SMALL_BYTES + 1), "larger than"),
 }

@@ -99,7 +99,7 @@ def test_column_types_and_metadata_keys_are_the_documented_ones(tmp_path):
         "similarity": half,
         "accept_prob": half,
     }
-    assert set(file.metadata.metadata) == {b"svsim", b"svsim.step_times", b"ARROW:schema"}
+    assert set(file.metadata.metadata) == {b"svsim", b"svsim.step_times", b"svsim.digest", b"ARROW:schema"}
     table = pa.ipc.open_stream(file.metadata.metadata[b"svsim.step_times"]).read_all()
     assert table.column("p10_s").to_pylist() == [0.020, None, None]
     assert file.read().column("position").to_pylist() == [0, 1, 2, 3, 4, 0, 1, 2]
