@@ -1,12 +1,15 @@
 """Small models copied to every GPU: each copy serves a slice of the batch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from svsim.errors import LatencyError
+from svsim.latency.mixed_pass import MixedLatencyModel, MixedPass, between, parts_of
 from svsim.latency.model import LatencyModel, OutOfRange
+from svsim.latency.pass_costs import PassCosts
 from svsim.latency.shape import Role, StepShape
 
 
@@ -64,17 +67,55 @@ class DataParallelLatency:
 
     def predict_s(self, shape: StepShape) -> NDArray[np.float64]:
         """Seconds of each pass, float64 of the broadcast shape."""
+        return self.base.predict_s(self._largest_slice(shape))
+
+    def predict_mixed_s(
+        self, decode: StepShape, chunk_tokens: ArrayLike, chunk_kv: ArrayLike
+    ) -> NDArray[np.float64]:
+        """Seconds of each mixed pass: see ``MixedLatencyModel``.
+
+        Of C chunks the fullest copy takes ceil(C / copies), at most as many tokens behind as much KV as the
+        largest of every so many.
+        """
+        copies = self.num_replicas.get(decode.role, 1)
+        if copies == 1:
+            return self._base.predict_mixed_s(decode, chunk_tokens, chunk_kv)
+        mixed = MixedPass.of(decode, chunk_tokens, chunk_kv, self.roles, self.hardware)
+        tokens, kv = (np.flip(np.sort(values[..., 1:]), -1)[..., ::copies] for values in mixed[1:])
+        group = self._largest_slice(decode)
+        if decode.logit_tokens is None:
+            together_s = self._base.predict_mixed_s(group, tokens, kv)
+            return between(together_s, parts_of(self, decode, mixed))
+        num_chunks = mixed.is_run[..., 1:].sum(-1)
+        fullest = np.ceil(mixed.sequences[..., 0] / copies) + np.ceil(num_chunks / copies)
+        rows = np.ceil(decode.logit_tokens * fullest / np.maximum(mixed.sequences.sum(-1), 1.0) - 1e-9)
+        return self._base.predict_mixed_s(replace(group, num_logit_tokens=rows), tokens, kv)
+
+    def attention_s(self, shape: StepShape) -> NDArray[np.float64]:
+        """Seconds of each pass that depend on contexts: see ``MixedLatencyModel``."""
+        return self._base.attention_s(self._largest_slice(shape))
+
+    def pass_costs(self, role: Role) -> PassCosts:
+        """The terms of a pass of one copy."""
+        return self._base.pass_costs(role)
+
+    @property
+    def _base(self) -> MixedLatencyModel:
+        if not isinstance(self.base, MixedLatencyModel):
+            raise LatencyError(f"step times of {self.hardware} cannot price decoding and prompts together")
+        return self.base
+
+    def _largest_slice(self, shape: StepShape) -> StepShape:
+        """What the fullest copy computes."""
         copies = self.num_replicas.get(shape.role, 1)
         if copies == 1:
-            return self.base.predict_s(shape)
-        sequences, tokens, kv = shape.checked(self.roles, self.hardware)
+            return shape
+        sequences, tokens, kv = shape.checked(self.roles, self.hardware, least_sequences=0)
         largest = np.ceil(sequences / copies)
-        share = largest / sequences
+        share = largest / np.maximum(sequences, 1.0)
         # a copy computes whole tokens; the slack keeps 3 * (1 / 3) from becoming 2 tokens
         part = np.ceil(tokens * share - 1e-9)
         logit_tokens = shape.logit_tokens
         if logit_tokens is not None:
             logit_tokens = np.ceil(logit_tokens * share - 1e-9)
-        return self.base.predict_s(
-            StepShape(shape.role, largest, part, kv * share, shape.layer_share, logit_tokens)
-        )
+        return StepShape(shape.role, largest, part, kv * share, shape.layer_share, logit_tokens)

@@ -7,10 +7,13 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from svsim.errors import LatencyError, printable
+from svsim.latency.context_costs import AttentionCosts, ContextCosts
+from svsim.latency.mixed_pass import MixedPass, attention_s, predict_mixed_s
 from svsim.latency.model import OutOfRange
+from svsim.latency.pass_costs import PassCosts
 from svsim.latency.shape import Role, StepShape
 from svsim.reading import MAX_SMALL_BYTES, parse_json, read_bytes, shown
 from svsim.step_time_format import MAX_PASS_S, MIN_PASS_S
@@ -103,6 +106,26 @@ class LinearLatency:
         line = self.passes[shape.role]
         pass_s = line.fixed_s + line.per_new_token_s * tokens + line.per_kv_token_s * kv
         return np.asarray(pass_s * shape.layers)
+
+    def predict_mixed_s(
+        self, decode: StepShape, chunk_tokens: ArrayLike, chunk_kv: ArrayLike
+    ) -> NDArray[np.float64]:
+        """Seconds of each mixed pass: see ``MixedLatencyModel``."""
+        mixed = MixedPass.of(decode, chunk_tokens, chunk_kv, self.roles, self.hardware)
+        return predict_mixed_s(self, decode, mixed)
+
+    def attention_s(self, shape: StepShape) -> NDArray[np.float64]:
+        """Seconds of each pass that depend on contexts: see ``MixedLatencyModel``."""
+        return attention_s(self, shape)
+
+    def pass_costs(self, role: Role) -> PassCosts:
+        """The terms of a role's pass."""
+        line = self.passes[role]
+
+        def token_s(tokens: NDArray[np.float64]) -> NDArray[np.float64]:
+            return line.fixed_s + line.per_new_token_s * tokens
+
+        return PassCosts(token_s, ContextCosts.in_proportion(AttentionCosts(line.per_kv_token_s)))
 
 
 def _linear_pass(obj: object, where: str, role: Role) -> LinearPass:

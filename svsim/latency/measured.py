@@ -7,11 +7,13 @@ from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from svsim.latency.hardware_spec import Placement
 from svsim.latency.head_curve import HeadCurve
+from svsim.latency.mixed_pass import MixedPass, attention_s, predict_mixed_s
 from svsim.latency.model import OutOfRange
+from svsim.latency.pass_costs import CalibratedBox, PassCosts
 from svsim.latency.pass_fit import fit_pass_surface
 from svsim.latency.pass_surface import FitResiduals, PassSurface
 from svsim.latency.pass_work import graph_padded, logit_rows
@@ -132,3 +134,27 @@ class MeasuredLatency:
         if shape.logit_tokens is None:
             return np.asarray(layers_s + whole_s)
         return np.asarray(layers_s + head.seconds(graph_padded(shape.logit_tokens)))
+
+    def predict_mixed_s(
+        self, decode: StepShape, chunk_tokens: ArrayLike, chunk_kv: ArrayLike
+    ) -> NDArray[np.float64]:
+        """Seconds of each mixed pass: see ``MixedLatencyModel``."""
+        mixed = MixedPass.of(decode, chunk_tokens, chunk_kv, self.roles, self.hardware)
+        return predict_mixed_s(self, decode, mixed)
+
+    def attention_s(self, shape: StepShape) -> NDArray[np.float64]:
+        """Seconds of each pass that depend on contexts: see ``MixedLatencyModel``."""
+        return attention_s(self, shape)
+
+    def pass_costs(self, role: Role) -> PassCosts:
+        """The terms of a role's pass."""
+        surface, head = self.surfaces[role], self.heads.get(role)
+        return PassCosts(
+            surface.curve_s,
+            surface.context,
+            row_s=surface.row_s,
+            head_s=head.seconds if head else None,
+            holds_head=True,
+            row_rule=role,
+            box=CalibratedBox(surface.valid_range, self.out_of_range, self.hardware),
+        )

@@ -16,7 +16,8 @@ class LatencyModel(Protocol):
 
     A pass of the target includes logits and sampling of the tokens it verifies; a pass of the draft
     includes sampling its token; a pass of the companion includes computing S and A of its tokens.
-    ``predict_s`` never decreases in ``num_new_tokens``.
+    ``predict_s`` never decreases in ``num_new_tokens``. Sources that can also price decoding sequences and
+    chunks of prompts in one pass are a ``MixedLatencyModel`` (``mixed_pass.py``).
     """
 
     @property

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from svsim.latency.context_costs import MANY_QUERIES, AttentionCosts, ContextCosts, pairs
 from svsim.latency.monotone_fit import isotonic_fit, nonnegative_least_squares
-from svsim.latency.pass_surface import MANY_QUERIES, FitResiduals, PassSurface, logit_rows, pairs
+from svsim.latency.pass_surface import FitResiduals, PassSurface, logit_rows
 from svsim.latency.step_times import RoleRows
 from svsim.latency.valid_range import ValidRange
 
@@ -93,10 +94,12 @@ def fit_pass_surface(rows: RoleRows) -> PassSurface:
         curve_s,
         _tail_slope_s(tokens, curve_s),
         round(float(coefficients[-2]), ROW_DECIMALS),
-        np.concatenate([[0.0], b_knots, 2.0 * b_knots[-1:]]),
-        c_knots if len(c_knots) > 1 else c_knots[0] + np.array([0.0, 1.0]),
-        _attention_grid(coefficients[:-2], len(b_knots), len(c_knots)),
-        round(float(coefficients[-1]), PAIR_DECIMALS),
+        ContextCosts(
+            np.concatenate([[0.0], b_knots, 2.0 * b_knots[-1:]]),
+            c_knots if len(c_knots) > 1 else c_knots[0] + np.array([0.0, 1.0]),
+            _attention_grid(coefficients[:-2], len(b_knots), len(c_knots)),
+            AttentionCosts(pair_s=round(float(coefficients[-1]), PAIR_DECIMALS)),
+        ),
         ValidRange(_ends(b_knots), _ends(tokens), _ends(c_knots)),
         FitResiduals(0, np.nan, np.nan),
     )

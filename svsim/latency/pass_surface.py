@@ -22,12 +22,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from svsim.latency.context_costs import MANY_QUERIES, ContextCosts
 from svsim.latency.valid_range import ValidRange
 
 Floats = NDArray[np.float64]
-
-# More new tokens per sequence than this make a pass a prompt (or a chunk of one).
-MANY_QUERIES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +41,8 @@ class FitResiduals:
 class PassSurface:
     """A fitted pass (see the module's words).
 
-    tokens [N], token_s [N]: the curve. sequences [I], contexts [J], attention_s [I, J]: the surface,
-    with one knot beyond either end of the measured B: in proportion to B down to 0 and up.
+    tokens [N], token_s [N]: the curve. context: attention surface and pairs; the surface has one knot
+    beyond either end of the measured B: in proportion to B down to 0 and up.
 
     Outside the measured range (``extrapolate``): below the smallest n the curve is constant, above
     the largest it goes on with its mean slope over the upper half; contexts go on linearly with the
@@ -55,47 +53,23 @@ class PassSurface:
     token_s: Floats
     tail_slope_s: float
     row_s: float
-    sequences: Floats
-    contexts: Floats
-    attention_s: Floats
-    pair_s: float
+    context: ContextCosts
     valid_range: ValidRange
     residuals: FitResiduals
 
     def predict_s(self, sequences: Floats, tokens: Floats, context: Floats) -> Floats:
         """Seconds of each pass, float64; the arguments broadcast, and each term keeps to its own."""
-        tail_s = self.tail_slope_s * np.maximum(tokens - self.tokens[-1], 0.0)
-        curve_s = np.interp(tokens, self.tokens, self.token_s) + tail_s
+        curve_s = self.curve_s(tokens)
         if self.row_s > 0:
             curve_s = curve_s + self.row_s * logit_rows(sequences, tokens)
-        attention_s = self._read_s(sequences, context)
-        if self.pair_s > 0:
-            attention_s = np.maximum(attention_s, self.pair_s * pairs(sequences, tokens, context))
-        return np.asarray(curve_s + attention_s)
+        return np.asarray(curve_s + self.context.seconds(sequences, tokens, context))
 
-    def _read_s(self, sequences: Floats, context: Floats) -> Floats:
-        """The attention surface: bilinear, and linear beyond its knots."""
-        row, row_share = _place(self.sequences, sequences)
-        column, column_share = _place(self.contexts, context)
-        flat, num_contexts = self.attention_s.ravel(), len(self.contexts)
-        corner = row * num_contexts + column
-        lower, upper = flat[corner], flat[corner + num_contexts]
-        lower = lower + column_share * (flat[corner + 1] - lower)
-        upper = upper + column_share * (flat[corner + num_contexts + 1] - upper)
-        return np.asarray(np.maximum(lower + row_share * (upper - lower), 0.0))
+    def curve_s(self, tokens: Floats) -> Floats:
+        """The token curve alone."""
+        tail_s = self.tail_slope_s * np.maximum(tokens - self.tokens[-1], 0.0)
+        return np.asarray(np.interp(tokens, self.tokens, self.token_s) + tail_s)
 
 
 def logit_rows(sequences: Floats, tokens: Floats) -> Floats:
     """Tokens whose logits are computed."""
     return np.minimum(tokens, MANY_QUERIES * sequences)
-
-
-def pairs(sequences: Floats, tokens: Floats, context: Floats) -> Floats:
-    """Query-key pairs of the pass, per head."""
-    return tokens * (context + 0.5 * tokens / sequences)
-
-
-def _place(knots: Floats, values: Floats) -> tuple[NDArray[np.int64], Floats]:
-    """Segment number and (unclipped) share along it, for linear interpolation and extrapolation."""
-    left = np.clip(np.searchsorted(knots, values, side="right") - 1, 0, len(knots) - 2)
-    return left, (values - knots[left]) / (knots[left + 1] - knots[left])

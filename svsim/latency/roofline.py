@@ -1,18 +1,23 @@
 """Step times from model shapes and data sheets: every kernel is bound by memory, arithmetic, or both."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from svsim.latency.context_costs import NO_WINDOW, AttentionCosts, ContextCosts, recurrence_s
+from svsim.latency.efficiencies import Efficiencies
 from svsim.latency.geometry import ModelGeometry
 from svsim.latency.hardware import GpuDataSheet, data_sheet
+from svsim.latency.mixed_pass import MixedPass, attention_s, predict_mixed_s
 from svsim.latency.model import OutOfRange
+from svsim.latency.pass_costs import PassCosts
 from svsim.latency.pass_work import (
     HOST_OVERHEAD_PER_STEP_S,
-    MAX_LOGIT_ROWS_PER_SEQUENCE,
     VOCABULARY_MEMORY_EFFICIENCY,
     VOCABULARY_PASSES,
     VOCABULARY_VALUE_BYTES,
@@ -28,45 +33,7 @@ from svsim.latency.recurrent_layers import RecurrentLayers
 from svsim.latency.shape import Role, StepShape
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Efficiencies:
-    """Shares of the data sheet's peaks that kernels reach, and fixed times.
-
-    Fitted by ``calibration/fit_roofline.py`` (mean absolute log error) to decoding and verification
-    passes priced from kernel measurements: H100, H200, A100, B200 and L40S, 0.5B to 405B. Errors of
-    level and slope on GPUs and models left out of the fit: ``calibration/README.md``.
-
-    memory:       matrix products with few tokens, element-wise work.
-    arithmetic:   matrix products with thousands of tokens.
-    crossing:     exponent m of (memory^m + arithmetic^m)^(1/m) seconds: neither overlaps the other
-                  perfectly, and between the two regimes a kernel is slower than either bound.
-    tile_tokens:  matrix products compute whole tiles of so many tokens: stairs in arithmetic (the fit over
-                  all GPUs finds none beyond those of graph padding).
-    experts:      of a mixture: what its grouped kernels reach of the above, per byte and operation.
-    attention:    reading the KV cache.
-    interconnect: large all-reduces (bytes that cross one GPU's links / their peak).
-    product_s:    launch, ramp and tail of each matrix product inside a captured graph.
-    kernel_s:     launch and ramp of each element-wise kernel.
-    attention_s:  the same for one layer's attention, which runs in several stages.
-    all_reduce_s: an all-reduce of a few kilobytes, in one shot: every GPU reads all others' messages.
-    two_shot_s:   what an all-reduce takes longer in two shots (reduce-scatter, all-gather), which send less.
-    """
-
-    memory: float = 0.810
-    arithmetic: float = 0.822
-    crossing: float = 1.62
-    tile_tokens: int = 1
-    experts: float = 0.94
-    attention: float = 0.850
-    interconnect: float = 0.50
-    product_s: float = 7.1e-6
-    kernel_s: float = 0.59e-6
-    attention_s: float = 4.8e-6
-    all_reduce_s: float = 5.5e-6
-    two_shot_s: float = 3.5e-6
-
+__all__ = ["Efficiencies", "RooflineLatency"]
 
 # Links up to this speed are PCIe: from three GPUs on they share the host's bus.
 PCIE_BYTES_PER_S = 64e9
@@ -85,7 +52,14 @@ HIDDEN_VECTORS_PER_LAYER = 8
 # (as measured by aiconfigurator-core 0.12: 0.11 on H100 and H200, 0.06 on B200 and L40S).
 CHUNK_TOKENS, CHUNK_ARITHMETIC = 64, 0.08
 # Tokens that no context reaches.
-NO_WINDOW = 1e15
+
+
+class _Contexts(NamedTuple):
+    """Seconds of one layer's attention (full, windowed) and of one layer's recurrent states."""
+
+    full_s: Floats
+    windowed_s: Floats
+    states_s: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +74,7 @@ class RooflineLatency:
 
     gpu: GpuDataSheet
     models: Mapping[Role, ModelOnGpus]
-    efficiencies: Efficiencies = Efficiencies()
+    efficiencies: Efficiencies = field(default_factory=Efficiencies)
     overhead_per_step_s: float = HOST_OVERHEAD_PER_STEP_S
     draft_is_one_pass: bool = False
 
@@ -157,40 +131,71 @@ class RooflineLatency:
         """Seconds of each pass, float64 of the broadcast shape."""
         sequences, tokens, kv = shape.checked(self.models.keys(), self.hardware)
         model = self.models[shape.role]
-        padded = graph_padded(tokens)
-        geometry = model.geometry
-        mixer_s = self._mixer_s(model, sequences, tokens, kv, padded)
+        layers_s = self._layers_s(model, tokens, self._contexts(model, sequences, tokens, kv))
+        rows = logit_rows(row_rule(shape.role, model), sequences, graph_padded(tokens))
+        if shape.logit_tokens is not None:
+            rows = graph_padded(shape.logit_tokens)
+        return np.asarray(shape.layers * layers_s + self.head_s(shape.role, rows))
+
+    def predict_mixed_s(
+        self, decode: StepShape, chunk_tokens: ArrayLike, chunk_kv: ArrayLike
+    ) -> NDArray[np.float64]:
+        """Seconds of each mixed pass: see ``MixedLatencyModel``."""
+        mixed = MixedPass.of(decode, chunk_tokens, chunk_kv, self.roles, self.hardware)
+        return predict_mixed_s(self, decode, mixed)
+
+    def attention_s(self, shape: StepShape) -> NDArray[np.float64]:
+        """Seconds of each pass that depend on contexts: see ``MixedLatencyModel``."""
+        return attention_s(self, shape)
+
+    def pass_costs(self, role: Role) -> PassCosts:
+        """The terms of a role's pass."""
+        model, nothing = self.models[role], np.zeros(())
+
+        def token_s(tokens: Floats) -> Floats:
+            return self._layers_s(model, tokens, _Contexts(nothing, nothing, nothing))
+
+        head_s, rule = partial(self.head_s, role), row_rule(role, model)
+        return PassCosts(token_s, self._context_costs(model), head_s=head_s, row_rule=rule)
+
+    def _layers_s(self, model: ModelOnGpus, tokens: Floats, contexts: _Contexts) -> Floats:
+        """All layers of passes of ``tokens`` new tokens whose contexts cost as given."""
+        geometry, padded = model.geometry, graph_padded(tokens)
+        mixer_s = self._mixer_s(model, tokens, padded, contexts)
         around_s = self._element_wise_s(model, padded) + 2 * self._all_reduce_s(model, padded)
         layer_s = mixer_s + around_s * (geometry.num_blocks / (2 * geometry.num_layers))
-        layers_s = (
+        return np.asarray(
             geometry.num_layers * layer_s
             + geometry.num_mixture_layers * self._mlp_s(model, padded)
             + geometry.num_dense_layers * self._gated_s(model, padded, model.dense_intermediate_size)
             + self._fusion_s(model, padded)
         )
-        rows = logit_rows(row_rule(shape.role, model), sequences, padded)
-        if shape.logit_tokens is not None:
-            rows = graph_padded(shape.logit_tokens)
-        return np.asarray(shape.layers * layers_s + self.head_s(shape.role, rows))
 
-    def _mixer_s(
-        self, model: ModelOnGpus, sequences: Floats, tokens: Floats, kv: Floats, padded: Floats
-    ) -> Floats:
+    def _mixer_s(self, model: ModelOnGpus, tokens: Floats, padded: Floats, contexts: _Contexts) -> Floats:
         """Attention or recurrence of one layer on one GPU, the mean over all layers."""
-        shape, mean_s = model.geometry, np.zeros(())
+        shape, mean_s, fixed_s = model.geometry, np.zeros(()), self.efficiencies.attention_s
         if shape.num_full_layers:
-            full_s = self._projections_s(model, padded) + self._attention_s(model, sequences, tokens, kv)
+            full_s = self._projections_s(model, padded) + (contexts.full_s + fixed_s)
             mean_s = mean_s + shape.num_full_layers / shape.num_layers * full_s
         if shape.window:
-            here = model.windowed
-            windowed_s = self._projections_s(here, padded) + self._attention_s(
-                here, sequences, tokens, kv, shape.window.window_tokens
-            )
+            windowed_s = self._projections_s(model.windowed, padded) + (contexts.windowed_s + fixed_s)
             mean_s = mean_s + shape.window.num_layers / shape.num_layers * windowed_s
         if shape.recurrent:
-            recurrent_s = self._recurrent_s(model, shape.recurrent, sequences, tokens, padded)
+            recurrent_s = self._recurrent_s(model, shape.recurrent, contexts.states_s, tokens, padded)
             mean_s = mean_s + shape.recurrent.num_layers / shape.num_layers * recurrent_s
         return mean_s
+
+    def _contexts(self, model: ModelOnGpus, sequences: Floats, tokens: Floats, kv: Floats) -> _Contexts:
+        """What depends on contexts, of one layer of each kind on one GPU."""
+        shape, full_s, windowed_s, states_s = model.geometry, np.zeros(()), np.zeros(()), np.zeros(())
+        if shape.num_full_layers:
+            full_s = self._attention_s(model, sequences, tokens, kv)
+        if shape.window:
+            window = shape.window.window_tokens
+            windowed_s = self._attention_s(model.windowed, sequences, tokens, kv, window)
+        if shape.recurrent:
+            states_s = recurrence_s(sequences, tokens, *self._state_costs(model, shape.recurrent))
+        return _Contexts(full_s, windowed_s, states_s)
 
     def head_s(self, role: Role, rows: Floats) -> Floats:
         """Seconds of the head alone (logits and the passes over the vocabulary), 0 where it has no rows."""
@@ -278,29 +283,53 @@ class RooflineLatency:
             flop = np.minimum(shape.latent.absorbed_flop_per_pair * pairs, expanded)
         peak = self.gpu.bf16_flop_per_s * self.efficiencies.arithmetic
         read_s = read_bytes / (self.gpu.memory_bytes_per_s * self.efficiencies.attention)
-        return np.maximum(model.num_heads * flop / peak, read_s) + self.efficiencies.attention_s
+        return np.asarray(np.maximum(model.num_heads * flop / peak, read_s))
 
     def _recurrent_s(
-        self, model: ModelOnGpus, shape: RecurrentLayers, sequences: Floats, tokens: Floats, padded: Floats
+        self, model: ModelOnGpus, shape: RecurrentLayers, states_s: Floats, tokens: Floats, padded: Floats
     ) -> Floats:
-        """One recurrent layer on one GPU: projections, convolution, and the states' traffic or arithmetic."""
-        weights, dtype, num_gpus = (
-            model.recurrent_weights_per_layer,
-            model.geometry.mixer_dtype,
-            model.tensor_parallel,
-        )
+        """One recurrent layer on one GPU: projections, convolution, and its states as given."""
+        weights, dtype = model.recurrent_weights_per_layer, model.geometry.mixer_dtype
         num_bytes = np.asarray(weights * BYTES_OF[dtype])
         projections_s = self._product_s(2.0 * weights, padded, num_bytes, dtype, RECURRENT_PROJECTIONS)
-        convolution_s = self._memory_s(2 * shape.convolved_width * BYTES_PER_VALUE * tokens / num_gpus)
-        is_prompt = tokens > MAX_LOGIT_ROWS_PER_SEQUENCE * sequences
-        states = sequences + np.where(is_prompt, sequences, tokens)
-        bandwidth = self.gpu.memory_bytes_per_s * self.efficiencies.attention
-        states_s = states * shape.state_bytes_per_layer / (num_gpus * bandwidth)
-        peak = self.gpu.bf16_flop_per_s * CHUNK_ARITHMETIC
-        chunks_s = shape.chunked_flop_per_token(CHUNK_TOKENS) * tokens / (num_gpus * peak)
-        recurrence_s = np.where(is_prompt, np.maximum(states_s, chunks_s), states_s)
+        convolved = 2 * shape.convolved_width * BYTES_PER_VALUE * tokens / model.tensor_parallel
         fixed_s = self.efficiencies.attention_s + self.efficiencies.kernel_s
-        return np.asarray(projections_s + convolution_s + recurrence_s + fixed_s)
+        return np.asarray(projections_s + self._memory_s(convolved) + states_s + fixed_s)
+
+    def _state_costs(self, model: ModelOnGpus, shape: RecurrentLayers) -> tuple[float, float]:
+        """Seconds of one state's traffic and of one prompt token's arithmetic, in one layer on one GPU."""
+        bandwidth = self.gpu.memory_bytes_per_s * self.efficiencies.attention
+        peak = self.gpu.bf16_flop_per_s * CHUNK_ARITHMETIC
+        state_s = shape.state_bytes_per_layer / (model.tensor_parallel * bandwidth)
+        return state_s, shape.chunked_flop_per_token(CHUNK_TOKENS) / (model.tensor_parallel * peak)
+
+    def _context_costs(self, model: ModelOnGpus) -> ContextCosts:
+        """``_contexts`` of all layers as coefficients."""
+        shape, state_costs = model.geometry, (0.0, 0.0)
+        if shape.recurrent:
+            one = self._state_costs(model, shape.recurrent)
+            state_costs = shape.recurrent.num_layers * one[0], shape.recurrent.num_layers * one[1]
+        full, window = self._attention_costs(model, shape.num_full_layers), None
+        if shape.window:
+            layers, tokens = shape.window.num_layers, shape.window.window_tokens
+            window = replace(self._attention_costs(model.windowed, layers), window_tokens=tokens)
+        return ContextCosts.in_proportion(full, window, *state_costs)
+
+    def _attention_costs(self, model: ModelOnGpus, layers: int) -> AttentionCosts:
+        """``_attention_s`` of so many layers as coefficients."""
+        shape = model.geometry
+        bandwidth = self.gpu.memory_bytes_per_s * self.efficiencies.attention
+        read_s = layers * model.cached_values_per_layer * BYTES_OF[shape.kv_dtype] / bandwidth
+        flop_s = layers * model.num_heads / (self.gpu.bf16_flop_per_s * self.efficiencies.arithmetic)
+        if shape.latent is None:
+            return AttentionCosts(read_s, read_s, flop_s * 2.0 * shape.kv_head_values)
+        return AttentionCosts(
+            read_s,
+            read_s,
+            flop_s * shape.latent.absorbed_flop_per_pair,
+            flop_s * shape.latent.expanded_flop_per_pair,
+            flop_s * shape.latent.expansion_flop_per_token,
+        )
 
     def _element_wise_s(self, model: ModelOnGpus, tokens: Floats) -> Floats:
         """Two norms, and the launches of all kernels but attention's."""

@@ -67,10 +67,13 @@ class StepShape:
         """All layers run, and the head on the tokens that the role needs."""
         return self.num_logit_tokens is None and bool((self.layers == 1.0).all())
 
-    def checked(self, roles: Collection[Role], priced_by: str) -> tuple[Floats, Floats, Floats]:
+    def checked(
+        self, roles: Collection[Role], priced_by: str, *, least_sequences: int = 1
+    ) -> tuple[Floats, Floats, Floats]:
         """Sequences, new tokens, KV tokens: float64 arrays that broadcast, each still in its own shape.
 
-        So a model can price a whole table from its margins. LatencyError if the role is not priced,
+        So a model can price a whole table from its margins. least_sequences: 0 where a mixed pass may have
+        no such group. LatencyError if the role is not priced,
         the shapes do not match, or a count or share is impossible.
         """
         if self.role not in roles:
@@ -81,7 +84,7 @@ class StepShape:
             )
         counts = self._arrays()
         names = ("num_sequences", "num_new_tokens", "num_kv_tokens")
-        for name, least, values in zip(names, (1, 0, 0), counts, strict=True):
+        for name, least, values in zip(names, (least_sequences, 0, 0), counts, strict=True):
             self._refuse(name, values, least)
         self._refuse("layer_share", self.layers, 0, 1)
         given = [*zip(names, counts, strict=True), ("layer_share", self.layers)]

@@ -64,8 +64,9 @@ def test_the_fit_does_not_depend_on_the_number_of_threads() -> None:
         "import hashlib, sys; from svsim.latency.measured import MeasuredLatency\n"
         "model = MeasuredLatency.from_file(sys.argv[1])\n"
         "fits = model.surfaces.values()\n"
-        "knots = b''.join(fit.token_s.tobytes() + fit.attention_s.tobytes() for fit in fits)\n"
-        "print(hashlib.sha256(knots).hexdigest(), [(fit.row_s, fit.pair_s) for fit in fits])"
+        "knots = b''.join(fit.token_s.tobytes() + fit.context.read_s.tobytes() for fit in fits)\n"
+        "others = [(fit.row_s, fit.context.attention.pair_s) for fit in fits]\n"
+        "print(hashlib.sha256(knots).hexdigest(), others)"
     )
     answers = {
         subprocess.run(
