@@ -13,7 +13,6 @@ from svsim.report.accuracy_figures import (
 from svsim.report.accuracy_view import (
     PAIR_HEADS,
     AccuracyView,
-    PlainTable,
     choice_table,
     crossover_table,
     marginal_table,
@@ -22,8 +21,9 @@ from svsim.report.accuracy_view import (
 )
 from svsim.report.document import Plots, contents, footer, no_charts, page, write_page
 from svsim.report.html import Html, element, short_name, text
+from svsim.report.plain_table import PlainTable
 from svsim.report.sections import MAX_COMMAND_LENGTH, chip, method_key, section
-from svsim.report.tables import facts, simple_table
+from svsim.report.tables import captioned, facts, plain
 
 _HEADLINES = (
     ("goodput_error_mean", "mean goodput error", "{:.1%}"),
@@ -52,7 +52,7 @@ def render(view: AccuracyView, command: str, version: str) -> str:
         "decisions": _decisions(view.first),
         "parts": _parts(view),
         "data": section(
-            "data", "Every pair", "Speedups: each side over its own baseline.", _table(_pairs(view))
+            "data", "Every pair", "Speedups: each side over its own baseline.", plain(_pairs(view))
         ),
         "provenance": section("provenance", "Where it comes from", "", facts(view.facts)),
         "command": section(
@@ -118,7 +118,7 @@ def _answer(view: AccuracyView) -> Html:
         "section",
         element("h2", "Errors beside what is aimed for"),
         element("div", *tiles, class_="numbers"),
-        simple_table(heads, lines, 1, "Errors"),
+        plain(PlainTable("Errors", "", heads, lines, 1)),
         element("ul", *meanings, class_="caveats") if meanings else None,
         class_="answer",
         id="answer",
@@ -151,7 +151,7 @@ def _decisions(accuracy: Accuracy) -> Html | None:
         "decisions",
         "Would it have decided well?",
         "An error that all methods share changes no decision; an error of the slope does.",
-        *(_captioned(table) for table in tables if table.rows),
+        *(captioned(table) for table in tables if table.rows),
     )
 
 
@@ -159,19 +159,9 @@ def _parts(view: AccuracyView) -> Html | None:
     if not view.tables:
         return None
     first, *others = view.tables
-    return section("parts", first.caption, first.note, _table(first), *map(_captioned, others))
+    return section("parts", first.caption, first.note, plain(first), *map(captioned, others))
 
 
 def _pairs(view: AccuracyView) -> PlainTable:
     rows = tuple(pair_cells(row) for row in view.first.rows)
     return PlainTable("Every pair", "", PAIR_HEADS, rows, 2)
-
-
-def _captioned(table: PlainTable) -> Html:
-    return element(
-        "div", element("h3", table.caption), element("p", table.note, class_="muted"), _table(table)
-    )
-
-
-def _table(table: PlainTable) -> Html:
-    return simple_table(table.heads, table.rows, table.num_words, table.caption)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from svsim.metrics.accuracy import TARGETS, Accuracy, AccuracyRow
-from svsim.report.tables import milliseconds
+from svsim.report.formats import milliseconds, number
+from svsim.report.plain_table import PlainTable
 
 Row = Mapping[str, Any]
 
@@ -23,17 +24,6 @@ SUMMARY_WORDS: Mapping[str, str] = {
 }
 _LEFT_OUT = ("rows", "live_rows", "logged", "online", "retimed", "retest", "summary", "targets", "crossovers",
              "choices", "marginals")  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class PlainTable:
-    """A table of words and numbers; the first ``num_words`` columns are words."""
-
-    caption: str
-    note: str
-    heads: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    num_words: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +171,7 @@ def marginal_table(accuracy: Accuracy) -> PlainTable:
             str(m.batch_size),
             milliseconds(m.predicted_s),
             milliseconds(m.measured_s),
-            "-" if m.error is None else f"{m.error:+.1%}",
+            number(m.error, "+.1%"),
         )
         for m in accuracy.marginals
     ]

@@ -8,6 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from svsim.errors import printable
+from svsim.report.formats import number
+from svsim.report.terminal_table import bare_table
 
 Entry = Mapping[str, Any]
 # heading, key, unit, format
@@ -102,7 +104,7 @@ def _print(
     columns: Sequence[tuple[str, str, float, str]],
     console: Console,
 ) -> None:
-    view = Table(header_style="bold", box=None, pad_edge=False)
+    view = bare_table()
     view.add_column(heading, no_wrap=True)
     for title, *_ in columns:
         view.add_column(title, justify="right", no_wrap=True)
@@ -113,7 +115,7 @@ def _print(
 
 
 def _number(value: float | None, unit: float, form: str) -> str:
-    return "-" if not value else f"{value / unit:{form}}"
+    return number(value / unit if value else None, form)
 
 
 def _line(text: str, console: Console) -> None:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from svsim.metrics.rows import ResultRow, ResultTable
 from svsim.report.recommendation import best_by_batch_size
+from svsim.report.terminal_table import bare_table
 
 COLOURS = ("white", "cyan", "green", "magenta", "yellow", "blue", "red")
 
@@ -67,7 +67,7 @@ def print_heat_map(table: ResultTable, console: Console) -> None:
     words = "fastest method by batch size and hardware: speedup over target-only, tokens/s, $ and kJ per "
     console.print(f"{words}million tokens", highlight=False)
     for few in _side_by_side(columns, console.width):
-        view = Table(header_style="bold", box=None, pad_edge=False)
+        view = bare_table()
         view.add_column("batch", justify="right", no_wrap=True)
         for cells in few:
             view.add_column(escape(cells[0].hardware), no_wrap=True)

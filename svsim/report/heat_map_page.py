@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 
 from svsim.metrics.rows import ResultRow, ResultTable
+from svsim.report.formats import interval
 from svsim.report.heat_map import BestOfCell, best_cells, costs
 from svsim.report.html import Html, element, short_name
 from svsim.report.palette import MethodLook
 from svsim.report.sections import section
 from svsim.report.strip import glyph, tone
-from svsim.report.tables import interval, scrolling
+from svsim.report.tables import scrolling
 
 # Percent of a method's colour in its cell: at no gain over target-only, and at twice its speed and more.
 FAINT, STRONG = 12, 46

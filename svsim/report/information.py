@@ -9,9 +9,10 @@ from rich.table import Table
 
 from svsim.errors import printable
 from svsim.metrics.information import Information
-from svsim.metrics.request_sums import Estimate
 from svsim.metrics.trace_checks import Check
 from svsim.metrics.trace_information import Course, Sizes, TokenCounts, TraceInformation
+from svsim.report.formats import estimate_interval, number
+from svsim.report.terminal_table import bare_table
 
 MAX_DEPTHS = 16  # rows of the acceptance table; deeper ones are in the JSON
 BAR_CELLS = 10
@@ -40,7 +41,7 @@ def _print_title(title: str, about: str, console: Console) -> None:
 
 def _table(headings: Sequence[str], words: Sequence[str] = ()) -> Table:
     """A plain table; the columns ``words`` are text, the others numbers."""
-    view = Table(header_style="bold", box=None, pad_edge=False)
+    view = bare_table()
     for heading in headings:
         is_number = heading not in words
         view.add_column(heading, justify="right" if is_number and heading else "left", no_wrap=is_number)
@@ -95,8 +96,8 @@ def _print_sizes(sizes: Sizes, console: Console) -> None:
             escape(printable(task.task, 40)),
             f"{task.num_requests:,}",
             f"{task.num_positions:,}",
-            _percent(task.first_token_acceptance),
-            _number(task.mean_acceptance_length),
+            number(task.first_token_acceptance, ".1%"),
+            number(task.mean_acceptance_length, ".2f"),
         )
     _print_title("Tasks", f"tok/step: of SD({sizes.num_speculative_tokens})", console)
     console.print(view)
@@ -122,13 +123,13 @@ def _print_acceptance(information: TraceInformation, console: Console) -> None:
     for depth, length in list(zip(information.by_depth, information.fixed_lengths, strict=True))[:MAX_DEPTHS]:
         view.add_row(
             str(depth.depth),
-            _percent(depth.conditional),
-            _percent(depth.expected_conditional),
-            _percent(depth.cumulative),
+            number(depth.conditional, ".1%"),
+            number(depth.expected_conditional, ".1%"),
+            number(depth.cumulative, ".1%"),
             f"[cyan]{_bar(depth.cumulative)}[/cyan]",
-            _number(length.mean_acceptance_length.value),
-            _range(length.mean_acceptance_length),
-            _percent(length.rejected_share.value),
+            number(length.mean_acceptance_length.value, ".2f"),
+            estimate_interval(length.mean_acceptance_length, ".2f"),
+            number(length.rejected_share.value, ".1%"),
         )
     about = (
         "at depth d if reached, all positions; tok/step and rejected tokens of SD(k) where its steps start"
@@ -144,7 +145,7 @@ def _print_slow_steps(information: TraceInformation, console: Console) -> None:
     batches = sorted({batch for _, batch in slow})
     view = _table(("k", *(f"batch {batch}" for batch in batches)))
     for k in sorted({k for k, _ in slow}):
-        view.add_row(str(k), *(_percent(slow[k, batch].slow_share) for batch in batches))
+        view.add_row(str(k), *(number(slow[k, batch].slow_share, ".1%") for batch in batches))
     about = f"share of SD(k)'s steps with fewer tokens per second than TD, {information.deployment}"
     _print_title("Steps slower than target-only", about, console)
     console.print(view)
@@ -154,11 +155,11 @@ def _print_course(course: Course, console: Console) -> None:
     lags = course.autocorrelation
     decay = course.wrong_prefix_decay
     facts = {
-        "deviation between requests": _number(course.request_spread, 3),
-        "change from first to last token": "-" if course.drift is None else f"{course.drift:+.3f}",
-        "loss on a wrong prefix": "-" if decay is None else f"{decay:.1%}",
-        f"autocorrelation, lags 1 to {len(lags)}": "  ".join(_number(lag.total) for lag in lags),
-        "around each request's mean": "  ".join(_number(lag.within) for lag in lags),
+        "deviation between requests": number(course.request_spread, ".3f"),
+        "change from first to last token": number(course.drift, "+.3f"),
+        "loss on a wrong prefix": number(decay, ".1%"),
+        f"autocorrelation, lags 1 to {len(lags)}": "  ".join(number(lag.total, ".2f") for lag in lags),
+        "around each request's mean": "  ".join(number(lag.within, ".2f") for lag in lags),
     }
     _print_title("Acceptance along the output", "of the first draft token", console)
     _print_facts(facts, console, 30)
@@ -172,20 +173,20 @@ def _print_beliefs(found: Information, console: Console) -> None:
         share = belief.share_of_ceiling.value
         view.add_row(
             belief.name,
-            _number(belief.gain_bits.value, 3),
-            _range(belief.gain_bits, 3),
-            _percent(share),
+            number(belief.gain_bits.value, ".3f"),
+            estimate_interval(belief.gain_bits, ".3f"),
+            number(share, ".1%"),
             f"[cyan]{_bar(share or 0.0)}[/cyan]",
-            _number(belief.r2.value, 3),
-            _number(belief.brier_skill.value, 3),
+            number(belief.r2.value, ".3f"),
+            number(belief.brier_skill.value, ".3f"),
             f"{belief.calibration.error:.4f}",
             f"{belief.calibration.noise:.4f}",
             style="bold green" if belief.gain_bits.value == best and len(found.beliefs) > 1 else "",
         )
     judged = "acceptance" if found.acceptance == "probability" else "the recorded coins"
     about = (
-        f"about {judged}: of {_number(found.entropy_bits.value, 3)} bits at most "
-        f"{_number(found.ceiling_bits.value, 3)} can be known; learnt on {found.num_profile_requests:,} "
+        f"about {judged}: of {number(found.entropy_bits.value, '.3f')} bits at most "
+        f"{number(found.ceiling_bits.value, '.3f')} can be known; learnt on {found.num_profile_requests:,} "
         f"requests, judged on {found.num_judged_requests:,}"
     )
     _print_title("Information", about, console)
@@ -193,7 +194,7 @@ def _print_beliefs(found: Information, console: Console) -> None:
     legend = "share: of the ceiling; Brier: skill; error: of calibration, of which noise explains so much"
     console.print(f"[dim]{legend}[/dim]", highlight=False)
     if (overlap := found.overlap_correlation) is not None:
-        words = f"{_number(overlap.value, 3)} ({_range(overlap, 3)})"
+        words = f"{number(overlap.value, '.3f')} ({estimate_interval(overlap, '.3f')})"
         console.print(f"correlation of S with the target overlap: {words}", highlight=False)
 
 
@@ -206,7 +207,7 @@ def _print_paper(found: Information, console: Console) -> None:
     for cells in dict.fromkeys(g.cells for g in found.paper):
         rows = (g for x in x_bins for g in found.paper if (g.cells, g.num_x_bins) == (cells, x))
         values = (v for g in rows for v in (g.raw_bits, g.shuffled_bits, g.corrected_bits))
-        view.add_row(cells, *(_number(value, 3) for value in values))
+        view.add_row(cells, *(number(value, ".3f") for value in values))
     bins = " and ".join(f"{x} bins of a" for x in x_bins)
     _print_title("I(X; S, A)", f"bits as in arXiv 2509.24328, {bins}; compare equal bins only", console)
     console.print(view)
@@ -225,16 +226,3 @@ def _bar(share: float) -> str:
     """A bar of BAR_CELLS characters for a share of 0..1, in eighths of a character."""
     eighths = round(min(max(share, 0.0), 1.0) * BAR_CELLS * 8)
     return "█" * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")
-
-
-def _number(value: float | None, digits: int = 2) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1%}"
-
-
-def _range(estimate: Estimate, digits: int = 2) -> str:
-    low, high = estimate.ci_low, estimate.ci_high
-    return "-" if low is None or high is None else f"{low:.{digits}f}-{high:.{digits}f}"

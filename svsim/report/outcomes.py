@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from svsim.errors import printable
+from svsim.report.formats import number
+from svsim.report.terminal_table import bare_table
 from svsim.synthetic.outcome import Outcome
 
 _MARKS = {True: "[green]✓[/green]", False: "[bold red]✗[/bold red]", None: ""}
@@ -15,14 +16,14 @@ _MARKS = {True: "[green]✓[/green]", False: "[bold red]✗[/bold red]", None: "
 def print_outcomes(made: str, outcomes: Sequence[Outcome], is_small: bool, console: Console) -> None:
     """What was made, in words, then one line per observable; what is off is marked."""
     console.print(f"[bold]{escape(printable(made, 300))}[/bold], synthetic", highlight=False)
-    view = Table(header_style="bold", box=None, pad_edge=False)
+    view = bare_table()
     for heading in ("", "asked", "measured", "within", ""):
         view.add_column(heading, justify="right" if heading else "left", no_wrap=bool(heading))
     for outcome in outcomes:
         view.add_row(
             escape(printable(outcome.name, 60)),
-            _number(outcome.asked),
-            _number(outcome.measured),
+            number(outcome.asked, ".3f"),
+            number(outcome.measured, ".3f"),
             "" if outcome.asked is None else f"± {outcome.tolerance:.3f}",
             _MARKS[outcome.is_met],
         )
@@ -30,7 +31,3 @@ def print_outcomes(made: str, outcomes: Sequence[Outcome], is_small: bool, conso
     if any(outcome.is_met is False for outcome in outcomes):
         reason = "a trace this small deviates by chance; ask for more requests" if is_small else "see ✗"
         console.print(f"[dim]note: not all settings are met within their tolerance ({reason})[/dim]")
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

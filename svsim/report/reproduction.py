@@ -2,13 +2,12 @@
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from svsim.papers.sv_paper.claims import verdict_counts
 from svsim.papers.sv_paper.sv_paper import Reproduction
-from svsim.report.accuracy_view import PlainTable
 from svsim.report.reproduction_tables import all_tables
 from svsim.report.reproduction_view import claim_lines, headline
+from svsim.report.terminal_table import print_plain
 
 _STYLES = {"confirmed": "bold green", "not confirmed": "bold yellow", "not testable": "dim"}
 
@@ -17,7 +16,7 @@ def print_reproduction(found: Reproduction, console: Console) -> None:
     """Every table but the one of all bars, the claims with their verdicts, and the errors that matter."""
     for table in all_tables(found):
         if table.caption != "Figure 3, every bar":
-            _print(table, console)
+            print_plain(table, console)
     console.print("[bold]What the paper says[/bold]", highlight=False)
     for verdict, name, statement, reason in claim_lines(found.claims):
         style = _STYLES[verdict]
@@ -30,20 +29,3 @@ def print_reproduction(found: Reproduction, console: Console) -> None:
     console.print(f"\n[bold]Claims: {counts}.[/bold]", highlight=False)
     for number, words in headline(found):
         console.print(f"• {escape(number)}: {escape(words)}", highlight=False)
-
-
-def _print(table: PlainTable, console: Console) -> None:
-    shown = Table(
-        title=escape(table.caption),
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        pad_edge=False,
-        padding=(0, 1),
-    )
-    for place, head in enumerate(table.heads):
-        shown.add_column(escape(head), justify="left" if place < table.num_words else "right")
-    for cells in table.rows:
-        shown.add_row(*map(escape, cells))
-    console.print(shown)
-    console.print(f"[dim]{escape(table.note)}[/dim]\n", highlight=False)

@@ -6,9 +6,8 @@ from svsim.papers.sv_paper.claims import verdict_counts
 from svsim.papers.sv_paper.savings import mean_context_tokens
 from svsim.papers.sv_paper.step_times import roofline_token_s
 from svsim.papers.sv_paper.sv_paper import Reproduction
-from svsim.report.accuracy_view import PlainTable
 from svsim.report.document import Plots, contents, footer, no_charts, page, write_page
-from svsim.report.html import Html, element, join, text
+from svsim.report.html import Html, element, text
 from svsim.report.palette import MethodLook, looks_of
 from svsim.report.reproduction_figures import (
     FIGURE_METHODS,
@@ -40,7 +39,7 @@ from svsim.report.reproduction_view import (
 )
 from svsim.report.sections import MAX_COMMAND_LENGTH, chip, method_key, section
 from svsim.report.strip import glyph, tone
-from svsim.report.tables import simple_table
+from svsim.report.tables import captioned, folded
 
 _HEADINGS = {
     "figure-3": "Figure 3",
@@ -74,7 +73,7 @@ def render(found: Reproduction, command: str, version: str) -> str:
         "table-1": _table_1(found, plots),
         "claims": _claims(found),
         "method": _method(found),
-        "data": section("data", "Every bar", "", _folded(bars_table(found))),
+        "data": section("data", "Every bar", "", folded(bars_table(found))),
         "command": section(
             "command",
             "Make this page again",
@@ -132,7 +131,7 @@ def _figure_3(found: Reproduction, plots: Plots) -> Html:
         "used to calibrate, SD(7) and SV were not.",
         key,
         element("div", *figures, class_="panels"),
-        _captioned(errors_table(found)),
+        captioned(errors_table(found)),
     )
 
 
@@ -146,8 +145,8 @@ def _hinges(found: Reproduction, plots: Plots) -> Html:
         element(
             "div", plots.add(scenario_figure(found.panels), "Predicted over published", ""), class_="panels"
         ),
-        _captioned(scenario_table(found)),
-        _captioned(acceptance_table(found)),
+        captioned(scenario_table(found)),
+        captioned(acceptance_table(found)),
     )
 
 
@@ -175,8 +174,8 @@ def _figure_4(found: Reproduction, plots: Plots) -> Html:
             plots.add(variants_figure(found.variants), "Predicted over published", "draft 5"),
             class_="panels",
         ),
-        _captioned(implied_steps_table(found.variants)),
-        _captioned(variants_table(found.variants)),
+        captioned(implied_steps_table(found.variants)),
+        captioned(variants_table(found.variants)),
     )
 
 
@@ -186,7 +185,7 @@ def _tables(found: Reproduction) -> Html:
         "Tables 3 and 9: operations and fairness",
         "Computed from the base predictions' replays; both are open to any replay (svsim.metrics.flops, "
         "svsim.metrics.fairness).",
-        *map(_captioned, (savings_table(found), implied_lengths_table(found), fairness_table(found))),
+        *map(captioned, (savings_table(found), implied_lengths_table(found), fairness_table(found))),
     )
 
 
@@ -201,7 +200,7 @@ def _table_1(found: Reproduction, plots: Plots) -> Html | None:
         "guess.",
         method_key(resolution_looks(found.signals), always=True),
         element("div", plots.add(figure, "Bits about X", "shuffle-corrected"), class_="panels"),
-        _folded(resolution_table(found)),
+        folded(resolution_table(found)),
     )
 
 
@@ -240,7 +239,7 @@ def _method(found: Reproduction) -> Html:
         "How it was done",
         "Nothing is fitted to a predicted bar.",
         element("ul", *(element("li", words) for words in steps)),
-        _captioned(calibration_table(found)),
+        captioned(calibration_table(found)),
     )
 
 
@@ -251,17 +250,3 @@ def _slopes(found: Reproduction) -> str:
         for r in found.panels
     ]
     return f"{min(ratios):.1f} to {max(ratios):.1f}"
-
-
-def _captioned(table: PlainTable) -> Html:
-    return join(element("h3", table.caption), element("p", table.note, class_="muted"), _plain(table))
-
-
-def _folded(table: PlainTable) -> Html:
-    return element(
-        "details", element("summary", table.caption), element("p", table.note, class_="muted"), _plain(table)
-    )
-
-
-def _plain(table: PlainTable) -> Html:
-    return simple_table(table.heads, table.rows, table.num_words, table.caption)

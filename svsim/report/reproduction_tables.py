@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from svsim.papers.sv_paper.signals import CELLS
 from svsim.papers.sv_paper.sv_paper import Reproduction
 from svsim.papers.sv_paper.variants import VariantsResult
-from svsim.report.accuracy_view import PlainTable
+from svsim.report.plain_table import PlainTable
 from svsim.report.reproduction_view import (
     acceptance_table,
     bars_table,

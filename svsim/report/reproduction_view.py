@@ -6,7 +6,8 @@ from svsim.papers.sv_paper.savings import mean_context_tokens
 from svsim.papers.sv_paper.step_times import roofline_token_s
 from svsim.papers.sv_paper.sv_paper import Reproduction
 from svsim.papers.sv_paper.verdicts import Claim, Verdict
-from svsim.report.accuracy_view import PlainTable
+from svsim.report.formats import number
+from svsim.report.plain_table import PlainTable
 
 LENGTHS = (5, 7)
 _DATASETS = {"HumanEvalPack": "HE", "GSM8K": "GSM"}
@@ -160,7 +161,7 @@ def scenario_table(found: Reproduction) -> PlainTable:
             scenario = next((s for s in (result.base, *result.scenarios) if s.name == name), None)
             for method in ("sv:k=5", "sv:k=7"):
                 error = None if scenario is None else scenario.of(method, result.panel.largest_batch).error
-                cells.append("-" if error is None else f"{error:+.0%}")
+                cells.append(number(error, "+.0%"))
         rows.append(tuple(cells))
     heads = [f"{_short(r)} {METHOD_WORDS[m]}" for r in found.panels for m in ("sv:k=5", "sv:k=7")]
     return PlainTable(
@@ -244,7 +245,7 @@ def bars_table(found: Reproduction) -> PlainTable:
                     f"{p.tok_s:,.1f}",
                     f"{p.error:+.1%}",
                     f"{p.mean_verification_length:.2f}",
-                    "-" if p.verified_acceptance is None else f"{p.verified_acceptance:.3f}",
+                    number(p.verified_acceptance, ".3f"),
                     f"{1e3 * p.step_s:.1f}",
                 )
             )

@@ -8,9 +8,11 @@ from svsim.metrics.rows import ResultTable
 from svsim.report.canvas import plain
 from svsim.report.html import Html, element, join, short_name, text
 from svsim.report.palette import MethodLook, Part, dashes
+from svsim.report.plain_table import PlainTable
 from svsim.report.recommendation import caveats, findings
 from svsim.report.strip import band_strip, glyph, tone
-from svsim.report.tables import csv_link, facts, row_tables, simple_table
+from svsim.report.tables import csv_link, facts, row_tables
+from svsim.report.tables import plain as plain_table
 
 MAX_COMMAND_LENGTH = 10_000
 
@@ -180,7 +182,7 @@ def analytic_section(table: ResultTable, analytic: ResultTable, *figures: Html) 
                 "trust the replay there, and look for what the analytic model leaves out.",
                 class_="notice",
             ),
-            simple_table(heads, rows, 2, "Rows that differ"),
+            plain_table(PlainTable("Rows that differ", "", heads, rows, 2)),
         )
     summary = f"Largest difference: {worst:.2%} over {len(differences)} rows."
     return section(

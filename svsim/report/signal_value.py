@@ -7,10 +7,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from svsim.errors import printable
-from svsim.metrics.request_sums import Estimate
 from svsim.metrics.signal_values import SignalValues, ValueRow
-
-_ABSENT = "[dim]-[/dim]"
+from svsim.report.formats import estimate, estimate_interval, number
+from svsim.report.terminal_table import bare_table
 
 
 def print_values(values: SignalValues, console: Console) -> None:
@@ -32,7 +31,7 @@ def print_values(values: SignalValues, console: Console) -> None:
 
 
 def _table(rows: list[ValueRow]) -> Table:
-    table = Table(header_style="bold", box=None, pad_edge=False)
+    table = bare_table()
     table.add_column("belief from")
     for heading in ("bits", "of ceiling", "free tok/s", "over mean only", "95 %", "share",
                     "paid tok/s", f"over {rows[0].fixed_length}", "95 %"):  # fmt: skip
@@ -40,24 +39,14 @@ def _table(rows: list[ValueRow]) -> Table:
     for row in rows:
         table.add_row(
             row.belief,
-            _number(row.gain_bits, ".3f"),
-            _number(row.share_of_ceiling, ".0%"),
+            estimate(row.gain_bits, ".3f"),
+            estimate(row.share_of_ceiling, ".0%"),
             f"{row.goodput_tok_s:,.0f}",
-            _number(row.over_mean_only, ".3f"),
-            _range(row.over_mean_only),
-            _ABSENT if row.share_of_perfect is None else f"{row.share_of_perfect:.0%}",
-            _ABSENT if row.paid_goodput_tok_s is None else f"{row.paid_goodput_tok_s:,.0f}",
-            _number(row.over_fixed, ".3f"),
-            _range(row.over_fixed),
+            estimate(row.over_mean_only, ".3f"),
+            estimate_interval(row.over_mean_only, ".3f"),
+            number(row.share_of_perfect, ".0%"),
+            number(row.paid_goodput_tok_s, ",.0f"),
+            estimate(row.over_fixed, ".3f"),
+            estimate_interval(row.over_fixed, ".3f"),
         )
     return table
-
-
-def _number(estimate: Estimate | None, form: str) -> str:
-    return _ABSENT if estimate is None or estimate.value is None else f"{estimate.value:{form}}"
-
-
-def _range(estimate: Estimate) -> str:
-    if estimate.ci_low is None or estimate.ci_high is None:
-        return _ABSENT
-    return f"{estimate.ci_low:.3f}-{estimate.ci_high:.3f}"

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from svsim.report.formats import interval, number
 from svsim.report.html import Html, element, join, short_name
+from svsim.report.plain_table import PlainTable
 from svsim.report.sections import section
-from svsim.report.tables import interval, number, simple_table
+from svsim.report.tables import folded, plain
 
 JsonObject = Mapping[str, Any]
 _ABSENT: JsonObject = {"value": None, "ci_low": None, "ci_high": None}
@@ -94,7 +96,7 @@ def _belief_table(beliefs: list[JsonObject]) -> Html:
         )
         for b in beliefs
     ]
-    return simple_table(heads, rows, 1, "Beliefs")
+    return plain(PlainTable("Beliefs", "", heads, rows, 1))
 
 
 def _paper(gains: list[JsonObject] | tuple[()]) -> Html | None:
@@ -109,5 +111,5 @@ def _paper(gains: list[JsonObject] | tuple[()]) -> Html | None:
         )
         for g in gains
     ]
-    summary = element("summary", "Mutual information in bins, as in arXiv 2509.24328 (bits)")
-    return element("details", summary, simple_table(heads, rows, 2, "Mutual information in bins"))
+    caption = "Mutual information in bins, as in arXiv 2509.24328 (bits)"
+    return folded(PlainTable(caption, "", heads, rows, 2))

@@ -11,6 +11,7 @@ from svsim.errors import printable
 from svsim.metrics.rows import ResultRow, ResultTable
 from svsim.report.heat_map import print_heat_map
 from svsim.report.recommendation import recommend
+from svsim.report.row_columns import LEAST_NEEDED, terminal_cells
 
 
 def print_table(table: ResultTable, console: Console) -> None:
@@ -44,20 +45,6 @@ def _is_analytic(table: ResultTable) -> bool:
 
 
 FOLDED_LABEL = 24  # characters of a method's name and options in a line of a narrow terminal
-# Columns a narrow terminal leaves out, first to go first.
-LEAST_NEEDED = (
-    "comp.",
-    "draft",
-    "verify",
-    "replay",
-    "rejected",
-    "95 % interval",
-    "step ms",
-    "verified",
-    "interval",
-    "TPOT ms",
-    "of bound",
-)
 
 
 def _table_of(table: ResultTable, rows: Sequence[ResultRow], width: int) -> Table:
@@ -70,7 +57,7 @@ def _table_of(table: ResultTable, rows: Sequence[ResultRow], width: int) -> Tabl
     best = {
         size: max(_speed(r) for r in rows if r.batch_size == size) for size in {r.batch_size for r in rows}
     }
-    lines = [_cells(row) for row in rows]
+    lines = [terminal_cells(row) for row in rows]
     if all(row.oracle_bound is None for row in rows):
         lines = [{heading: cell for heading, cell in line.items() if heading != "of bound"} for line in lines]
     if _width(lines, lines[0]) > width:
@@ -120,38 +107,3 @@ def folded(label: str, length: int) -> str:
 
 def _speed(row: ResultRow) -> float:
     return row.goodput_tok_s or 0.0
-
-
-def _cells(row: ResultRow) -> dict[str, str]:
-    """What a row shows, by column heading."""
-    return {
-        "batch": str(row.batch_size),
-        "method": row.label,
-        "tok/s": _number(row.goodput_tok_s, ",.0f"),
-        "95 % interval": _range(row.goodput_ci_low, row.goodput_ci_high, ",.0f"),
-        "vs TD": _number(row.speedup_vs_td, ".2f", "x"),
-        "vs SD": _number(row.speedup_vs_sd, ".2f", "x"),
-        "interval": _range(row.speedup_vs_sd_ci_low, row.speedup_vs_sd_ci_high, ".2f"),
-        "of bound": _number(row.oracle_gain_share, ".0%"),
-        "tok/step": _number(row.mean_acceptance_length, ".2f"),
-        "verified": _number(row.mean_verification_length, ".2f"),
-        "rejected": _number(row.rejected_share_of_verified, ".0%"),
-        "step ms": _milliseconds(row.step_time_s),
-        "draft": _milliseconds(row.draft_time_s),
-        "comp.": _milliseconds(row.companion_time_s),
-        "verify": _milliseconds(row.verify_time_s),
-        "TPOT ms": _milliseconds(row.tpot_s),
-        "replay": "exact" if row.replay_kind == "exact" else "approx.",
-    }
-
-
-def _number(value: float | None, form: str, unit: str = "") -> str:
-    return "-" if value is None else f"{value:{form}}{unit}"
-
-
-def _range(low: float | None, high: float | None, form: str) -> str:
-    return "-" if low is None or high is None else f"{low:{form}}-{high:{form}}"
-
-
-def _milliseconds(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds * 1e3:.2f}"
