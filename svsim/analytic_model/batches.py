@@ -13,18 +13,18 @@ import numpy as np
 from numba import typeof, types
 from numpy.typing import NDArray
 
-from svsim.analytic_model.law import MethodLaw, fewest_verified
+from svsim.analytic_model.law import MethodLaw, fewest_verified, reading
 from svsim.analytic_model.prices import Counts, Floats
 from svsim.analytic_model.walks import STEPS, Paths, walk_lengths
 from svsim.compiled import compiled
-from svsim.decoding.method import DecodingMethod, SelectByRule
+from svsim.decoding.method import DecodingMethod
 from svsim.decoding.selection_rules import (
     MEMORY_SIZE,
     NUM_LEVELS,
     RULE,
     SCRATCH_SIZE,
 )
-from svsim.engines.binding import BoundColumns
+from svsim.engines.step import BoundColumns
 
 Lengths = NDArray[np.uint8]
 
@@ -35,7 +35,8 @@ MIN_STARTS = 100_000  # fewer starts than these are shuffled several times
 class BatchPrices(NamedTuple):
     """What a rule is told a step of n sequences costs, by mean context on G uniform knots.
 
-    axis: the lowest knot, and knots per token; draft_s, companion_s: [G, n + 1], by catch-up tokens;
+    axis: the lowest knot, and knots per token; draft_s: [G, C], by tokens that the drafter owes;
+    companion_s: [G, n + 1], by tokens that the companion has not read;
     verify_s: [G, n K + 1], by draft tokens verified. Where a rule decides before the draft, draft_s is the
     first pass, and later_draft_s [G, K, n + 1] has pass j by the sequences in it. overlaps: a turn lasts as
     long as the longer of verification, and drafting and companion.
@@ -52,7 +53,8 @@ class BatchPrices(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BatchSample:
-    """Steps of full batches once selection has settled: tokens verified and catch-up tokens, int64 [M].
+    """Steps of full batches once selection has settled: tokens verified, owed by the drafter and not read by
+    the companion, int64 [M].
 
     lengths: uint8 [T], the verification length that each position met in a batch. num_drafting: int64
     [M, K], sequences that draft more than j tokens, where that is decided (else empty).
@@ -61,6 +63,7 @@ class BatchSample:
     lengths: Lengths
     num_verified: Counts
     num_catch_up: Counts
+    num_unscored: Counts
     num_drafting: Counts
 
 
@@ -78,22 +81,21 @@ def sample_batches(
     ``of_copies``: a batch holds steps of one request only. The first round shows every position; later
     ones those where steps start, and any other position is given the threshold of some batch.
     """
-    assert isinstance(method.selection, SelectByRule)
     k, num_rows = method.num_speculative_tokens, paths.end - paths.first
     options, fewest = np.asarray(method.selection.options, np.float64), fewest_verified(method)
     work = new_work(num_sequences, k)
     lengths = np.zeros(len(columns.accepted), np.uint8)
     request = np.repeat(np.arange(len(num_rows)), num_rows)
     starts = np.arange(num_rows.sum()) + np.repeat(paths.first - np.cumsum(num_rows) + num_rows, num_rows)
-    catch_up = np.zeros(len(starts), np.int64)
+    catch_up = unscored = np.zeros(len(starts), np.int64)
     for round_number in range(NUM_ROUNDS + 1):
         if round_number > 0:
-            visits = walk_lengths(paths, columns.accepted, lengths[None, :], k)
-            starts, catch_up = visits.starts, visits.catch_up
+            visits = walk_lengths(paths, columns.accepted, lengths[None, :], k, None, reading(method))
+            starts, catch_up, unscored = visits.starts, visits.catch_up, visits.unscored
             request = np.repeat(np.arange(len(num_rows)), visits.sums[:, STEPS])
         order = _shuffled(request if of_copies else None, len(starts), num_sequences, rng)
         context = starts + paths.context_base[request]
-        shown = _Shown(starts[order], catch_up[order], context[order])
+        shown = _Shown(starts[order], catch_up[order], unscored[order], context[order])
         chosen = _new_chosen(len(order) // num_sequences)
         _select(
             method.selection.rule,
@@ -112,7 +114,9 @@ def sample_batches(
         _apply_cuts(
             columns.survival, cuts[rng.integers(len(cuts), size=len(lengths))], elsewhere, fewest, lengths
         )
-    return BatchSample(lengths, chosen.num_verified, chosen.num_catch_up, np.zeros((0, 0), np.int64))
+    return BatchSample(
+        lengths, chosen.num_verified, chosen.num_catch_up, chosen.num_unscored, np.zeros((0, 0), np.int64)
+    )
 
 
 def threshold_lengths(
@@ -142,10 +146,12 @@ def _shuffled(group: Counts | None, num: int, num_sequences: int, rng: np.random
 
 
 class _Shown(NamedTuple):
-    """Starts in the order of batches, with their catch-up and context tokens, int64 [M n] each."""
+    """Starts in the order of batches, with tokens owed, unread by the companion, and context,
+    int64 [M n] each."""
 
     starts: Counts
     catch_up: Counts
+    unscored: Counts
     context: Counts
 
 
@@ -160,10 +166,12 @@ class Work(NamedTuple):
 
 
 class _Chosen(NamedTuple):
-    """Per batch, int64 [M]: tokens verified, catch-up tokens, lowest level kept, highest level dropped."""
+    """Per batch, int64 [M]: tokens verified, owed, unread by the companion; lowest level kept, highest
+    level dropped."""
 
     num_verified: Counts
     num_catch_up: Counts
+    num_unscored: Counts
     kept: Counts
     dropped: Counts
 
@@ -179,7 +187,7 @@ def new_work(num_sequences: int, num_drafted: int) -> Work:
 
 
 def _new_chosen(num_batches: int) -> _Chosen:
-    return _Chosen(*np.zeros((4, num_batches), np.int64))
+    return _Chosen(*np.zeros((5, num_batches), np.int64))
 
 
 def _any_cut(chosen: _Chosen, rng: np.random.Generator) -> Counts:
@@ -214,7 +222,10 @@ def verification_row(mean_context, prices, work):  # type: ignore[no-untyped-def
         types.float64[::1],
         types.int64,
         types.uint16[:, ::1],
-        *map(typeof, (no_prices(), _Shown(_INTEGERS, _INTEGERS, _INTEGERS), new_work(1, 1), _new_chosen(1))),
+        *map(
+            typeof,
+            (no_prices(), _Shown(_INTEGERS, _INTEGERS, _INTEGERS, _INTEGERS), new_work(1, 1), _new_chosen(1)),
+        ),
         types.uint8[::1],
     )
 )
@@ -222,16 +233,17 @@ def _select(select, options, fewest, survival, prices, shown, work, chosen, leng
     """Show every n consecutive starts to the rule and note what it chose."""
     n, k = work.candidates.shape
     for b in range(chosen.kept.size):
-        catch_up, context = 0, 0
+        catch_up, unscored, context = 0, 0, 0
         for i in range(n):
             here = b * n + i
             catch_up += shown.catch_up[here]
+            unscored += shown.unscored[here]
             context += shown.context[here]
             for d in range(k):
                 work.candidates[i, d] = survival[shown.starts[here], d]
         knot, up = verification_row(context / n, prices, work)
-        other_s = (prices.draft_s[knot, catch_up] + prices.companion_s[knot, catch_up]) * (1.0 - up)
-        other_s += (prices.draft_s[knot + 1, catch_up] + prices.companion_s[knot + 1, catch_up]) * up
+        other_s = (prices.draft_s[knot, catch_up] + prices.companion_s[knot, unscored]) * (1.0 - up)
+        other_s += (prices.draft_s[knot + 1, catch_up] + prices.companion_s[knot + 1, unscored]) * up
         if prices.overlaps:
             for e in range(work.verify_s.size):
                 work.verify_s[e] = max(work.verify_s[e], other_s)
@@ -246,7 +258,7 @@ def _select(select, options, fewest, survival, prices, shown, work, chosen, leng
             work.scratch,
             work.lengths,
         )
-        chosen.num_catch_up[b] = catch_up
+        chosen.num_catch_up[b], chosen.num_unscored[b] = catch_up, unscored
         kept, dropped = NUM_LEVELS, 0
         for i in range(n):
             length = work.lengths[i]

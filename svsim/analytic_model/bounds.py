@@ -10,9 +10,8 @@ import numpy as np
 
 from svsim.analytic_model.prices import Counts, Floats, StepTables, binomial_law, law_of_sum
 from svsim.decoding.method import DecodingMethod
-from svsim.engines.binding import Deployment
-from svsim.engines.step import Draft
-from svsim.latency.shape import Role, StepShape
+from svsim.decoding.work import Schedule
+from svsim.engines.prices import PricedWork
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,37 +42,38 @@ class PlannedLengths:
     def verify_s(self, tables: StepTables, i: int) -> Floats:
         """Expected verification at batch size i, [H, G]."""
         law = law_of_sum(self.share, int(tables.batch_sizes[i]))
-        return np.asarray(tables.verify_s(i)[:, :, : len(law)] @ law)
+        return np.asarray(tables.verify_s(i, self.method)[:, :, : len(law)] @ law)
 
     def draft_s(self, tables: StepTables, i: int, catch_up: float) -> Floats:
         """Expected drafting at batch size i, [H, G]: all K tokens, or exactly the planned ones."""
         n = int(tables.batch_sizes[i])
         if not self.method.stops_draft:
-            law = binomial_law(n, [catch_up])
-            return np.asarray(tables.draft_s(i, self.method.num_speculative_tokens, law)[0])
-        return np.stack([self._exact_draft_s(d, n, tables.knots.values) for d in tables.deployments])
+            return np.asarray(tables.draft_s(i, self.method, catch_up)[0])
+        priced = tables.priced(self.method)
+        return np.stack([self._exact_draft_s(each, n, tables.knots.values) for each in priced])
 
-    def _exact_draft_s(self, deployment: Deployment, n: int, context: Floats) -> Floats:
-        kind = deployment.draft_kind(self.method)
-        if kind == Draft.SEQUENTIAL:
+    def _exact_draft_s(self, priced: PricedWork, n: int, context: Floats) -> Floats:
+        draft, k = priced.work.draft, self.method.num_speculative_tokens
+        if draft.schedule is Schedule.NONE:
+            return np.zeros(len(context))
+        if draft.schedule is Schedule.SEQUENTIAL:
             depths = range(len(self.context_ahead))
-            return np.asarray(np.stack([self._pass_s(deployment, n, context, j) for j in depths]).sum(axis=0))
-        if kind == Draft.ONE_PASS:
-            tokens, law = n, law_of_sum(self.share, n)
-        else:  # priced at the longest draft of one sequence
-            tokens, law = 1, np.diff(np.cumsum(self.share) ** n, prepend=0.0)
+            return np.asarray(np.stack([self._pass_s(priced, n, context, j) for j in depths]).sum(axis=0))
         kv = context[:, None] * n
-        shape = StepShape(Role.DRAFT, n, tokens + np.arange(len(law)), kv)
-        return np.asarray(deployment.latency.predict_s(shape) @ law)
+        if draft.is_paid_whole:
+            return priced.draft_s(n, n * (k + draft.tokens_beside), kv)[:, 0]
+        if draft.of_one_sequence:  # priced at the longest draft of one sequence
+            tokens, law = 1, np.diff(np.cumsum(self.share) ** n, prepend=0.0)
+        else:
+            tokens, law = n * draft.tokens_beside, law_of_sum(self.share, n)
+        return np.asarray(priced.draft_s(n, tokens + np.arange(len(law)), kv) @ law)
 
-    def _pass_s(self, deployment: Deployment, n: int, context: Floats, depth: int) -> Floats:
+    def _pass_s(self, priced: PricedWork, n: int, context: Floats, depth: int) -> Floats:
         """Pass ``depth`` over the sequences that draft more than that: none pay nothing."""
         law = binomial_law(n, [self.share[depth + 1 :].sum()])[0, 1:]
         counts = np.arange(1, n + 1)
         kv = counts * np.maximum(context[:, None] + self.context_ahead[depth] + depth, 0.0)
         tokens = counts * (self.owed if depth == 0 else 1.0)
         fewer = np.floor(tokens)
-        low, high = (
-            deployment.latency.predict_s(StepShape(Role.DRAFT, counts, t, kv)) for t in (fewer, fewer + 1)
-        )
+        low, high = (priced.draft_s(counts, t, kv) for t in (fewer, fewer + 1))
         return np.asarray((low + (high - low) * (tokens - fewer)) @ law)

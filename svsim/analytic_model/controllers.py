@@ -17,10 +17,10 @@ from svsim.analytic_model.batches import (
 )
 from svsim.analytic_model.walks import Paths
 from svsim.compiled import compiled
-from svsim.decoding.method import DecodingMethod, SelectByRule
+from svsim.decoding.method import DecodingMethod
 from svsim.decoding.selection_rules import DRAFT_S, LAST_ACCEPTED, LAST_VERIFIED, RULE
 from svsim.engines.admission import PLACE, is_used_up, new_queue, queue_of_passes, take_next
-from svsim.engines.binding import BoundColumns
+from svsim.engines.step import BoundColumns
 
 
 def follow_controller(
@@ -33,7 +33,6 @@ def follow_controller(
     of_copies: bool = False,
 ) -> BatchSample:
     """The steps of full batches of ``num_sequences``, or of so many copies of one request."""
-    assert isinstance(method.selection, SelectByRule)
     k, num_rows = method.num_speculative_tokens, paths.end - paths.first
     queue = queue_of_passes(num_rows, num_sequences, rng, num_sequences if of_copies else 1)
     most = int(num_rows[queue.order].sum()) // num_sequences + int(num_rows.max())
@@ -56,7 +55,8 @@ def follow_controller(
         lengths,
     )
     steps = slice(warm_up, num_steps)
-    return BatchSample(lengths, num_verified[steps], num_catch_up[steps], num_drafting[steps])
+    unscored = np.zeros_like(num_catch_up[steps])  # such rules run no companion
+    return BatchSample(lengths, num_verified[steps], num_catch_up[steps], unscored, num_drafting[steps])
 
 
 @compiled()

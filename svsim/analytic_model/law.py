@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from svsim.analytic_model.bounds import PlannedLengths
-from svsim.analytic_model.prices import ContextKnots, Counts, Floats, StepTables, binomial_law
+from svsim.analytic_model.prices import ContextKnots, Counts, Floats, StepTables
 from svsim.analytic_model.walks import (
     BELIEVED,
     CATCH_UP,
     CONTEXT,
     STEPS,
+    UNSCORED,
     VERIFIED,
     Paths,
     contexts_at,
@@ -26,10 +27,12 @@ from svsim.analytic_model.walks import (
     walk_thresholds,
 )
 from svsim.compiled import compiled
-from svsim.decoding.drafters import HeadDrafter
-from svsim.decoding.method import DecodingMethod, OraclePlan, PlanBySignals, SelectByRule
+from svsim.decoding.method import DecodingMethod
 from svsim.decoding.selection_rules import EMITTED, TOP_LEVEL, best_goodput, first_drop_goodput
-from svsim.engines.binding import BoundColumns, Deployment
+from svsim.decoding.selections import Plan
+from svsim.decoding.work import Reading
+from svsim.engines.binding import Deployment
+from svsim.engines.step import BoundColumns
 
 NUM_CUTS = 100
 NUM_PRICED = 15
@@ -42,7 +45,8 @@ class MethodLaw:
 
     float64 [P] each; P = 1 unless lengths are selected:
     verified: mean verification length, increasing. tokens_per_step: output tokens / steps. catch_up: mean
-    tokens that the drafter owes beyond the last. context: mean context tokens. believed: mean believed
+    tokens that the drafter owes beyond the last; unscored: those that the companion has not read. context:
+    mean context tokens. believed: mean believed
     survival kept (expected accepted tokens). added: believed survival that the thresholds up to here add
     to the first one's, each where it is met; 0 for both unless selected.
 
@@ -54,6 +58,7 @@ class MethodLaw:
     verified: Floats
     tokens_per_step: Floats
     catch_up: Floats
+    unscored: Floats
     context: Floats
     believed: Floats
     added: Floats
@@ -75,7 +80,7 @@ class MethodLaw:
         """The means at NUM_PRICED thresholds: what catch-up and context cost hardly bends between them."""
         last = len(self.verified) - 1
         few = np.unique(np.linspace(0, last, min(NUM_PRICED, last + 1)).astype(np.intp))
-        names = ("verified", "tokens_per_step", "catch_up", "context", "believed", "added")
+        names = ("verified", "tokens_per_step", "catch_up", "unscored", "context", "believed", "added")
         return replace(self, **{name: getattr(self, name)[few] for name in names})
 
 
@@ -86,8 +91,8 @@ def method_law(
 
     None where a rule decides before it drafts: its lengths follow no threshold.
     """
-    if isinstance(method.selection, SelectByRule):
-        if method.selection.before_draft:
+    if method.selection.lengths_from is Plan.SELECTED:
+        if method.stops_draft:
             return None
         return _selected_law(method, paths, replicates, num_tokens * len(replicates))
     return _planned_law(method, paths, replicates, num_tokens * len(replicates))
@@ -98,7 +103,7 @@ def _selected_law(
 ) -> MethodLaw:
     survival, fewest = replicates[0].survival, fewest_verified(method)
     cuts = even_cuts(survival, fewest, NUM_CUTS)
-    walks = [walk_thresholds(paths, c.accepted, survival, cuts, fewest) for c in replicates]
+    walks = [walk_thresholds(paths, c.accepted, survival, cuts, fewest, reading(method)) for c in replicates]
     sums = np.sum(walks, axis=0)
     verified = sums[:, VERIFIED] / sums[:, STEPS]
     distinct = np.diff(verified, prepend=-1.0) > 1e-9
@@ -118,11 +123,11 @@ def _planned_law(
 ) -> MethodLaw:
     plans = [planned_lengths(method, columns) for columns in replicates]
     visits = [
-        walk_lengths(paths, columns.accepted, plan[None, :], num_drafted(method))
+        walk_lengths(paths, columns.accepted, plan[None, :], num_drafted(method), None, reading(method))
         for columns, plan in zip(replicates, plans, strict=True)
     ]
     lengths = None
-    if isinstance(method.selection, OraclePlan | PlanBySignals):
+    if method.selection.lengths_from is Plan.PLANNED:
         planned = np.concatenate([p[v.starts].astype(np.int64) for p, v in zip(plans, visits, strict=True)])
         owed = np.concatenate([v.catch_up for v in visits])
         context = np.concatenate([contexts_at(paths, v) for v in visits])
@@ -139,21 +144,22 @@ def _planned_law(
     )
 
 
-def _means(sums: Counts, num_tokens: int) -> tuple[Floats, Floats, Floats, Floats]:
-    """Mean verification length, tokens per step, catch-up and context per step, [P] each."""
+def _means(sums: Counts, num_tokens: int) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+    """Mean verification length, tokens per step, catch-up, unscored and context per step, [P] each."""
     steps = sums[:, STEPS].astype(np.float64)
     return (
         sums[:, VERIFIED] / steps,
         num_tokens / steps,
         sums[:, CATCH_UP] / steps,
+        sums[:, UNSCORED] / steps,
         sums[:, CONTEXT] / steps,
     )
 
 
 def has_threshold_rule(method: DecodingMethod) -> bool:
     """Whether its selection rule is one that ``best_budgets`` states; others are taken for best_goodput."""
-    selection = method.selection
-    return isinstance(selection, SelectByRule) and selection.rule in (best_goodput, first_drop_goodput)
+    selects = method.selection.lengths_from is Plan.SELECTED
+    return selects and method.selection.rule in (best_goodput, first_drop_goodput)
 
 
 def num_drafted(method: DecodingMethod) -> int | None:
@@ -161,16 +167,21 @@ def num_drafted(method: DecodingMethod) -> int | None:
     return None if method.stops_draft else method.num_speculative_tokens
 
 
+def reading(method: DecodingMethod) -> Reading:
+    """What the drafter reads of what was emitted."""
+    return method.work().draft.reading
+
+
 def fewest_verified(method: DecodingMethod) -> int:
     """Tokens that a selecting method verifies in any case (``min_verify``)."""
-    if not isinstance(method.selection, SelectByRule) or not has_threshold_rule(method):
+    if not has_threshold_rule(method):
         return 0
     return min(int(method.selection.options[1]), method.num_speculative_tokens)
 
 
 def planned_lengths(method: DecodingMethod, columns: BoundColumns) -> NDArray[np.uint8]:
     """Verification length at every position, uint8 [T], of a method that does not select."""
-    if isinstance(method.selection, OraclePlan | PlanBySignals):
+    if method.selection.lengths_from is Plan.PLANNED:
         return columns.planned
     return np.full(len(columns.accepted), method.num_speculative_tokens, np.uint8)
 
@@ -193,18 +204,14 @@ def expected_step(law: MethodLaw, tables: StepTables, i: int) -> ExpectedStep:
     method, n = law.method, int(tables.batch_sizes[i])
     if law.lengths is not None:
         draft_s = law.lengths.draft_s(tables, i, float(law.catch_up[0]))
-        companion_s = tables.companion_s(i, method, binomial_law(n, law.catch_up))[0]
+        companion_s = tables.companion_s(i, method, law.unscored)[0]
         verify_s = law.lengths.verify_s(tables, i)
         return ExpectedStep(law.verified.repeat(len(draft_s)), draft_s, companion_s, verify_s)
     priced = law.at_few_points()
-    catch_up = binomial_law(n, priced.catch_up)
-    if isinstance(method.drafter, HeadDrafter):
-        draft_s = tables.head_draft_s(i, method, float(law.tokens_per_step[0]) - 1.0)
-    else:
-        draft_s = tables.draft_s(i, method.num_speculative_tokens, catch_up)
-    companion_s = tables.companion_s(i, method, catch_up)
-    verify_s = tables.verify_s(i)
-    if not isinstance(method.selection, SelectByRule):
+    draft_s = tables.draft_s(i, method, priced.catch_up)
+    companion_s = tables.companion_s(i, method, priced.unscored)
+    verify_s = tables.verify_s(i, method)
+    if method.selection.lengths_from is not Plan.SELECTED:
         all_tokens = n * method.num_speculative_tokens
         verified = law.verified.repeat(len(verify_s))
         return ExpectedStep(verified, draft_s[0], companion_s[0], verify_s[:, :, all_tokens])
@@ -228,12 +235,12 @@ def best_budgets(law: MethodLaw, priced: MethodLaw, tables: StepTables, i: int, 
     """
     method, n = law.method, int(tables.batch_sizes[i])
     objective, stops_at_drop = EMITTED, False
-    if isinstance(method.selection, SelectByRule) and has_threshold_rule(method):
+    if has_threshold_rule(method):
         objective, stops_at_drop = method.selection.options[0], method.selection.rule is first_drop_goodput
     budgets = np.arange(n * method.num_speculative_tokens + 1)
     below, share = priced.place(budgets / n)
     at_context = tables.knots.weights(priced.context)
-    fixed_s = tables.overhead_s + np.einsum("phg,pg->ph", other_s, at_context)
+    fixed_s = tables.overhead_s(i, method) + np.einsum("phg,pg->ph", other_s, at_context)
     best = np.empty(len(tables.deployments), np.int64)
     _search_budgets(
         float(n),
@@ -246,7 +253,7 @@ def best_budgets(law: MethodLaw, priced: MethodLaw, tables: StepTables, i: int, 
         share,
         at_context,
         fixed_s,
-        tables.verify_s(i),
+        tables.verify_s(i, method),
         np.empty(len(budgets)),
         best,
     )
@@ -327,6 +334,6 @@ def _cell(law: MethodLaw, tables: StepTables, i: int) -> Floats:
     step = expected_step(law, tables, i)
     at_context = tables.knots.weights(law.between(law.context, step.verified))
     parts = step.draft_s + step.companion_s + step.verify_s
-    step_s = tables.overhead_s + (parts * at_context).sum(axis=1)
+    step_s = tables.overhead_s(i, law.method) + (parts * at_context).sum(axis=1)
     tokens = law.between(law.tokens_per_step, step.verified)
     return np.array([tables.batch_sizes[i] * tokens / step_s, step_s, tokens, step.verified])

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from svsim.analytic_model.batches import Lengths
 from svsim.analytic_model.copies import lockstep_seconds
-from svsim.analytic_model.law import MethodLaw, num_drafted
+from svsim.analytic_model.law import MethodLaw, num_drafted, reading
 from svsim.analytic_model.prices import ContextKnots, Counts, Floats, StepTables
 from svsim.analytic_model.static import drain
 from svsim.analytic_model.steps import LARGEST_SMALL_BATCH, MeanSteps, WalkedMethod
@@ -36,8 +36,9 @@ from svsim.analytic_model.walks import (
 )
 from svsim.decoding.method import DecodingMethod
 from svsim.decoding.pipelines import SERIAL
-from svsim.engines.binding import BoundColumns, bind_columns, selects
+from svsim.engines.binding import bind_columns, selects
 from svsim.engines.settings import PreparedRun
+from svsim.engines.step import BoundColumns
 from svsim.errors import MethodError
 from svsim.progress import Count, OnProgress
 from svsim.random_streams import RandomStreams
@@ -126,7 +127,7 @@ class AnalyticModel:
             return [bind_columns(method, self.trace, coins, r) for r in range(coins.num_replicates)]
         first = bind_columns(method, self.trace, coins, 0)
         more = range(1, coins.num_replicates)
-        return [first, *(replace(first, accepted=coins.resolve(self.trace.target, r)) for r in more)]
+        return [first, *(first._replace(accepted=coins.resolve(self.trace.target, r)) for r in more)]
 
     def _together(self, batch_sizes: Sequence[int]) -> list[int]:
         """The batch sizes and those of their micro-batches."""
@@ -207,8 +208,8 @@ class AnalyticModel:
             tables,
             lengths[visits.starts].astype(np.int64),
             visits.catch_up,
+            visits.unscored,
             context,
-            float(visits.sums[:, ACCEPTED].sum() / visits.sums[:, STEPS].sum()),
         )
         request = np.repeat(np.arange(self.trace.num_requests), visits.sums[:, STEPS])
         seconds = [np.bincount(request, part, self.trace.num_requests) for part in per_step.T]
@@ -216,7 +217,10 @@ class AnalyticModel:
 
     def _walk(self, walked: WalkedMethod, lengths: Lengths, replicate: int) -> Visits:
         accepted = walked.replicates[replicate].accepted
-        return walk_lengths(self.paths, accepted, lengths[None, :], num_drafted(walked.method))
+        method = walked.method
+        return walk_lengths(
+            self.paths, accepted, lengths[None, :], num_drafted(method), None, reading(method)
+        )
 
     # -- records ---------------------------------------------------------------------------------------
 
@@ -249,7 +253,8 @@ class AnalyticModel:
         size = method.pipeline.micro_batch_size(size)
         copies = size if self.of_copies else 1
         sums = account.visits.sums.T * copies
-        overhead_s = account.steps * self.deployments[h].latency.overhead_per_step_s
+        host = self.deployments[h].priced(method).host
+        overhead_s = account.steps * (host.per_step_s + host.per_sequence_s * size)
         prefill_s = self._prefill_s(h, size, method)
         tokens = self.trace.num_output_tokens * copies
         counts = tokens, sums[STEPS], account.steps, sums[ACCEPTED], sums[VERIFIED], sums[DRAFTED]

@@ -9,19 +9,20 @@ a dot product with a law of counts.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from svsim.decoding.drafters import HeadDrafter, ModelDrafter
+from svsim.decoding.drafters import Drafter
 from svsim.decoding.method import DecodingMethod
+from svsim.decoding.work import Schedule
 from svsim.engines.binding import Deployment
-from svsim.engines.step import Draft
-from svsim.latency.shape import Role, StepShape
+from svsim.engines.prices import PricedWork
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class _Places:
 class StepTables:
     """Seconds of every pass that methods take at the given batch sizes (numbers of sequences).
 
-    Drafts that stop at a planned length are not here (``analytic_bounds``). ``copies``: identical
+    Drafts that stop early have tables of their own (``draft_passes_s``; ``bounds``). ``copies``: identical
     sequences that each one stands for. Raises OutOfRangeError as the latency model says.
     """
 
@@ -83,120 +84,178 @@ class StepTables:
     ) -> None:
         self.deployments, self.knots, self.copies = tuple(deployments), knots, copies
         self.batch_sizes = np.asarray(batch_sizes, np.int64)
-        self.overhead_s = np.array([d.latency.overhead_per_step_s for d in deployments])
         most = max(m.num_speculative_tokens for m in methods)
         self._tokens = _Places(self.batch_sizes, self.batch_sizes * most + 1)
-        self._catch_up = _Places(self.batch_sizes, self.batch_sizes + 1)
-        self._verify_s = self._stack(self._verify)
-        self._drafting = [
-            m
-            for m in methods
-            if m.num_speculative_tokens and not m.stops_draft and isinstance(m.drafter, ModelDrafter)
-        ]
-        self._depths = sorted({m.num_speculative_tokens for m in self._drafting})
-        if self._drafting:
-            self._first_draft_s = self._stack(self._first_draft)
-            self._other_drafts_s = self._stack(self._other_drafts)
+        self._unscored = _Places(self.batch_sizes, self.batch_sizes + 1)
+        self._verify_s = {
+            key: self._stack(self._verify, method) for key, method in _distinct(_verified, methods).items()
+        }
+        self._owed = {
+            most: _Places(self.batch_sizes, self.batch_sizes * most + 1) for most in map(_most_owed, methods)
+        }
+        self._first_draft_s = {
+            key: self._stack(self._first_draft, method)
+            for key, method in _distinct(_first_passes, methods).items()
+        }
+        self._other_drafts_s = {
+            key: self._stack(self._other_drafts, method)
+            for key, method in _distinct(_drafted, methods).items()
+        }
         self._companion_s = {
-            k: self._stack(partial(self._companion, k=k))
-            for k in sorted({m.num_speculative_tokens for m in methods if m.uses_companion})
+            k: self._stack(self._companion, method) for k, method in _distinct(_scored, methods).items()
         }
 
-    def verify_s(self, i: int) -> Floats:
+    def priced(self, method: DecodingMethod) -> list[PricedWork]:
+        """The method's work on every deployment."""
+        return [d.priced(method) for d in self.deployments]
+
+    def overhead_s(self, i: int, method: DecodingMethod) -> Floats:
+        """Host time of a step at batch size i, [H]; a draft pass holds its own."""
+        hosts = [priced.host for priced in self.priced(method)]
+        n = int(self.batch_sizes[i]) * self.copies
+        return np.array([host.per_step_s + host.per_sequence_s * n for host in hosts])
+
+    def verify_s(self, i: int, method: DecodingMethod) -> Floats:
         """Verifications of e = 0 .. n K draft tokens at batch size i, float64 [H, G, n K + 1]."""
-        return self._verify_s[:, :, self._tokens.of[i]]
+        return self._verify_s[_verified(method)][:, :, self._tokens.of[i]]
 
-    def draft_s(self, i: int, num_drafted: int, law: Floats) -> Floats:
-        """Expected drafting seconds at batch size i, [P, H, G], for laws of catch-up tokens [P, n + 1]."""
-        if num_drafted == 0:
-            return np.zeros((len(law), len(self.deployments), self.knots.num))
-        other = self._other_drafts_s[:, :, self._depths.index(num_drafted), i]
-        return _expected(law, self._first_draft_s[:, :, self._catch_up.of[i]]) + other
+    def draft_by_catch_up_s(self, i: int, method: DecodingMethod) -> Floats:
+        """Drafting K tokens at batch size i by the tokens owed, [H, G, n most + 1] (``most_owed``)."""
+        drafted = _drafted(method)
+        if drafted is None:
+            return np.zeros((len(self.deployments), self.knots.num, int(self.batch_sizes[i]) + 1))
+        return np.asarray(self._first_s(i, method) + self._other_drafts_s[drafted][:, :, i, None])
 
-    def companion_s(self, i: int, method: DecodingMethod, law: Floats) -> Floats:
-        """Expected seconds of the companion's pass, [P, H, G], as for ``draft_s``."""
+    def draft_s(self, i: int, method: DecodingMethod, catch_up: ArrayLike) -> Floats:
+        """Expected drafting seconds at batch size i, [P, H, G], at mean tokens owed per sequence [P]."""
+        drafted, mean = _drafted(method), np.atleast_1d(np.asarray(catch_up, np.float64))
+        if drafted is None:
+            return np.zeros((len(mean), len(self.deployments), self.knots.num))
+        n, most = int(self.batch_sizes[i]), _most_owed(method)
+        law = binomial_law(n, mean) if most == 1 else _law_at(n * mean, n * most)
+        return _expected(law, self._first_s(i, method)) + self._other_drafts_s[drafted][:, :, i]
+
+    def companion_by_unscored_s(self, i: int, method: DecodingMethod) -> Floats:
+        """The companion's pass at batch size i by the tokens it has not read, [H, G, n + 1]."""
+        if not method.uses_companion:
+            return np.zeros((len(self.deployments), self.knots.num, int(self.batch_sizes[i]) + 1))
+        return self._companion_s[method.num_speculative_tokens][:, :, self._unscored.of[i]]
+
+    def companion_s(self, i: int, method: DecodingMethod, unscored: ArrayLike) -> Floats:
+        """Expected seconds of the companion's pass, [P, H, G], at mean tokens unread per sequence [P]."""
+        law = binomial_law(int(self.batch_sizes[i]), np.atleast_1d(np.asarray(unscored, np.float64)))
         if not method.uses_companion:
             return np.zeros((len(law), len(self.deployments), self.knots.num))
-        return _expected(law, self._companion_s[method.num_speculative_tokens][:, :, self._catch_up.of[i]])
-
-    def head_draft_s(self, i: int, method: DecodingMethod, read_again: float) -> Floats:
-        """Drafting by a head, [1, H, G]; ``read_again``: mean tokens per sequence beyond the last emitted."""
-        assert isinstance(method.drafter, HeadDrafter)
-        n, share = self.batch_sizes[i : i + 1], method.drafter.share_of_target
-        more = np.array([int(n[0] * read_again), int(n[0] * read_again) + 1])
-
-        def of(d: Deployment) -> Floats:
-            first = self._pass_s(d, Role.TARGET, n.repeat(2), (n + more) * self.copies)
-            up = n[0] * read_again - more[0]
-            total = first[:, 0] * (1.0 - up) + first[:, 1] * up
-            for j in range(1, method.num_speculative_tokens):
-                total += self._pass_s(d, Role.TARGET, n, n * self.copies, j)[:, 0]
-            return np.asarray(total * share)
-
-        return self._stack(of)[None]
+        return _expected(law, self.companion_by_unscored_s(i, method))
 
     def draft_passes_s(self, i: int, method: DecodingMethod) -> tuple[Floats, Floats]:
-        """Passes of drafts that stop early at batch size i: the first by catch-up tokens [H, G, n + 1], and
+        """Passes of drafts that stop early at batch size i: the first by tokens owed [H, G, n most + 1], and
         pass j by the number of sequences in it [H, G, K, n + 1] (pass 0 is the first: left at 0)."""
         n, context, num_drafted = (
             int(self.batch_sizes[i]),
             self.knots.values[:, None],
             method.num_speculative_tokens,
         )
-        counts = np.arange(n + 1)
-        first = np.zeros((len(self.deployments), self.knots.num, n + 1))
+        counts, owed = np.arange(n + 1), np.arange(n * _most_owed(method) + 1)
+        first = np.zeros((len(self.deployments), self.knots.num, len(owed)))
         later = np.zeros((len(self.deployments), self.knots.num, num_drafted, n + 1))
-        for h, d in enumerate(self.deployments):
-            price, kind = d.latency.predict_s, d.draft_kind(method)
-            if kind == Draft.SEQUENTIAL:
-                first[h] = price(StepShape(Role.DRAFT, n, n + counts, context * n))
+        for h, priced in enumerate(self.priced(method)):
+            draft = priced.work.draft
+            if draft.schedule is Schedule.SEQUENTIAL:
+                first[h] = priced.draft_s(n, n + owed, context * n)
                 for j in range(1, num_drafted):
                     kv = (context + j) * counts[1:]
-                    later[h, :, j, 1:] = price(StepShape(Role.DRAFT, counts[1:], counts[1:], kv))
-                continue
-            each = n if kind == Draft.ONE_PASS else 1
-            tokens = each * np.arange(2, num_drafted + 2)
-            whole = price(StepShape(Role.DRAFT, n, tokens, context * n))
-            first[h] = whole[:, :1]
-            later[h, :, 1:, 1:] = np.diff(whole, axis=1)[:, :, None]
+                    later[h, :, j, 1:] = priced.draft_s(counts[1:], counts[1:], kv)
+            elif draft.schedule is Schedule.BLOCK:
+                each = 1 if draft.of_one_sequence else n
+                tokens = each * np.arange(1 + draft.tokens_beside, num_drafted + 1 + draft.tokens_beside)
+                whole = priced.draft_s(n, tokens, context * n)
+                first[h] = whole[:, :1]
+                later[h, :, 1:, 1:] = np.diff(whole, axis=1)[:, :, None]
         return first, later
 
     # -- one deployment -----------------------------------------------------------------------------
 
-    def _stack(self, table_of: Callable[[Deployment], Floats]) -> Floats:
-        return np.stack([table_of(d) for d in self.deployments])
+    def _stack(
+        self, table_of: Callable[[PricedWork, DecodingMethod], Floats], method: DecodingMethod
+    ) -> Floats:
+        return np.stack([table_of(priced, method) for priced in self.priced(method)])
 
-    def _pass_s(self, d: Deployment, role: Role, n: Counts, tokens: Counts, ahead: int = 0) -> Floats:
-        """Passes of all copies at every knot, [G, len(n)], ``ahead`` tokens past the step's context."""
-        kv = (self.knots.values[:, None] + ahead) * (n * self.copies)
-        return d.latency.predict_s(StepShape(role, n * self.copies, tokens, kv))
+    def _kv(self, n: Counts, ahead: int = 0) -> Floats:
+        """KV tokens of all copies at every knot, [G, len(n)], ``ahead`` tokens past the step's context."""
+        return np.asarray((self.knots.values[:, None] + ahead) * (n * self.copies))
 
-    def _verify(self, d: Deployment) -> Floats:
-        n = self._tokens.sequences
-        return self._pass_s(d, Role.TARGET, n, (n + self._tokens.entry) * self.copies)
-
-    def _companion(self, d: Deployment, k: int) -> Floats:
-        n = self._catch_up.sequences
-        return self._pass_s(d, Role.COMPANION, n, (n * k + self._catch_up.entry) * self.copies)
-
-    def _first_draft(self, d: Deployment) -> Floats:
-        """By catch-up tokens [G, entries]; nothing where one pass drafts all."""
-        n = self._catch_up.sequences
-        if d.draft_kind(self._drafting[0]) != Draft.SEQUENTIAL:
-            return np.zeros((self.knots.num, len(n)))
-        return self._pass_s(d, Role.DRAFT, n, (n + self._catch_up.entry) * self.copies)
-
-    def _other_drafts(self, d: Deployment) -> Floats:
-        """All later passes, or the one pass, [G, depths, batch sizes]."""
-        n, kind = self.batch_sizes, d.draft_kind(self._drafting[0])
-        if kind == Draft.SEQUENTIAL:
-            later = [self._pass_s(d, Role.DRAFT, n, n * self.copies, j) for j in range(1, max(self._depths))]
-            total = np.cumsum([np.zeros((self.knots.num, len(n))), *later], axis=0)
-            return np.asarray(total[np.array(self._depths) - 1].transpose(1, 0, 2))
-        tokens = [
-            (k + 1) * (n * self.copies if kind == Draft.ONE_PASS else np.ones_like(n)) for k in self._depths
+    def _first_s(self, i: int, method: DecodingMethod) -> Floats:
+        return self._first_draft_s[method.drafter, _most_owed(method)][
+            :, :, self._owed[_most_owed(method)].of[i]
         ]
-        return np.stack([self._pass_s(d, Role.DRAFT, n, t) for t in tokens], axis=1)
+
+    def _verify(self, priced: PricedWork, method: DecodingMethod) -> Floats:
+        n = self._tokens.sequences
+        return priced.verify_s(n * self.copies, (n + self._tokens.entry) * self.copies, self._kv(n))
+
+    def _companion(self, priced: PricedWork, method: DecodingMethod) -> Floats:
+        n, k = self._unscored.sequences, method.num_speculative_tokens
+        return priced.companion_s(n * self.copies, (n * k + self._unscored.entry) * self.copies, self._kv(n))
+
+    def _first_draft(self, priced: PricedWork, method: DecodingMethod) -> Floats:
+        """By tokens owed [G, entries]; nothing where one pass drafts all, or none."""
+        places = self._owed[_most_owed(method)]
+        n = places.sequences
+        if priced.work.draft.schedule is not Schedule.SEQUENTIAL:
+            return np.zeros((self.knots.num, len(n)))
+        return priced.draft_s(n * self.copies, (n + places.entry) * self.copies, self._kv(n))
+
+    def _other_drafts(self, priced: PricedWork, method: DecodingMethod) -> Floats:
+        """All later passes, or the one pass, [G, batch sizes]."""
+        n, draft, k = self.batch_sizes, priced.work.draft, method.num_speculative_tokens
+        total, m = np.zeros((self.knots.num, len(n))), n * self.copies
+        if draft.schedule is Schedule.SEQUENTIAL:
+            for j in range(1, k):
+                total = total + priced.draft_s(m, m, self._kv(n, j))
+        elif draft.schedule is Schedule.BLOCK:
+            each = np.ones_like(n) if draft.of_one_sequence else m
+            total = priced.draft_s(m, each * (k + draft.tokens_beside), self._kv(n))
+        return total
+
+
+def _distinct(
+    key: Callable[[DecodingMethod], T | None], methods: Sequence[DecodingMethod]
+) -> dict[T, DecodingMethod]:
+    """A method for every key; none for those of None."""
+    found = {key(method): method for method in methods}
+    return {k: method for k, method in found.items() if k is not None}
+
+
+def _drafted(method: DecodingMethod) -> tuple[Drafter, int] | None:
+    """What full drafts depend on; None where there are none."""
+    if not method.num_speculative_tokens or method.stops_draft:
+        return None
+    return method.drafter, method.num_speculative_tokens
+
+
+def _first_passes(method: DecodingMethod) -> tuple[Drafter, int] | None:
+    return None if _drafted(method) is None else (method.drafter, _most_owed(method))
+
+
+def _verified(method: DecodingMethod) -> Drafter | Literal["whole"]:
+    """What verifications depend on: the drafter alone, where it runs layers of the target."""
+    draft = method.work().draft
+    return method.drafter if draft.exits_early else "whole"
+
+
+def _scored(method: DecodingMethod) -> int | None:
+    return method.num_speculative_tokens if method.uses_companion else None
+
+
+def _most_owed(method: DecodingMethod) -> int:
+    """Tokens owed beyond the last that a first pass is tabled for, per sequence: one at least."""
+    return max(method.work().draft.most_owed(method.num_speculative_tokens, stops=False), 1)
+
+
+def _law_at(mean: Floats, most: int) -> Floats:
+    """All at the two counts next to each mean [P], float64 [P, most + 1]."""
+    return np.maximum(1.0 - np.abs(mean[:, None] - np.arange(most + 1)), 0.0)
 
 
 def _expected(law: Floats, seconds: Floats) -> Floats:

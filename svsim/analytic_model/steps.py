@@ -19,7 +19,8 @@ from svsim.analytic_model.prices import Floats, StepTables
 from svsim.analytic_model.walks import Paths
 from svsim.decoding.method import DecodingMethod
 from svsim.decoding.pipelines import SERIAL
-from svsim.engines.binding import BoundColumns, selects
+from svsim.engines.binding import selects
+from svsim.engines.step import BoundColumns
 from svsim.latency.monotone_fit import isotonic_fit
 from svsim.random_streams import RandomStreams
 
@@ -107,7 +108,7 @@ class MeanSteps:
         n = int(self.tables.batch_sizes[i])
         if n <= LARGEST_SMALL_BATCH or self.of_copies or not has_threshold_rule(method):
             return True
-        seconds = self.tables.verify_s(i)[h, self.tables.knots.num // 2]
+        seconds = self.tables.verify_s(i, method)[h, self.tables.knots.num // 2]
         seconds = seconds[: n * method.num_speculative_tokens + 1]
         slopes = np.diff(seconds)
         convex = seconds[0] + np.cumsum(isotonic_fit(slopes, np.ones_like(slopes)))
@@ -131,7 +132,7 @@ class MeanSteps:
             draft_s = draft_s * (sample.num_drafting[:, 0] > 0)
             for j in range(1, method.num_speculative_tokens):
                 draft_s += prices.later_draft_s[:, j, sample.num_drafting[:, j]]
-        companion_s = prices.companion_s[:, sample.num_catch_up]
+        companion_s = prices.companion_s[:, sample.num_unscored]
         verify_s = prices.verify_s[:, sample.num_verified]
         if overlaps:
             seen = np.maximum(1.0 - verify_s / (draft_s + companion_s), 0.0)
@@ -141,19 +142,18 @@ class MeanSteps:
 
     def _batch_prices(self, method: DecodingMethod, h: int, i: int, overlaps: bool) -> BatchPrices:
         tables, n, k = self.tables, int(self.tables.batch_sizes[i]), method.num_speculative_tokens
-        each = np.eye(n + 1)
         if method.stops_draft:
             first, later = tables.draft_passes_s(i, method)
             draft_s, later_s = first[h], later[h]
         else:
-            draft_s, later_s = tables.draft_s(i, k, each)[:, h].T, np.zeros((1, 1, 1))
+            draft_s, later_s = tables.draft_by_catch_up_s(i, method)[h], np.zeros((1, 1, 1))
         pipeline = method.pipeline if overlaps else SERIAL
         return BatchPrices(
             np.array([tables.knots.low, 1.0 / tables.knots.spacing]),
-            float(tables.overhead_s[h]),
+            float(tables.overhead_s(i, method)[h]),
             np.ascontiguousarray(draft_s * pipeline.draft_slowdown),
             np.ascontiguousarray(later_s),
-            np.ascontiguousarray(tables.companion_s(i, method, each)[:, h].T * pipeline.draft_slowdown),
-            np.ascontiguousarray(tables.verify_s(i)[h, :, : n * k + 1] * pipeline.verify_slowdown),
+            np.ascontiguousarray(tables.companion_by_unscored_s(i, method)[h] * pipeline.draft_slowdown),
+            np.ascontiguousarray(tables.verify_s(i, method)[h, :, : n * k + 1] * pipeline.verify_slowdown),
             overlaps,
         )

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from svsim.compiled import compiled
 from svsim.decoding.selection_rules import NUM_LEVELS, TOP_LEVEL
+from svsim.decoding.work import Reading
 
 Counts = NDArray[np.int64]
 
 # columns of the sums of a walk: of both kinds, under thresholds, at given lengths
-STEPS, VERIFIED, CATCH_UP, CONTEXT = 0, 1, 2, 3
-BELIEVED, NUM_THRESHOLD_SUMS = 4, 5
-DRAFTED, ACCEPTED, NUM_REQUEST_SUMS = 4, 5, 6
+STEPS, VERIFIED, CATCH_UP, CONTEXT, UNSCORED = 0, 1, 2, 3, 4
+BELIEVED, NUM_THRESHOLD_SUMS = 5, 6
+DRAFTED, ACCEPTED, NUM_REQUEST_SUMS = 5, 6, 7
 
 
 class Paths(NamedTuple):
@@ -36,23 +37,36 @@ class Visits(NamedTuple):
     by_step:  int64 [S, 2], requests that take an s-th step, and their context tokens then.
     starts:   int64 [V] rows where steps start, in the order of requests.
     catch_up: int64 [V] tokens that the drafter owes there beyond the last emitted one.
+    unscored: int64 [V] those that the companion has not read.
     """
 
     sums: Counts
     by_step: Counts
     starts: Counts
     catch_up: Counts
+    unscored: Counts
 
 
 @compiled()
-def _walk_thresholds(paths, accepted, survival, cuts, fewest, sums):  # type: ignore[no-untyped-def]
+def _owed_beyond(reading, owed, drafted, kept):  # type: ignore[no-untyped-def]
+    """Emitted tokens beyond the last that a drafter reads next, having drafted so many of which some were
+    kept (``decoding/work.py``)."""
+    if reading == Reading.LAST:
+        return 0
+    if drafted == 0:
+        return owed + 1
+    return kept if reading == Reading.ALL else int(kept == drafted)
+
+
+@compiled()
+def _walk_thresholds(paths, accepted, survival, cuts, fewest, reading, sums):  # type: ignore[no-untyped-def]
     k = survival.shape[1]
     for r in range(paths.first.size):
         end, base = paths.end[r], paths.context_base[r]
         for c in range(cuts.size):
             cut = cuts[c]
             here = paths.first[r]
-            steps, verified, believed, catch_up, context, owed = 0, 0, 0, 0, 0, 0
+            steps, verified, believed, catch_up, context, owed, unscored, missed = 0, 0, 0, 0, 0, 0, 0, 0
             while here < end:
                 length, levels = 0, 0
                 for d in range(k):
@@ -66,28 +80,34 @@ def _walk_thresholds(paths, accepted, survival, cuts, fewest, sums):  # type: ig
                 verified += length
                 believed += levels
                 catch_up += owed
+                unscored += missed
                 context += here + base
-                owed = int(kept == k)
+                missed = int(kept == k)
+                owed = _owed_beyond(reading, owed, k, kept)
                 here += kept + 1
             sums[c, STEPS] += steps
             sums[c, VERIFIED] += verified
             sums[c, BELIEVED] += believed
             sums[c, CATCH_UP] += catch_up
             sums[c, CONTEXT] += context
+            sums[c, UNSCORED] += unscored
 
 
 @compiled()
-def _walk_lengths(paths, accepted, lengths, row_of_step, drafted, sums, by_step, starts, owed_at):  # type: ignore[no-untyped-def]
+def _walk_lengths(  # type: ignore[no-untyped-def]
+    paths, accepted, lengths, row_of_step, drafted, reading, sums, by_step, starts, owed_at, unscored_at
+):  # fmt: skip
     visits = 0
     for r in range(paths.first.size):
         here, end, base = paths.first[r], paths.end[r], paths.context_base[r]
-        step, owed = 0, 0
+        step, owed, unscored = 0, 0, 0
         while here < end:
             length = int(lengths[row_of_step[step], here])
             draft = length if drafted < 0 else drafted
             kept = min(int(accepted[here]), length)
             starts[visits] = here
             owed_at[visits] = owed
+            unscored_at[visits] = unscored
             visits += 1
             by_step[step, 0] += 1
             by_step[step, 1] += here + base
@@ -95,8 +115,10 @@ def _walk_lengths(paths, accepted, lengths, row_of_step, drafted, sums, by_step,
             sums[r, DRAFTED] += draft
             sums[r, ACCEPTED] += kept
             sums[r, CATCH_UP] += owed
+            sums[r, UNSCORED] += unscored
             sums[r, CONTEXT] += here + base
-            owed = owed + 1 if draft == 0 else int(kept == draft)
+            unscored = int(kept == draft)
+            owed = _owed_beyond(reading, owed, draft, kept)
             here += kept + 1
             step += 1
         sums[r, STEPS] += step
@@ -104,16 +126,21 @@ def _walk_lengths(paths, accepted, lengths, row_of_step, drafted, sums, by_step,
 
 
 def walk_thresholds(
-    paths: Paths, accepted: NDArray[np.uint8], survival: NDArray[np.uint16], cuts: Counts, fewest: int
+    paths: Paths,
+    accepted: NDArray[np.uint8],
+    survival: NDArray[np.uint16],
+    cuts: Counts,
+    fewest: int,
+    reading: Reading = Reading.UNSEEN,
 ) -> Counts:
     """Sums over the steps of all requests, for every cut, int64 [cuts, NUM_THRESHOLD_SUMS].
 
     At a cut, a step verifies the drafted tokens whose encoded survival (``survival`` [T, K], never
     increasing with depth) is at least the cut, and the first ``fewest`` in any case. BELIEVED sums the
-    survival levels of verified tokens.
+    survival levels of verified tokens; ``reading``: what the drafter reads again.
     """
     sums = np.zeros((len(cuts), NUM_THRESHOLD_SUMS), np.int64)
-    _walk_thresholds(paths, accepted, survival, cuts, fewest, sums)
+    _walk_thresholds(paths, accepted, survival, cuts, fewest, int(reading), sums)
     return sums
 
 
@@ -123,6 +150,7 @@ def walk_lengths(
     lengths: NDArray[np.uint8],
     num_drafted: int | None,
     row_of_step: Counts | None = None,
+    reading: Reading = Reading.UNSEEN,
 ) -> Visits:
     """Walk at the verification lengths of row ``row_of_step[s]`` of ``lengths`` [rows, T] in step s.
 
@@ -131,19 +159,22 @@ def walk_lengths(
     num_requests, longest = len(paths.first), int((paths.end - paths.first).max())
     sums = np.zeros((num_requests, NUM_REQUEST_SUMS), np.int64)
     by_step = np.zeros((longest, 2), np.int64)
-    starts, owed = np.empty((2, int((paths.end - paths.first).sum())), np.int64)
+    starts, owed, unscored = np.empty((3, int((paths.end - paths.first).sum())), np.int64)
     visits = _walk_lengths(
         paths,
         accepted,
         lengths,
         np.zeros(longest, np.int64) if row_of_step is None else row_of_step,
         -1 if num_drafted is None else num_drafted,
+        int(reading),
         sums,
         by_step,
         starts,
         owed,
+        unscored,
     )
-    return Visits(sums, by_step[by_step[:, 0] > 0], starts[:visits].copy(), owed[:visits].copy())
+    at = (column[:visits].copy() for column in (starts, owed, unscored))
+    return Visits(sums, by_step[by_step[:, 0] > 0], *at)
 
 
 def contexts_at(paths: Paths, visits: Visits) -> Counts:

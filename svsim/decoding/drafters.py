@@ -1,6 +1,36 @@
-"""Drafters: what proposes the draft tokens, and what work that is. Never how long it takes."""
+"""Drafters: what proposes the draft tokens. Each answers what work that is; never how long it takes."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from svsim.decoding.work import NO_DRAFT, DraftWork, Reading, Schedule
+from svsim.errors import MethodError, printable
+from svsim.latency.draft_heads import DraftHead, draft_head
+from svsim.latency.geometry import ModelGeometry
+from svsim.latency.head_shape import HeadKind
+from svsim.latency.shape import Role
+
+# A decoder layer and the output head, of an 8B target, by parameters (of a 70B target 0.03).
+HEAD_SHARE = 0.1
+
+
+class Drafter(Protocol):
+    """One object per way of drafting. Equal ones do equal work, and they can be hashed."""
+
+    @property
+    def name(self) -> str:
+        """As ``--drafter`` spells it."""
+        ...
+
+    @property
+    def summary(self) -> str:
+        """What it is and what it costs, one line."""
+        ...
+
+    def work(self, target: ModelGeometry | None) -> DraftWork:
+        """Passes of a step; ``target``: its shape, where it is known."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,19 +40,150 @@ class ModelDrafter:
     That is the last emitted token, and one more where the whole chain was accepted.
     """
 
+    name = "model"
+    summary = "a draft model: one of its passes per draft token"
+
+    def work(self, target: ModelGeometry | None) -> DraftWork:
+        """Sequential passes of the draft model."""
+        return DraftWork(Schedule.SEQUENTIAL)
+
 
 @dataclass(frozen=True, slots=True)
 class HeadDrafter:
-    """An autoregressive head on the target's hidden states, as EAGLE has it (arXiv 2401.15077).
+    """An autoregressive head on the target's hidden states, as EAGLE has it (arXiv 2401.15077), by share.
 
     One pass per depth; its first pass reads every token emitted in the last step again, with the
     target's features in place of its own. A pass costs ``share_of_target`` of a target pass of the same
     shape: a decoder layer and the output head are about a tenth of an 8B model, 0.03 of a 70B model.
     """
 
-    share_of_target: float = 0.1
+    share_of_target: float = HEAD_SHARE
+
+    name = "eagle"
+    summary = "a head: a given share of a target pass per draft token"
+
+    def work(self, target: ModelGeometry | None) -> DraftWork:
+        """Sequential passes at a share of the target's."""
+        return DraftWork(Schedule.SEQUENTIAL, Role.TARGET, Reading.ALL, share=self.share_of_target)
 
 
-Drafter = ModelDrafter | HeadDrafter
+@dataclass(frozen=True, slots=True)
+class ShapedHeadDrafter:
+    """A head of a kind, priced by its own shape: of its config, or the usual one for the target.
+
+    Where the hardware is not known its pass is the file's draft pass if there is one, or a share of the
+    target's: ``share`` if it is given, else the weights that it reads against the target's, else HEAD_SHARE.
+    """
+
+    kind: HeadKind
+    head: DraftHead | None = None
+    share: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The kind."""
+        return self.kind.value
+
+    @property
+    def summary(self) -> str:
+        """What it is and costs."""
+        per = "one pass of a head of several layers for all" if self.kind.is_one_pass else "a head's pass per"
+        return f"{HEAD_WORDS[self.kind]}: {per} draft token{'s' * self.kind.is_one_pass}"
+
+    def on(self, target: ModelGeometry | None) -> DraftHead | None:
+        """The head itself; None where neither its config nor the target is known."""
+        if self.head is not None or target is None:
+            return self.head
+        return draft_head(self.kind, target)
+
+    def work(self, target: ModelGeometry | None) -> DraftWork:
+        """Passes of the head's own layers; sequential ones read every emitted token again."""
+        head, share = self.on(target), self.share
+        if share is None and head is not None and target is not None:
+            share = head.share_of(target)
+        geometry = head.geometry if head is not None else None
+        schedule = Schedule.BLOCK if self.kind.is_one_pass else Schedule.SEQUENTIAL
+        return DraftWork(schedule, reading=Reading.ALL, geometry=geometry, is_head=True, fallback_share=share)
+
+
+HEAD_WORDS = {
+    HeadKind.EAGLE: "EAGLE (arXiv 2401.15077)",
+    HeadKind.EAGLE3: "EAGLE-3 (arXiv 2503.01840)",
+    HeadKind.MTP: "multi-token prediction module (arXiv 2412.19437)",
+    HeadKind.DFLASH: "DFlash block drafter (arXiv 2602.06036)",
+    HeadKind.PEAGLE: "P-EAGLE (arXiv 2602.01469)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NgramDrafter:
+    """Draft tokens copied from the context where its last tokens occurred before (prompt look-up).
+
+    No pass and no prefill: all its time is the host's.
+    """
+
+    name = "ngram"
+    summary = "look-up of earlier text: no pass, host time only"
+
+    def work(self, target: ModelGeometry | None) -> DraftWork:
+        """Nothing on the GPU."""
+        return DraftWork(Schedule.NONE, on_host=True)
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyExitDrafter:
+    """The target's own first layers draft (LayerSkip, arXiv 2404.16710); verification runs the others.
+
+    layer_share: exit layer / layers, between 0 and 1. The logits of a draft pass are the target's. The
+    first layers of the last draft token run with its verification.
+    """
+
+    layer_share: float
+
+    name = "early-exit"
+    summary = "the target's first layers: a share of a target pass per draft token, and less to verify"
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.layer_share < 1.0:
+            raise MethodError(
+                f"an early exit after {self.layer_share:g} of the layers; expected 0 < share < 1"
+            )
+
+    def work(self, target: ModelGeometry | None) -> DraftWork:
+        """Sequential passes of a share of the target's layers."""
+        return DraftWork(Schedule.SEQUENTIAL, Role.TARGET, Reading.LAST, layer_share=self.layer_share)
+
+
+@dataclass(frozen=True, slots=True)
+class NoDrafter:
+    """Nothing drafts: target-only decoding."""
+
+    name = "none"
+    summary = "nothing: target-only decoding"
+
+    def work(self, target: ModelGeometry | None) -> DraftWork:
+        """None."""
+        return NO_DRAFT
+
 
 MODEL = ModelDrafter()
+DRAFTER_NAMES = ("model", *HeadKind, "ngram", "none")
+
+
+def drafter_named(name: str, head: str | Path | None = None) -> Drafter:
+    """The drafter that ``--drafter NAME`` and ``--head CONFIG`` choose.
+
+    head: a head's own ``config.json`` or its folder (of an MTP module also the target's). MethodError for
+    an unknown name, or a head that the drafter has no use for; LatencyError for a config that is no head.
+    """
+    if name in set(HeadKind):
+        kind = HeadKind(name)
+        return ShapedHeadDrafter(kind, None if head is None else draft_head(kind, None, head))
+    plain: dict[str, Drafter] = {"model": MODEL, "ngram": NgramDrafter(), "none": NoDrafter()}
+    if name not in plain:
+        raise MethodError(
+            f"unknown drafter {printable(name, 40)!r}; choose one of {', '.join(DRAFTER_NAMES)}"
+        )
+    if head is not None:
+        raise MethodError(f"drafter {name} has no head; leave `head` out, or choose {', '.join(HeadKind)}")
+    return plain[name]

@@ -15,21 +15,37 @@ decides about a token by looking at that token and redraws it when declined: har
 greedy or the prefix decides the draft. Proof: docs/losslessness.md.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Self
 
-import numpy as np
-from numpy.typing import NDArray
-
-from svsim.decoding.beliefs import AcceptanceBelief, Signal
-from svsim.decoding.drafters import MODEL, Drafter, HeadDrafter
+from svsim.decoding.beliefs import AcceptanceBelief
+from svsim.decoding.drafters import MODEL, Drafter, NoDrafter, ShapedHeadDrafter
 from svsim.decoding.pipelines import SERIAL, Pipeline
-from svsim.decoding.selection_rules import best_goodput
+from svsim.decoding.selections import (
+    VERIFY_ALL,
+    OraclePlan,
+    PlanBySignals,
+    SelectByRule,
+    Selection,
+    VerifyAll,
+)
+from svsim.decoding.work import StepWork
 from svsim.errors import MethodError
+from svsim.latency.geometry import ModelGeometry
 from svsim.spelling import method_label
 from svsim.trace.token_trace import TraceMetadata
+
+__all__ = [
+    "DecodingMethod",
+    "Losslessness",
+    "OraclePlan",
+    "PlanBySignals",
+    "SelectByRule",
+    "Selection",
+    "VerifyAll",
+]
 
 
 class Losslessness(StrEnum):
@@ -41,66 +57,15 @@ class Losslessness(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class VerifyAll:
-    """Verify every drafted token."""
-
-
-@dataclass(frozen=True, slots=True)
-class SelectByRule:
-    """Ask a compiled rule (``selection_rules.RULE``) every step.
-
-    before_draft: the rule decides how long to draft, and all of it is verified. knows_target: a bound,
-    whose survival is the target's own acceptance probability; otherwise it comes from the belief.
-    remembers_drafts: it still knows drafts that it dropped less than K steps ago.
-    """
-
-    rule: Any = best_goodput
-    options: tuple[float, ...] = (0.0, 0.0)
-    before_draft: bool = False
-    knows_target: bool = False
-    remembers_drafts: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class PlanBySignals:
-    """A length per output position, read off the signals there; no batch, no prices, no memory.
-
-    plan(signals [T, K] each) -> uint8 [T]. stops_draft: the draft ends there, and
-    all of it is verified; otherwise K tokens are drafted. tosses_coins: plan(signals, first_row), with
-    coins that belong to the rows of the replayed part.
-    """
-
-    signals: tuple[str, ...]
-    plan: Callable[..., NDArray[np.uint8]]
-    stops_draft: bool
-    tosses_coins: bool = False
-
-    def lengths(self, signals: tuple[Signal, ...], first_row: int = 0) -> NDArray[np.uint8]:
-        """Verification lengths of the rows ``first_row`` on, uint8 [T]."""
-        return self.plan(signals, first_row) if self.tosses_coins else self.plan(signals)
-
-
-@dataclass(frozen=True, slots=True)
-class OraclePlan:
-    """A bound: verify exactly what will be accepted; ``drafts_exactly`` also drafts only that."""
-
-    drafts_exactly: bool = False
-
-    def lengths(self, accepted: NDArray[np.uint8], num_speculative_tokens: int) -> NDArray[np.uint8]:
-        """Verification length per position from the target's own answer, uint8 [T]."""
-        return np.minimum(accepted, num_speculative_tokens).astype(np.uint8)
-
-
-@dataclass(frozen=True, slots=True)
 class DecodingMethod:
     """One method with its parameters; ``params`` holds what the user may vary, as shown in results.
 
-    Raises MethodError for a head that drafts other than fixed lengths.
+    is_about_drafter: its drafter is what makes it. Raises MethodError where nothing drafts its draft tokens.
     """
 
     name: str
     num_speculative_tokens: int
-    selection: VerifyAll | SelectByRule | PlanBySignals | OraclePlan = VerifyAll()
+    selection: Selection = VERIFY_ALL
     belief: AcceptanceBelief | None = None
     drafter: Drafter = MODEL
     pipeline: Pipeline = SERIAL
@@ -108,13 +73,30 @@ class DecodingMethod:
     lossless: Losslessness = Losslessness.LOSSLESS
     why_lossless: str = ""
     params: Mapping[str, int | float | str] = field(default_factory=dict)
+    is_about_drafter: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.drafter, HeadDrafter) and not isinstance(self.selection, VerifyAll):
+        if self.num_speculative_tokens and isinstance(self.drafter, NoDrafter):
             raise MethodError(
-                f"{self.label}: a head that drafts is priced for fixed lengths only; give it VerifyAll, or "
-                "use ModelDrafter"
+                f"{self.label} drafts {self.num_speculative_tokens} tokens, but the drafter is none; "
+                "leave it out, or choose another drafter"
             )
+
+    def with_drafter(self, drafter: Drafter) -> Self:
+        """The same method with its tokens drafted so; one that drafts nothing stays as it is.
+
+        A method about a head (``eagle``) takes another head, and keeps its own beside other drafters.
+        MethodError if ``drafter`` is none.
+        """
+        heads = isinstance(self.drafter, ShapedHeadDrafter) and isinstance(drafter, ShapedHeadDrafter)
+        keeps = self.is_about_drafter and not heads
+        return self if keeps or not self.num_speculative_tokens else replace(self, drafter=drafter)
+
+    def work(self, target: ModelGeometry | None = None) -> StepWork:
+        """The passes of its steps; ``target``: its shape, where it is known."""
+        if not self.num_speculative_tokens:
+            return StepWork(0, runs_companion=self.uses_companion)
+        return StepWork(self.num_speculative_tokens, self.drafter.work(target), self.uses_companion)
 
     @property
     def label(self) -> str:
@@ -124,17 +106,13 @@ class DecodingMethod:
     @property
     def signals(self) -> tuple[str, ...]:
         """Names of the observable columns it reads."""
-        if isinstance(self.selection, PlanBySignals):
-            return self.selection.signals
-        return self.belief.signals if self.belief is not None else ()
+        believed = self.belief.signals if self.belief is not None else ()
+        return self.selection.reads or believed
 
     @property
     def is_bound(self) -> bool:
         """Whether it uses the target's answer."""
-        selection = self.selection
-        return isinstance(selection, OraclePlan) or (
-            isinstance(selection, SelectByRule) and selection.knows_target
-        )
+        return self.selection.sees_coins or self.selection.knows_target
 
     def is_lossless_on(self, metadata: TraceMetadata) -> bool:
         """Whether the text is lossless at the sampling settings of a trace.
@@ -143,7 +121,7 @@ class DecodingMethod:
         target's coins does.
         """
         if self.lossless is Losslessness.GREEDY_ONLY:
-            sees_coins = isinstance(self.selection, OraclePlan)
+            sees_coins = self.selection.sees_coins
             return metadata.is_greedy or (metadata.draft_is_deterministic and not sees_coins)
         return self.lossless is Losslessness.LOSSLESS
 
@@ -153,16 +131,10 @@ class DecodingMethod:
         Chains that a head drafts depend on where the step began; a rule that remembers drafts which a
         recorded chain may still carry on knows more there than on a server.
         """
-        remembers = isinstance(self.selection, SelectByRule) and self.selection.remembers_drafts
-        stateless = self.drafter == MODEL and not remembers
+        stateless = self.drafter == MODEL and not self.selection.remembers_drafts
         return metadata.chains == "coherent" and self.is_lossless_on(metadata) and stateless
 
     @property
     def stops_draft(self) -> bool:
         """Whether the draft may end before K tokens; then all that is drafted is verified."""
-        match self.selection:
-            case OraclePlan(drafts_exactly=stops) | PlanBySignals(stops_draft=stops):
-                return stops
-            case SelectByRule(before_draft=stops):
-                return stops
-        return False
+        return self.selection.stops_draft

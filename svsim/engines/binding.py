@@ -1,7 +1,6 @@
 """Binding: a decoding method, a stretch of a trace and a latency model become plain arrays."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,40 +8,22 @@ from numpy.typing import ArrayLike, NDArray
 
 from svsim.decoding.acceptance_rules import AcceptanceRule
 from svsim.decoding.beliefs import believed_survival
-from svsim.decoding.drafters import HeadDrafter
-from svsim.decoding.method import DecodingMethod, OraclePlan, PlanBySignals, SelectByRule
-from svsim.decoding.selection_rules import best_goodput, encode_survival
-from svsim.engines.prices import EMPTY_SHEET, PriceSheet, lay_out_sheet
-from svsim.engines.step import Draft, Plan, StepProgram
+from svsim.decoding.drafters import HEAD_SHARE
+from svsim.decoding.method import DecodingMethod
+from svsim.decoding.selection_rules import encode_survival
+from svsim.decoding.selections import Plan
+from svsim.decoding.work import DraftWork, Schedule, StepWork
+from svsim.engines.prices import EMPTY_SHEET, PricedWork, PriceSheet, lay_out_sheet
+from svsim.engines.step import BoundColumns, Drafting, StepPrices, StepProgram, Turn
 from svsim.errors import LatencyError
+from svsim.latency.geometry import ModelGeometry
 from svsim.latency.hardware_spec import HardwareSpec
+from svsim.latency.head_latency import with_head
 from svsim.latency.model import LatencyModel
-from svsim.latency.shape import Role, StepShape
+from svsim.latency.price_table import PredictsSeconds
+from svsim.latency.shape import Role
 from svsim.spelling import deployment_name
 from svsim.trace.token_trace import TokenTrace
-
-MAX_OWED_TOKENS = 8  # a drafter that skipped more steps is priced along the mean slope
-
-
-@dataclass(frozen=True, slots=True)
-class BoundColumns:
-    """A method on a stretch of T positions: what is accepted, planned and believed there."""
-
-    accepted: NDArray[np.uint8]
-    planned: NDArray[np.uint8]
-    survival: NDArray[np.uint16]
-
-    def after(self, earlier: "BoundColumns") -> "BoundColumns":
-        """These columns behind earlier ones."""
-        return BoundColumns(
-            np.concatenate([earlier.accepted, self.accepted]),
-            np.concatenate([earlier.planned, self.planned]),
-            np.concatenate([earlier.survival, self.survival]),
-        )
-
-    def from_row(self, row: int) -> "BoundColumns":
-        """The columns from a row on."""
-        return BoundColumns(self.accepted[row:], self.planned[row:], self.survival[row:])
 
 
 def bind_columns(
@@ -55,16 +36,12 @@ def bind_columns(
     """
     accepted = rule.resolve(trace.target, replicate, first_row)
     k, selection = method.num_speculative_tokens, method.selection
-    planned = np.zeros(0, np.uint8)
     survival = np.zeros((0, max(k, 1)), np.uint16)
     signals = tuple(s[:, :k] for s in trace.observable.require(method.signals, method.label))
     if method.belief is not None:
         survival = believed_survival(method.belief, signals)
-    if isinstance(selection, PlanBySignals):
-        planned = selection.lengths(signals, first_row)
-    if isinstance(selection, OraclePlan):
-        planned = selection.lengths(accepted, k)
-    if isinstance(selection, SelectByRule) and selection.knows_target:
+    planned = selection.planned(signals, accepted, k, first_row)
+    if selection.knows_target:
         accept_prob = trace.target.require_accept_prob(method.label)
         survival = encode_survival(np.cumprod(accept_prob[:, :k], axis=1, dtype=np.float32))
     return BoundColumns(accepted, planned, survival)
@@ -72,11 +49,16 @@ def bind_columns(
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """A latency model with the pricing conventions of a run; ``spec``: as it was asked for, if it was."""
+    """A latency model with the pricing conventions of a run.
+
+    spec: as the hardware was asked for, if it was. target: shape of the target model, where it is known;
+    heads get their own from it.
+    """
 
     latency: LatencyModel
     draft_of_one_sequence: bool = False
     spec: HardwareSpec | None = None
+    target: ModelGeometry | None = None
 
     @property
     def options(self) -> str | None:
@@ -90,42 +72,43 @@ class Deployment:
 
     def check(self, method: DecodingMethod) -> None:
         """LatencyError if a model that the method runs has no step times."""
-        needed = {Role.TARGET}
-        if method.num_speculative_tokens and not isinstance(method.drafter, HeadDrafter):
-            needed.add(Role.DRAFT)
-        if method.uses_companion:
-            needed.add(Role.COMPANION)
-        for role in sorted(needed - self.latency.roles):
+        priced = self.priced(method)
+        for role in sorted(priced.work.roles - priced.latency.roles):
             raise LatencyError(
                 f"{method.label} runs the {role} model, but {self.latency.hardware} ({self.latency.source}) "
                 f"has no step times for it; add them, or leave {method.label} out"
             )
 
+    def priced(self, method: DecodingMethod) -> PricedWork:
+        """The work of the method's steps here: what the latency model says of drafting is part of it."""
+        work = method.work(self.target)
+        latency, draft = self._drafting(work.draft)
+        return PricedWork(latency, replace(work, draft=draft))
+
+    def _drafting(self, draft: DraftWork) -> tuple[LatencyModel, DraftWork]:
+        """Where a head's passes are priced: by its shape, by the file's draft pass, or as a share."""
+        latency = self.latency
+        if not draft.has_passes or draft.role is not Role.DRAFT:
+            return latency, draft
+        if latency.draft_is_one_pass:
+            return latency, draft.in_one_block(self.draft_of_one_sequence)
+        if not draft.is_head:
+            return latency, draft
+        own = with_head(latency, draft.geometry) if draft.geometry is not None else None
+        if own is not None:
+            return own, draft
+        says_draft = latency.tensor_parallel is None and Role.DRAFT in latency.roles
+        if draft.fallback_share is None and says_draft:
+            return latency, draft
+        return latency, draft.by_share(HEAD_SHARE if draft.fallback_share is None else draft.fallback_share)
+
     def prefill_s(
         self, method: DecodingMethod, num_sequences: ArrayLike, num_tokens: ArrayLike, target_only: bool
     ) -> NDArray[np.float64]:
         """Seconds of prefill steps from empty caches, [N]: every model of the method, or the target alone."""
-        passes = {Role.TARGET: 1.0}
-        if not target_only and method.num_speculative_tokens:
-            if isinstance(method.drafter, HeadDrafter):
-                passes[Role.TARGET] += method.drafter.share_of_target
-            else:
-                passes[Role.DRAFT] = 1.0
-        if not target_only and method.uses_companion:
-            passes[Role.COMPANION] = 1.0
-        seconds = sum(
-            self.latency.predict_s(StepShape(role, num_sequences, num_tokens, 0)) * times
-            for role, times in passes.items()
-        )
+        priced = PricedWork(self.latency, StepWork(0)) if target_only else self.priced(method)
+        seconds = priced.prefill_s(num_sequences, num_tokens)
         return np.asarray(seconds + self.latency.overhead_per_step_s, np.float64)
-
-    def draft_kind(self, method: DecodingMethod) -> Draft:
-        """What drafting costs under this latency model."""
-        if method.num_speculative_tokens == 0:
-            return Draft.NONE
-        if not self.latency.draft_is_one_pass or isinstance(method.drafter, HeadDrafter):
-            return Draft.SEQUENTIAL
-        return Draft.ONE_PASS_OF_ONE_SEQUENCE if self.draft_of_one_sequence else Draft.ONE_PASS
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,84 +132,100 @@ class BatchShape:
 
 
 class PriceBook:
-    """Price sheets of one deployment, laid out once per (role, batch shape, extent)."""
+    """Price sheets of one deployment, laid out once per (kind of pass, batch shape, extent)."""
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
         self._sheets: dict[Any, PriceSheet] = {}
 
-    def _sheet(self, role: Role, shape: BatchShape, ranges: dict[int, tuple[int, int]]) -> PriceSheet:
-        key = (role, shape.context_range, tuple(ranges.items()))
-        if key not in self._sheets:
-            self._sheets[key] = lay_out_sheet(self.deployment.latency, role, ranges, shape.context_range)
-        return self._sheets[key]
+    def lay_out(self, shape: BatchShape, method: DecodingMethod) -> StepPrices:
+        """The prices of a method's steps on batches of that shape."""
+        priced = self.deployment.priced(method)
+        host = priced.host
+        return StepPrices(
+            float(host.per_step_s),
+            float(host.per_sequence_s),
+            self._target(shape, priced),
+            self._draft(shape, priced, method.stops_draft),
+            self._companion(shape, priced),
+        )
 
-    def target(self, shape: BatchShape, k: int) -> PriceSheet:
+    def _target(self, shape: BatchShape, priced: PricedWork) -> PriceSheet:
         """Verifications of n to n (k + 1) tokens."""
-        m = shape.multiplicity
-        return self._sheet(Role.TARGET, shape, {n * m: (n * m, n * m * (k + 1)) for n in shape.counts})
+        k, m = priced.work.num_speculative_tokens, shape.multiplicity
+        ranges = {n * m: (n * m, n * m * (k + 1)) for n in shape.counts}
+        key = priced.work.draft if priced.work.draft.exits_early else None
+        return self._sheet((Role.TARGET, key), priced.verifications, shape, ranges)
 
-    def draft(self, shape: BatchShape, method: DecodingMethod) -> PriceSheet:
+    def _draft(self, shape: BatchShape, priced: PricedWork, stops: bool) -> PriceSheet:
         """Passes of the drafter, first pass with the tokens it owes included."""
-        kind, k, m = self.deployment.draft_kind(method), method.num_speculative_tokens, shape.multiplicity
-        if kind == Draft.NONE:
+        draft, k, m = priced.work.draft, priced.work.num_speculative_tokens, shape.multiplicity
+        if not draft.has_passes:
             return EMPTY_SHEET
-        if isinstance(method.drafter, HeadDrafter):
-            sheet = self.target(shape, k)
-            return sheet._replace(seconds=sheet.seconds * method.drafter.share_of_target)
-        if kind == Draft.ONE_PASS:
-            return self._sheet(Role.DRAFT, shape, {n * m: (n * m, n * m * (k + 1)) for n in shape.counts})
-        if kind == Draft.ONE_PASS_OF_ONE_SEQUENCE:
-            return self._sheet(Role.DRAFT, shape, {n * m: (1, k + 1) for n in shape.counts})
-        if method.stops_draft:
-            counts = range(1, shape.num_slots + 1)
-            return self._sheet(Role.DRAFT, shape, {n * m: (n * m, n * m * MAX_OWED_TOKENS) for n in counts})
-        return self._sheet(Role.DRAFT, shape, {n * m: (n * m, n * m * 2) for n in shape.counts})
+        if draft.schedule is Schedule.BLOCK:
+            most = k + draft.tokens_beside
+            # sequences that draft nothing put no token into a block that holds none beside
+            fewest = {n: n * m if draft.tokens_beside or not stops else 1 for n in shape.counts}
+            ranges = {n * m: (fewest[n], n * m * most) for n in shape.counts}
+            if draft.of_one_sequence:
+                ranges = {n * m: (1, most) for n in shape.counts}
+        else:
+            counts = range(1, shape.num_slots + 1) if stops else shape.counts
+            most = 1 + draft.most_owed(k, stops)
+            ranges = {n * m: (n * m, n * m * most) for n in counts}
+        return self._sheet((Role.DRAFT, draft, priced.host), priced.draft_passes, shape, ranges)
 
-    def companion(self, shape: BatchShape, method: DecodingMethod) -> PriceSheet:
+    def _companion(self, shape: BatchShape, priced: PricedWork) -> PriceSheet:
         """One pass over K tokens per sequence, one more where all K were accepted before."""
-        k, m = method.num_speculative_tokens, shape.multiplicity
-        if not method.uses_companion:
+        k, m = priced.work.num_speculative_tokens, shape.multiplicity
+        if not priced.work.runs_companion:
             return EMPTY_SHEET
-        return self._sheet(Role.COMPANION, shape, {n * m: (n * m * k, n * m * (k + 1)) for n in shape.counts})
+        ranges = {n * m: (n * m * k, n * m * (k + 1)) for n in shape.counts}
+        return self._sheet((Role.COMPANION,), priced.latency, shape, ranges)
+
+    def _sheet(
+        self, kind: Any, passes: PredictsSeconds, shape: BatchShape, ranges: dict[int, tuple[int, int]]
+    ) -> PriceSheet:
+        key = (kind, shape.context_range, tuple(ranges.items()))
+        if key not in self._sheets:
+            role = kind[0]
+            self._sheets[key] = lay_out_sheet(passes, role, ranges, shape.context_range)
+        return self._sheets[key]
 
 
 def selects(method: DecodingMethod) -> bool:
     """Whether lengths are selected every step (then copies of a request do not stay alike)."""
-    return isinstance(method.selection, SelectByRule)
+    return method.selection.lengths_from is Plan.SELECTED
 
 
 def compiled_rule(method: DecodingMethod) -> Any:
     """The selection function handed to the loop (any one, where none is asked)."""
-    return method.selection.rule if isinstance(method.selection, SelectByRule) else best_goodput
+    return method.selection.rule
 
 
 def bind(method: DecodingMethod, columns: BoundColumns, prices: PriceBook, shape: BatchShape) -> StepProgram:
     """The step program of a method on one batch shape."""
-    options: Sequence[float] = ()
-    plan = Plan.UNIFORM
-    if isinstance(method.selection, SelectByRule):
-        plan, options = Plan.SELECTED, method.selection.options
-    elif isinstance(method.selection, OraclePlan | PlanBySignals):
-        plan = Plan.PLANNED
-    pipeline = method.pipeline
+    selection, pipeline = method.selection, method.pipeline
+    draft = prices.deployment.priced(method).work.draft
     return StepProgram(
         num_speculative_tokens=method.num_speculative_tokens,
-        draft=int(prices.deployment.draft_kind(method)),
-        plan=int(plan),
-        draft_as_planned=method.stops_draft,
+        plan=int(selection.lengths_from),
         uses_companion=method.uses_companion,
-        reads_all=isinstance(method.drafter, HeadDrafter),
-        overlaps=shape.overlaps,
-        draft_slowdown=pipeline.draft_slowdown if shape.overlaps else 1.0,
-        verify_slowdown=pipeline.verify_slowdown if shape.overlaps else 1.0,
-        accepted=columns.accepted,
-        planned=columns.planned,
-        survival=columns.survival,
-        options=np.asarray(options, np.float64),
-        overhead_s=float(prices.deployment.latency.overhead_per_step_s),
-        target_prices=prices.target(shape, method.num_speculative_tokens),
-        draft_prices=prices.draft(shape, method),
-        companion_prices=prices.companion(shape, method),
         multiplicity=shape.multiplicity,
+        drafting=Drafting(
+            schedule=int(draft.schedule),
+            reading=int(draft.reading),
+            as_planned=selection.stops_draft,
+            is_whole=draft.is_paid_whole and selection.lengths_from is Plan.PLANNED,
+            tokens_beside=draft.tokens_beside,
+            of_one_sequence=draft.of_one_sequence,
+        ),
+        turn=Turn(
+            overlaps=shape.overlaps,
+            draft_slowdown=pipeline.draft_slowdown if shape.overlaps else 1.0,
+            verify_slowdown=pipeline.verify_slowdown if shape.overlaps else 1.0,
+        ),
+        columns=columns,
+        options=np.asarray(selection.options, np.float64),
+        prices=prices.lay_out(shape, method),
     )

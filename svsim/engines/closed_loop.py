@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from svsim.compiled import compiled
 from svsim.decoding.selection_rules import RULE
+from svsim.decoding.selections import Plan
 from svsim.engines.admission import (
     NUM_DONE,
     PLACE,
@@ -31,7 +32,6 @@ from svsim.engines.step import (
     NUM_CONTEXT_TOKENS,
     NUM_FINISHED,
     PREFILL,
-    Plan,
     empty_program,
     new_batch,
     place,

@@ -1,14 +1,110 @@
-"""Step prices as flat arrays: what the compiled step looks up instead of calling a latency model."""
+"""Step prices: what each pass of a method's work costs, and the flat arrays that the compiled step reads.
 
+``PricedWork`` is the one place where work (``decoding/work.py``) meets a latency model: step sheets,
+analytic grids, prefills and live plans ask it for seconds of draft, companion and target passes.
+"""
+
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from svsim.compiled import compiled
+from svsim.decoding.work import DraftWork, StepWork
+from svsim.latency.host import HostTime, host_time
 from svsim.latency.model import LatencyModel
-from svsim.latency.price_table import lay_out
-from svsim.latency.shape import Role
+from svsim.latency.price_table import PredictsSeconds, lay_out
+from svsim.latency.shape import Role, StepShape
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class PricedWork:
+    """Seconds of the passes that a method's steps run. A draft pass holds its share of host time.
+
+    ``latency`` prices the drafter's own shape as ``Role.DRAFT`` where the work names one.
+    """
+
+    latency: LatencyModel
+    work: StepWork
+
+    @property
+    def host(self) -> HostTime:
+        """Host time of these steps."""
+        return host_time(self.latency, self.work.speculation)
+
+    def draft_s(self, num_sequences: ArrayLike, new_tokens: ArrayLike, kv_tokens: ArrayLike) -> Floats:
+        """Draft passes of these shapes, float64 of the broadcast shape."""
+        return self.draft_passes.predict_s(StepShape(Role.DRAFT, num_sequences, new_tokens, kv_tokens))
+
+    def companion_s(self, num_sequences: ArrayLike, new_tokens: ArrayLike, kv_tokens: ArrayLike) -> Floats:
+        """Passes of the companion."""
+        return self.latency.predict_s(StepShape(Role.COMPANION, num_sequences, new_tokens, kv_tokens))
+
+    def verify_s(self, num_sequences: ArrayLike, new_tokens: ArrayLike, kv_tokens: ArrayLike) -> Floats:
+        """Verifications: of an early exit, the layers that drafting has not run."""
+        return self.verifications.predict_s(StepShape(Role.TARGET, num_sequences, new_tokens, kv_tokens))
+
+    def prefill_s(self, num_sequences: ArrayLike, num_tokens: ArrayLike) -> Floats:
+        """Prefills from empty caches: every model's; a head's by share is that of the target's."""
+
+        def of(role: Role) -> Floats:
+            return self.latency.predict_s(StepShape(role, num_sequences, num_tokens, 0))
+
+        seconds, draft = of(Role.TARGET), self.work.draft
+        if draft.has_passes and draft.role is Role.DRAFT:
+            seconds = seconds + of(Role.DRAFT)
+        elif draft.has_passes and not draft.exits_early:
+            seconds = seconds + seconds * draft.share
+        if self.work.runs_companion:
+            seconds = seconds + of(Role.COMPANION)
+        return np.asarray(seconds, np.float64)
+
+    @property
+    def draft_passes(self) -> "PassPrices":
+        """What a draft pass is; nothing else is asked for where none runs."""
+        return PassPrices(self.latency, self.work.draft, self.host.per_draft_pass_s)
+
+    @property
+    def verifications(self) -> PredictsSeconds:
+        """What a verification is."""
+        return RestOfTarget(self.latency, self.work.draft) if self.work.draft.exits_early else self.latency
+
+
+@dataclass(frozen=True, slots=True)
+class PassPrices:
+    """Draft passes, whatever role a shape names."""
+
+    latency: LatencyModel
+    draft: DraftWork
+    host_s: float = 0.0
+
+    def predict_s(self, shape: StepShape) -> Floats:
+        """Seconds, float64 of the broadcast shape."""
+        draft = self.draft
+        n, tokens, kv = shape.num_sequences, shape.num_new_tokens, shape.num_kv_tokens
+        asked = StepShape(draft.role, n, tokens, kv)
+        if draft.exits_early:  # one row of logits per sequence, as a draft model
+            asked = StepShape(draft.role, n, tokens, kv, draft.layer_share, n)
+        return np.asarray(self.latency.predict_s(asked) * draft.share + self.host_s, np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class RestOfTarget:
+    """Verifications behind an early exit: of each sequence, one token through all layers (its last drafted
+    one), the others through the later layers."""
+
+    latency: LatencyModel
+    draft: DraftWork
+
+    def predict_s(self, shape: StepShape) -> Floats:
+        """Seconds, float64 of the broadcast shape."""
+        n, kv = shape.num_sequences, shape.num_kv_tokens
+        early = StepShape(Role.TARGET, n, n, kv, self.draft.layer_share, 0.0)
+        rest = StepShape(Role.TARGET, n, shape.num_new_tokens, kv, self.draft.verified_layer_share)
+        return np.asarray(self.latency.predict_s(early) + self.latency.predict_s(rest), np.float64)
 
 
 class PriceSheet(NamedTuple):
@@ -28,7 +124,7 @@ EMPTY_SHEET = PriceSheet(np.zeros(1), np.zeros((1, 4), np.int64), np.zeros((1, 2
 
 
 def lay_out_sheet(
-    model: LatencyModel,
+    model: PredictsSeconds,
     role: Role,
     token_range: dict[int, tuple[int, int]],
     context_range: tuple[float, float],

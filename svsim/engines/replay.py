@@ -18,7 +18,6 @@ from svsim.decoding.method import DecodingMethod
 from svsim.engines.admission import MAX_CYCLES, Admission, Queue, Stretch, next_stretch
 from svsim.engines.binding import (
     BatchShape,
-    BoundColumns,
     PriceBook,
     bind,
     bind_columns,
@@ -27,7 +26,7 @@ from svsim.engines.binding import (
 )
 from svsim.engines.closed_loop import NUM_TALLIES, Slots, new_slots, run_continuous, run_static
 from svsim.engines.settings import PreparedRun
-from svsim.engines.step import Batch, new_batch
+from svsim.engines.step import Batch, BoundColumns, new_batch
 from svsim.errors import InvariantError
 from svsim.progress import Count, OnProgress
 from svsim.records import GroupSums, RunRecord

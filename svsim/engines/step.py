@@ -7,7 +7,6 @@ latency model: arrays only. ``Batch`` is the state of the running sequences. The
 serving simulation call ``take_step`` and nothing else to know what a step did and how long it took.
 """
 
-from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -21,74 +20,111 @@ from svsim.decoding.selection_rules import (
     MEMORY_SIZE,
     SCRATCH_SIZE,
 )
+from svsim.decoding.selections import Plan
+from svsim.decoding.work import Reading, Schedule
 from svsim.engines.prices import EMPTY_SHEET, PriceSheet, growing_passes_s, pass_row_s, pass_s
 
 
-class Draft(IntEnum):
-    """What drafting costs."""
+class Drafting(NamedTuple):
+    """What the drafter does in a step (``decoding/work.py``); enumerations as integers.
 
-    NONE = 0
-    SEQUENTIAL = 1  # one pass per depth over the sequences still drafting
-    ONE_PASS = 2  # one pass over all drafted tokens plus one per sequence
-    ONE_PASS_OF_ONE_SEQUENCE = 3  # as ONE_PASS, but priced at the tokens of a single sequence
-
-
-class Plan(IntEnum):
-    """Where verification lengths come from."""
-
-    UNIFORM = 0  # K for every sequence
-    PLANNED = 1  # looked up per output position
-    SELECTED = 2  # the selection rule, every step
-
-
-class StepProgram(NamedTuple):
-    """A decoding method on a trace and a latency model. T positions, K draft tokens.
-
-    accepted:  uint8 [T], accepted draft tokens of the whole chain (the target's answer).
-    planned:   uint8 [T] for Plan.PLANNED, else empty.
-    survival:  uint16 [T, K] encoded believed survival for Plan.SELECTED, else (or without belief) [0, K].
-    draft_as_planned: draft only the length that is verified (else always K); a rule is then asked
-        before the draft.
-    reads_all: the drafter reads every token emitted in the last step, not only those it did not draft.
-    overlaps:  drafting and companion run beside the verification of another micro-batch like this one.
-    draft_slowdown, verify_slowdown: factors on the seconds of drafting and companion, and of verification.
-    multiplicity: identical copies that every slot stands for (1: none).
+    as_planned: drafts only the length that is verified (else always K); a rule is then asked before the
+        draft. is_whole: but is paid for K tokens all the same (a block is proposed at once).
     """
 
-    num_speculative_tokens: int
-    draft: int
-    plan: int
-    draft_as_planned: bool
-    uses_companion: bool
-    reads_all: bool
-    overlaps: bool
-    draft_slowdown: float
-    verify_slowdown: float
+    schedule: int
+    reading: int
+    as_planned: bool
+    is_whole: bool
+    tokens_beside: int
+    of_one_sequence: bool
+
+
+class BoundColumns(NamedTuple):
+    """A method on T output positions of a trace.
+
+    accepted: uint8 [T], accepted draft tokens of the whole chain (the target's answer).
+    planned:  uint8 [T] for planned lengths, else empty.
+    survival: uint16 [T, K] encoded believed survival for selected lengths, else (or without belief) [0, K].
+    """
+
     accepted: NDArray[np.uint8]
     planned: NDArray[np.uint8]
     survival: NDArray[np.uint16]
-    options: NDArray[np.float64]
+
+    def after(self, earlier: "BoundColumns") -> "BoundColumns":
+        """These columns behind earlier ones."""
+        return BoundColumns(
+            np.concatenate([earlier.accepted, self.accepted]),
+            np.concatenate([earlier.planned, self.planned]),
+            np.concatenate([earlier.survival, self.survival]),
+        )
+
+    def from_row(self, row: int) -> "BoundColumns":
+        """The columns from a row on."""
+        return BoundColumns(self.accepted[row:], self.planned[row:], self.survival[row:])
+
+
+class Turn(NamedTuple):
+    """Whether drafting and companion run beside the verification of another micro-batch like this one, and
+    the factors on the seconds of either side."""
+
+    overlaps: bool
+    draft_slowdown: float
+    verify_slowdown: float
+
+
+class StepPrices(NamedTuple):
+    """Host seconds of a step and of each sequence in it, and the seconds of passes; a draft pass of its
+    own host time besides."""
+
     overhead_s: float
-    target_prices: PriceSheet
-    draft_prices: PriceSheet
-    companion_prices: PriceSheet
+    overhead_per_sequence_s: float
+    target: PriceSheet
+    draft: PriceSheet
+    companion: PriceSheet
+
+
+class StepProgram(NamedTuple):
+    """A decoding method on a trace and a latency model: K draft tokens, lengths from ``plan``.
+
+    options: float64 [], constants of the selection rule. multiplicity: identical copies that every slot
+    stands for (1: none).
+    """
+
+    num_speculative_tokens: int
+    plan: int
+    uses_companion: bool
     multiplicity: int
+    drafting: Drafting
+    turn: Turn
+    columns: BoundColumns
+    options: NDArray[np.float64]
+    prices: StepPrices
 
 
 def empty_program() -> StepProgram:
     """A program of no work: its field types are those of every program."""
-    return StepProgram(
-        0, 0, 0, False, False, False, False, 1.0, 1.0,
-        np.zeros(0, np.uint8), np.zeros(0, np.uint8), np.zeros((0, 1), np.uint16), np.zeros(0),
-        0.0, EMPTY_SHEET, EMPTY_SHEET, EMPTY_SHEET, 1,
-    )  # fmt: skip
+    columns = BoundColumns(np.zeros(0, np.uint8), np.zeros(0, np.uint8), np.zeros((0, 1), np.uint16))
+    prices = StepPrices(0.0, 0.0, EMPTY_SHEET, EMPTY_SHEET, EMPTY_SHEET)
+    drafting, turn = Drafting(0, 0, False, False, 0, False), Turn(False, 1.0, 1.0)
+    return StepProgram(0, 0, False, 1, drafting, turn, columns, np.zeros(0), prices)
 
 
 # counters of a batch
-NUM_CONTEXT_TOKENS, NUM_CATCH_UP_TOKENS, NUM_FINISHED = 0, 1, 2
+NUM_CONTEXT_TOKENS, NUM_CATCH_UP_TOKENS, NUM_FINISHED, NUM_UNSCORED_TOKENS, NUM_COUNTERS = range(5)
 # clocks of a batch, seconds since its start
 OVERHEAD, DRAFT, COMPANION, VERIFY, PREFILL = 0, 1, 2, 3, 4
 NUM_CLOCKS = 5
+
+
+class RuleSpace(NamedTuple):
+    """What a selection rule is handed and keeps: see ``selection_rules.RULE``."""
+
+    candidates: NDArray[np.uint16]
+    verify_s: NDArray[np.float64]
+    memory: NDArray[np.float64]
+    scratch: NDArray[np.int64]
 
 
 class Batch(NamedTuple):
@@ -96,10 +132,11 @@ class Batch(NamedTuple):
 
     position, end: row of the trace the sequence is at, and one past its last row.
     context_base:  context tokens at a position = position + context_base.
-    num_owed:      emitted tokens the drafter has not seen; its first pass of a step takes them.
+    num_owed:      emitted tokens that the drafter reads in its first pass of a step.
     length, draft_length: plan of this step. num_verified, num_drafted: since admission.
     finished:      slots that ended in the last step (the first counters[NUM_FINISHED]).
-    counters:      context and catch-up tokens of the batch, number finished.
+    counters:      of the batch: context tokens; tokens that the drafter owes beyond the last ones; number
+                   finished; emitted tokens that the companion has not read, beyond the last ones.
     clocks:        float64 [NUM_CLOCKS].
     """
 
@@ -114,10 +151,7 @@ class Batch(NamedTuple):
     finished: NDArray[np.int64]
     counters: NDArray[np.int64]
     clocks: NDArray[np.float64]
-    candidates: NDArray[np.uint16]
-    verify_s: NDArray[np.float64]
-    memory: NDArray[np.float64]
-    scratch: NDArray[np.int64]
+    rule: RuleSpace
 
 
 def new_batch(num_slots: int, num_speculative_tokens: int) -> Batch:
@@ -125,6 +159,13 @@ def new_batch(num_slots: int, num_speculative_tokens: int) -> Batch:
     position, end, base, owed, length, draft_length, verified, drafted, finished = (
         np.zeros(num_slots, np.int64) for _ in range(9)
     )
+    space = RuleSpace(
+        candidates=np.zeros((num_slots, max(num_speculative_tokens, 1)), np.uint16),
+        verify_s=np.zeros(num_slots * num_speculative_tokens + 1),
+        memory=np.zeros(MEMORY_SIZE),
+        scratch=np.zeros(SCRATCH_SIZE, np.int64),
+    )
+    counters, clocks = np.zeros(NUM_COUNTERS, np.int64), np.zeros(NUM_CLOCKS)
     return Batch(
         position,
         end,
@@ -135,12 +176,9 @@ def new_batch(num_slots: int, num_speculative_tokens: int) -> Batch:
         verified,
         drafted,
         finished,
-        counters=np.zeros(3, np.int64),
-        clocks=np.zeros(NUM_CLOCKS),
-        candidates=np.zeros((num_slots, max(num_speculative_tokens, 1)), np.uint16),
-        verify_s=np.zeros(num_slots * num_speculative_tokens + 1),
-        memory=np.zeros(MEMORY_SIZE),
-        scratch=np.zeros(SCRATCH_SIZE, np.int64),
+        counters,
+        clocks,
+        space,
     )
 
 
@@ -149,8 +187,8 @@ def _sequential_draft_s(program, batch, n):  # type: ignore[no-untyped-def]
     """Pass j runs over the sequences that draft more than j tokens, at their context + j."""
     k = program.num_speculative_tokens
     m = program.multiplicity
-    sheet = program.draft_prices
-    if not program.draft_as_planned:
+    sheet = program.prices.draft
+    if not program.drafting.as_planned:
         kv = batch.counters[NUM_CONTEXT_TOKENS] * m
         first_s = pass_s(sheet, n * m, (n + batch.counters[NUM_CATCH_UP_TOKENS]) * m, kv)
         return first_s + growing_passes_s(sheet, n * m, kv + n * m, k - 1)
@@ -169,18 +207,37 @@ def _sequential_draft_s(program, batch, n):  # type: ignore[no-untyped-def]
 
 
 @compiled()
+def _block_draft_s(program, batch, n):  # type: ignore[no-untyped-def]
+    """One pass over all drafted tokens, and those beside them."""
+    drafting, m, k = program.drafting, program.multiplicity, program.num_speculative_tokens
+    beside = drafting.tokens_beside
+    tokens, longest = n * (k + beside), k + beside
+    if drafting.as_planned and not drafting.is_whole:
+        tokens, longest = n * beside, beside
+        for i in range(n):
+            tokens += batch.draft_length[i]
+            longest = max(longest, batch.draft_length[i] + beside)
+    # a rule that drafts nothing runs no drafter; a plan of 0 (the reference simulator's oracle) does
+    if longest == beside and program.plan != Plan.PLANNED:
+        return 0.0
+    tokens = longest if drafting.of_one_sequence else tokens * m
+    return pass_s(program.prices.draft, n * m, tokens, batch.counters[NUM_CONTEXT_TOKENS] * m)
+
+
+@compiled()
 def _draft_row_s(program, batch, n):  # type: ignore[no-untyped-def]
     """Tell the rule what drafting 0, 1, ... K tokens of every sequence would cost."""
-    m, sheet, row_s = program.multiplicity, program.draft_prices, batch.memory[DRAFT_S:]
+    drafting, m, sheet = program.drafting, program.multiplicity, program.prices.draft
+    row_s = batch.rule.memory[DRAFT_S:]
     kv = batch.counters[NUM_CONTEXT_TOKENS] * m
     row_s[0], total_s = 0.0, 0.0
     for j in range(program.num_speculative_tokens):
-        if program.draft == Draft.SEQUENTIAL:
+        if drafting.schedule == Schedule.SEQUENTIAL:
             tokens = (n + (batch.counters[NUM_CATCH_UP_TOKENS] if j == 0 else 0)) * m
             total_s += pass_s(sheet, n * m, tokens, kv + j * n * m)
-        else:
-            each = j + 2
-            tokens = each if program.draft == Draft.ONE_PASS_OF_ONE_SEQUENCE else n * m * each
+        elif drafting.schedule == Schedule.BLOCK:
+            each = j + 1 + drafting.tokens_beside
+            tokens = each if drafting.of_one_sequence else n * m * each
             total_s = pass_s(sheet, n * m, tokens, kv)
         row_s[j + 1] = total_s
 
@@ -188,24 +245,24 @@ def _draft_row_s(program, batch, n):  # type: ignore[no-untyped-def]
 @compiled()
 def _select_lengths(program, select, batch, n, fixed_s, hidden_s):  # type: ignore[no-untyped-def]
     """Ask the rule: lengths to ``batch.length``. A turn of an overlap lasts ``hidden_s`` at least."""
-    k = program.num_speculative_tokens
-    if program.survival.shape[0] > 0:
+    k, space, survival = program.num_speculative_tokens, batch.rule, program.columns.survival
+    if survival.shape[0] > 0:
         for i in range(n):
             for d in range(k):
-                batch.candidates[i, d] = program.survival[batch.position[i], d]
+                space.candidates[i, d] = survival[batch.position[i], d]
     kv = batch.counters[NUM_CONTEXT_TOKENS] * program.multiplicity
-    pass_row_s(program.target_prices, n, kv, batch.verify_s)
-    if program.overlaps:
+    pass_row_s(program.prices.target, n, kv, space.verify_s)
+    if program.turn.overlaps:
         for e in range(n * k + 1):
-            batch.verify_s[e] = max(batch.verify_s[e] * program.verify_slowdown, hidden_s)
+            space.verify_s[e] = max(space.verify_s[e] * program.turn.verify_slowdown, hidden_s)
     return select(
         n,
-        batch.candidates,
-        batch.verify_s,
+        space.candidates,
+        space.verify_s,
         fixed_s,
         program.options,
-        batch.memory,
-        batch.scratch,
+        space.memory,
+        space.scratch,
         batch.length,
     )
 
@@ -213,75 +270,84 @@ def _select_lengths(program, select, batch, n, fixed_s, hidden_s):  # type: igno
 @compiled()
 def _draft_s(program, batch, n):  # type: ignore[no-untyped-def]
     """Seconds of drafting this step, and of the companion's pass over the drafted tokens."""
-    m = program.multiplicity
-    k = program.num_speculative_tokens
-    kv = batch.counters[NUM_CONTEXT_TOKENS] * m
+    m, schedule = program.multiplicity, program.drafting.schedule
     draft_s, companion_s = 0.0, 0.0
-    if program.draft == Draft.SEQUENTIAL:
+    if schedule == Schedule.SEQUENTIAL:
         draft_s = _sequential_draft_s(program, batch, n)
-    elif program.draft != Draft.NONE:
-        tokens, longest = n * (k + 1), k + 1
-        if program.draft_as_planned:
-            tokens, longest = n, 1
-            for i in range(n):
-                tokens += batch.draft_length[i]
-                longest = max(longest, batch.draft_length[i] + 1)
-        tokens = longest if program.draft == Draft.ONE_PASS_OF_ONE_SEQUENCE else tokens * m
-        # a rule that drafts nothing runs no drafter; a plan of 0 (the reference simulator's oracle) does
-        if longest > 1 or program.plan == Plan.PLANNED:
-            draft_s = pass_s(program.draft_prices, n * m, tokens, kv)
+    elif schedule == Schedule.BLOCK:
+        draft_s = _block_draft_s(program, batch, n)
     if program.uses_companion:
-        tokens = n * k + batch.counters[NUM_CATCH_UP_TOKENS]
-        companion_s = pass_s(program.companion_prices, n * m, tokens * m, kv)
+        kv = batch.counters[NUM_CONTEXT_TOKENS] * m
+        tokens = n * program.num_speculative_tokens + batch.counters[NUM_UNSCORED_TOKENS]
+        companion_s = pass_s(program.prices.companion, n * m, tokens * m, kv)
     return draft_s, companion_s
 
 
 @compiled()
 def _advance_uniform(program, batch, n):  # type: ignore[no-untyped-def]
     """Emit min(accepted, K) + 1 tokens for every sequence."""
-    k = program.num_speculative_tokens
-    accepted, position, end = program.accepted, batch.position, batch.end
-    emitted, catch_up, read_again, finished = 0, 0, 0, 0
+    k, reading = program.num_speculative_tokens, program.drafting.reading
+    accepted, position, end = program.columns.accepted, batch.position, batch.end
+    emitted, unseen, read_again, finished = 0, 0, 0, 0
     for i in range(n):
         here = position[i]
         kept = min(np.int64(accepted[np.uint64(here)]), k)
         position[i] = here + kept + 1
         emitted += kept
-        catch_up += kept == k
+        unseen += kept == k
         if here + kept + 1 >= end[i]:
-            catch_up -= kept == k
+            unseen -= kept == k
             read_again -= kept
             batch.finished[finished] = i
             finished += 1
     batch.counters[NUM_CONTEXT_TOKENS] += emitted + n
-    batch.counters[NUM_CATCH_UP_TOKENS] = catch_up if k > 0 else 0
-    if program.reads_all:
+    batch.counters[NUM_UNSCORED_TOKENS] = unseen if k > 0 else 0
+    batch.counters[NUM_CATCH_UP_TOKENS] = unseen if k > 0 else 0
+    if reading == Reading.ALL:
         batch.counters[NUM_CATCH_UP_TOKENS] = emitted + read_again
+    elif reading == Reading.LAST:
+        batch.counters[NUM_CATCH_UP_TOKENS] = 0
     batch.counters[NUM_FINISHED] = finished
+
+
+@compiled()
+def _owed_after(reading, owed, drafted, kept):  # type: ignore[no-untyped-def]
+    """Emitted tokens that a drafter reads next, having drafted so many of which some were kept."""
+    if reading == Reading.LAST:
+        return 1
+    if drafted == 0:
+        return owed + 1
+    if reading == Reading.ALL:
+        return kept + 1
+    return 1 + (kept == drafted)
 
 
 @compiled()
 def _advance_planned(program, batch, n):  # type: ignore[no-untyped-def]
     """Emit min(accepted, length) + 1 tokens for every sequence."""
-    emitted, verified, catch_up, finished = 0, 0, 0, 0
+    accepted, reading = program.columns.accepted, program.drafting.reading
+    emitted, verified, catch_up, unscored, finished = 0, 0, 0, 0, 0
     for i in range(n):
         here = batch.position[i]
         length, drafted = batch.length[i], batch.draft_length[i]
-        kept = min(np.int64(program.accepted[here]), length)
+        kept = min(np.int64(accepted[here]), length)
         verified += length
         batch.position[i] = here + kept + 1
         batch.num_verified[i] += length
         batch.num_drafted[i] += drafted
-        batch.num_owed[i] = batch.num_owed[i] + 1 if drafted == 0 else 1 + (kept == drafted)
+        batch.num_owed[i] = _owed_after(reading, batch.num_owed[i], drafted, kept)
         emitted += kept + 1
         if here + kept + 1 >= batch.end[i]:
             batch.finished[finished] = i
             finished += 1
         else:
             catch_up += batch.num_owed[i] - 1
-    batch.memory[LAST_ACCEPTED], batch.memory[LAST_VERIFIED] = emitted - n, verified
+            unscored += kept == drafted
+    memory = batch.rule.memory
+    memory[LAST_ACCEPTED], memory[LAST_VERIFIED] = emitted - n, verified
     batch.counters[NUM_CONTEXT_TOKENS] += emitted
     batch.counters[NUM_CATCH_UP_TOKENS] = catch_up
+    batch.counters[NUM_UNSCORED_TOKENS] = unscored
     batch.counters[NUM_FINISHED] = finished
 
 
@@ -292,31 +358,30 @@ def take_step(program, select, batch, n):  # type: ignore[no-untyped-def]
     Finished slots are listed in ``batch.finished``; their positions are left untruncated (past
     ``end``), and their context is still counted until the caller removes them.
     """
-    k = program.num_speculative_tokens
-    m = program.multiplicity
+    k, m, prices, turn = program.num_speculative_tokens, program.multiplicity, program.prices, program.turn
     kv = batch.counters[NUM_CONTEXT_TOKENS] * m
-    tokens, overhead_s = n * k, program.overhead_s
+    tokens, overhead_s = n * k, prices.overhead_s + prices.overhead_per_sequence_s * (n * m)
     if program.plan == Plan.PLANNED:
         tokens = 0
         for i in range(n):
-            batch.length[i] = min(np.int64(program.planned[batch.position[i]]), k)
-            batch.draft_length[i] = batch.length[i] if program.draft_as_planned else k
+            batch.length[i] = min(np.int64(program.columns.planned[batch.position[i]]), k)
+            batch.draft_length[i] = batch.length[i] if program.drafting.as_planned else k
             tokens += batch.length[i]
-    elif program.plan == Plan.SELECTED and program.draft_as_planned:
+    elif program.plan == Plan.SELECTED and program.drafting.as_planned:
         _draft_row_s(program, batch, n)
         tokens = _select_lengths(program, select, batch, n, overhead_s, 0.0)
         for i in range(n):
             batch.draft_length[i] = batch.length[i]
 
     draft_s, companion_s = _draft_s(program, batch, n)
-    draft_s, companion_s = draft_s * program.draft_slowdown, companion_s * program.draft_slowdown
-    if program.plan == Plan.SELECTED and not program.draft_as_planned:
+    draft_s, companion_s = draft_s * turn.draft_slowdown, companion_s * turn.draft_slowdown
+    if program.plan == Plan.SELECTED and not program.drafting.as_planned:
         batch.draft_length[:n] = k
-        hidden_s = draft_s + companion_s if program.overlaps else 0.0
-        fixed_s = overhead_s if program.overlaps else overhead_s + draft_s + companion_s
+        hidden_s = draft_s + companion_s if turn.overlaps else 0.0
+        fixed_s = overhead_s if turn.overlaps else overhead_s + draft_s + companion_s
         tokens = _select_lengths(program, select, batch, n, fixed_s, hidden_s)
-    verify_s = pass_s(program.target_prices, n * m, (n + tokens) * m, kv) * program.verify_slowdown
-    if program.overlaps:  # what verification hides costs nothing
+    verify_s = pass_s(prices.target, n * m, (n + tokens) * m, kv) * turn.verify_slowdown
+    if turn.overlaps and draft_s + companion_s > 0.0:  # what verification hides costs nothing
         seen = max(1.0 - verify_s / (draft_s + companion_s), 0.0)
         draft_s, companion_s = draft_s * seen, companion_s * seen
 

@@ -14,6 +14,7 @@ from svsim.compiled import compiled
 from svsim.decoding.drafters import MODEL
 from svsim.decoding.pipelines import SERIAL
 from svsim.decoding.selection_rules import RULE
+from svsim.decoding.selections import Plan
 from svsim.engines.admission import PLACE, WARM_UP_PER_SLOT, Admission, next_stretch
 from svsim.engines.binding import BatchShape, PriceBook, bind, bind_columns, compiled_rule
 from svsim.engines.closed_loop import (
@@ -34,7 +35,6 @@ from svsim.engines.step import (
     NUM_FINISHED,
     OVERHEAD,
     VERIFY,
-    Plan,
     new_batch,
     take_step,
 )

@@ -1,13 +1,22 @@
 """A latency model laid out as plain arrays, for engines that price a step in a compiled loop."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from svsim.errors import LatencyError
-from svsim.latency.model import LatencyModel
 from svsim.latency.shape import Role, StepShape
+
+
+class PredictsSeconds(Protocol):
+    """A latency model, or one kind of its passes."""
+
+    def predict_s(self, shape: StepShape) -> NDArray[np.float64]:
+        """Seconds of each pass."""
+        ...
+
 
 RELATIVE_TOLERANCE = 1e-5
 MAX_KNOTS = 65
@@ -46,7 +55,7 @@ class PriceTable:
 
 
 def lay_out(
-    model: LatencyModel,
+    model: PredictsSeconds,
     role: Role,
     num_sequences: int,
     new_tokens: ArrayLike,

@@ -1,0 +1,145 @@
+"""What work a step is: the passes of drafter, companion and target. Never how long they take.
+
+A drafter answers with one ``DraftWork``. Step programs, analytic grids, prefills, batches of copies and
+live plans are all laid out from it, so a new drafter is one object.
+
+n sequences, K draft tokens, mean context c; *owed* are emitted tokens that a drafter must read first::
+
+    schedule     passes of a step
+    NONE         none (target-only decoding, or tokens found on the host)
+    SEQUENTIAL   the first of n + owed new tokens, then K - 1 of n, each at one more token of context
+    BLOCK        one of n (K + tokens_beside) new tokens
+"""
+
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+from svsim.latency.geometry import ModelGeometry
+from svsim.latency.host import Speculation
+from svsim.latency.shape import Role
+
+
+class Schedule(IntEnum):
+    """How the passes of a draft follow one another."""
+
+    NONE = 0
+    SEQUENTIAL = 1
+    BLOCK = 2
+
+
+class Reading(IntEnum):
+    """Which emitted tokens the first pass of a sequential draft takes per sequence."""
+
+    UNSEEN = 0  # those it did not draft itself: the last, and one more where all K were accepted
+    ALL = 1  # every token since its last draft: heads read them again with the target's features
+    LAST = 2  # the last only: early layers of the target share its cache
+
+
+@dataclass(frozen=True, slots=True)
+class DraftWork:
+    """Passes of a drafter in one step.
+
+    role:           whose weights run: the draft's own, or (a share of) the target's.
+    share:          seconds of a pass, as a share of the role's whole pass of that shape.
+    layer_share:    share of the role's layers that run before logits; verification runs the others.
+    tokens_beside:  of a block: new tokens per sequence beside the drafted ones.
+    of_one_sequence: a block is priced at the tokens of a single sequence.
+    geometry:       shape of a head, priced in the place of the draft model; None: the draft model's own.
+    is_head:        the passes are of a head on the target, not of a draft model.
+    fallback_share: of a target's pass, where a source of step times cannot price the geometry.
+    on_host:        tokens are proposed on the host, without a pass.
+    """
+
+    schedule: Schedule
+    role: Role = Role.DRAFT
+    reading: Reading = Reading.UNSEEN
+    share: float = 1.0
+    layer_share: float = 1.0
+    tokens_beside: int = 0
+    of_one_sequence: bool = False
+    geometry: ModelGeometry | None = None
+    is_head: bool = False
+    fallback_share: float | None = None
+    on_host: bool = False
+
+    @property
+    def has_passes(self) -> bool:
+        """Whether anything runs on the GPU."""
+        return self.schedule is not Schedule.NONE
+
+    @property
+    def is_model(self) -> bool:
+        """Whether a draft model of its own runs, not a head or a part of the target."""
+        return self.has_passes and self.role is Role.DRAFT and not self.is_head
+
+    @property
+    def is_paid_whole(self) -> bool:
+        """Whether a block is paid for K tokens also where its signals stop the draft: it comes at once."""
+        return self.schedule is Schedule.BLOCK and self.tokens_beside == 0
+
+    @property
+    def verified_layer_share(self) -> float:
+        """Share of the target's layers that a verification still has to run."""
+        return 1.0 - self.layer_share if self.exits_early else 1.0
+
+    @property
+    def exits_early(self) -> bool:
+        """Whether the drafter is the target's own first layers."""
+        return self.has_passes and self.role is Role.TARGET and self.layer_share < 1.0
+
+    def most_owed(self, num_drafted: int, stops: bool) -> int:
+        """Most emitted tokens per sequence beyond the last that the first pass is laid out for."""
+        if self.reading is Reading.LAST:
+            return 0
+        most = num_drafted if self.reading is Reading.ALL else 1
+        # a drafter that skipped more steps is priced along the mean slope
+        return max(most, MAX_OWED_TOKENS - 1) if stops else most
+
+    def num_passes(self, num_drafted: int) -> int:
+        """Passes one after another of a draft of so many tokens."""
+        if num_drafted == 0 or not self.has_passes:
+            return 0
+        return num_drafted if self.schedule is Schedule.SEQUENTIAL else 1
+
+    def in_one_block(self, of_one_sequence: bool) -> "DraftWork":
+        """The same tokens in one pass, with one more per sequence."""
+        return DraftWork(
+            Schedule.BLOCK, tokens_beside=1, of_one_sequence=of_one_sequence, is_head=self.is_head
+        )
+
+    def by_share(self, share: float) -> "DraftWork":
+        """The same passes, priced as a share of the target's."""
+        return replace(self, role=Role.TARGET, share=share, geometry=None)
+
+
+MAX_OWED_TOKENS = 8
+NO_DRAFT = DraftWork(Schedule.NONE)
+
+
+@dataclass(frozen=True, slots=True)
+class StepWork:
+    """What the steps of a method run: a draft of up to K tokens, a companion over them, a verification."""
+
+    num_speculative_tokens: int
+    draft: DraftWork = NO_DRAFT
+    runs_companion: bool = False
+
+    @property
+    def roles(self) -> frozenset[Role]:
+        """The models whose passes are priced."""
+        drafting = {self.draft.role} if self.draft.has_passes else set()
+        return frozenset({Role.TARGET, *drafting, *([Role.COMPANION] if self.runs_companion else [])})
+
+    @property
+    def speculation(self) -> Speculation:
+        """The same in the words of host time."""
+        draft, k = self.draft, self.num_speculative_tokens
+        is_block = draft.schedule is Schedule.BLOCK
+        return Speculation(
+            num_speculative_tokens=k,
+            num_draft_passes=draft.num_passes(k),
+            num_tokens_per_draft_pass=k + draft.tokens_beside if is_block else int(draft.has_passes),
+            runs_draft_model=draft.is_model,
+            drafts_on_host=draft.on_host,
+            runs_companion=self.runs_companion,
+        )

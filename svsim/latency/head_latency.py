@@ -1,0 +1,101 @@
+"""Any source of step times, with a drafting head's own passes in the place of the draft model's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from svsim.errors import LatencyError
+from svsim.latency.data_parallel import DataParallelLatency
+from svsim.latency.geometry import ModelGeometry
+from svsim.latency.hardware import data_sheets
+from svsim.latency.model import LatencyModel, OutOfRange
+from svsim.latency.pass_work import ModelOnGpus
+from svsim.latency.roofline import RooflineLatency
+from svsim.latency.shape import Role, StepShape
+
+
+@runtime_checkable
+class TakesHead(Protocol):
+    """A latency model that puts a head in the place of its draft model by itself."""
+
+    def with_head(self, geometry: ModelGeometry) -> LatencyModel | None:
+        """The same model with that head as ``Role.DRAFT``; None where it cannot price one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyWithHead:
+    """``base``, but draft passes are those of ``head``."""
+
+    base: LatencyModel
+    head: LatencyModel
+
+    @property
+    def hardware(self) -> str:
+        """Of the base."""
+        return self.base.hardware
+
+    @property
+    def tensor_parallel(self) -> int | None:
+        """GPUs that share the target, and the head."""
+        return self.base.tensor_parallel
+
+    @property
+    def source(self) -> str:
+        """Of the base."""
+        return self.base.source
+
+    @property
+    def roles(self) -> frozenset[Role]:
+        """Those of the base, and the draft."""
+        return self.base.roles | {Role.DRAFT}
+
+    @property
+    def out_of_range(self) -> OutOfRange:
+        """Of the base."""
+        return self.base.out_of_range
+
+    @property
+    def overhead_per_step_s(self) -> float:
+        """Of the base."""
+        return self.base.overhead_per_step_s
+
+    @property
+    def draft_is_one_pass(self) -> bool:
+        """Never: a head's passes are known."""
+        return False
+
+    @property
+    def separates_head(self) -> bool:
+        """As the base."""
+        return self.base.separates_head
+
+    def predict_s(self, shape: StepShape) -> NDArray[np.float64]:
+        """Seconds of each pass, float64 of the broadcast shape."""
+        return (self.head if shape.role is Role.DRAFT else self.base).predict_s(shape)
+
+
+def with_head(latency: LatencyModel, geometry: ModelGeometry) -> LatencyModel | None:
+    """The latency model with a head in the place of the draft model; None where its GPU is not known.
+
+    The head is split over the GPUs of the target, as engines do by default, and priced by the roofline
+    of that GPU: no kernel table or measurement holds heads.
+    """
+    if isinstance(latency, TakesHead):
+        return latency.with_head(geometry)
+    base = latency.base if isinstance(latency, DataParallelLatency) else latency
+    degree = latency.tensor_parallel
+    if degree is None:
+        return None
+    try:
+        models: Mapping[Role, ModelOnGpus] = MappingProxyType({Role.DRAFT: ModelOnGpus(geometry, degree)})
+    except LatencyError:
+        models = MappingProxyType({Role.DRAFT: ModelOnGpus(geometry, 1)})
+    if isinstance(base, RooflineLatency):
+        return LatencyWithHead(latency, replace(base, models=models))
+    gpu = data_sheets().get(latency.hardware)
+    return None if gpu is None else LatencyWithHead(latency, RooflineLatency(gpu, models))
