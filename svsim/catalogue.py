@@ -5,7 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from svsim.decoding.method import SelectByRule
 from svsim.decoding.preset import Option
 from svsim.decoding.presets import PRESETS, parse_method
 from svsim.latency.geometry import MODELS_SOURCE, ModelGeometry, model_presets
@@ -21,8 +20,6 @@ def method_entries() -> list[dict[str, Any]]:
     entries = []
     for name, preset in PRESETS.items():
         method = parse_method(name)
-        selection = method.selection
-        knows_target = isinstance(selection, SelectByRule) and selection.knows_target
         entries.append(
             {
                 "method": name,
@@ -32,7 +29,7 @@ def method_entries() -> list[dict[str, Any]]:
                 "lossless": method.lossless.value,
                 "why": method.why_lossless,
                 "is_bound": method.is_bound,
-                "needs": [*method.signals, *(["accept_prob"] if knows_target else [])],
+                "needs": [*method.signals, *(["accept_prob"] if method.selection.knows_target else [])],
                 "runs_companion": method.uses_companion,
                 "learns_from_profile": method.belief is not None and method.belief.needs_profile,
                 "source": preset.source,
@@ -47,7 +44,7 @@ def _domain(option: Option) -> dict[str, Any]:
         return {"type": "word", "words": list(option.words)}
     if option.pattern:
         return {"type": "text", "form": option.form}
-    kind = "number" if isinstance(option.default, float) else "integer"
+    kind = "number" if option.is_number else "integer"
     return {"type": kind, "at_least": option.at_least, "at_most": option.at_most}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from svsim.errors import LatencyError
 from svsim.latency.data_parallel import DataParallelLatency
-from svsim.latency.geometry import ModelGeometry, model_geometry
+from svsim.latency.geometry import ModelGeometry, told_geometry
 from svsim.latency.hardware import GpuDataSheet, data_sheets
 from svsim.latency.hardware_spec import HardwareSpec, Placement
 from svsim.latency.linear import LinearLatency
@@ -147,12 +147,8 @@ def known_geometries(metadata: TraceMetadata) -> dict[Role, ModelGeometry]:
 
 
 def _geometry(metadata: TraceMetadata, role: Role) -> dict[Role, ModelGeometry]:
-    model: Any = metadata.models.get(role.value)
-    if not isinstance(model, Mapping):
-        return {}
-    name = str(model.get("name", role.value))
-    geometry = model.get("geometry")
-    return {role: ModelGeometry.from_config(geometry, name) if geometry else model_geometry(name)}
+    geometry = told_geometry(metadata.models.get(role.value), role)
+    return {} if geometry is None else {role: geometry}
 
 
 def _geometries(source: Source, latency: str) -> dict[Role, ModelGeometry]:

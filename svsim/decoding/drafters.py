@@ -71,8 +71,9 @@ class HeadDrafter:
 class ShapedHeadDrafter:
     """A head of a kind, priced by its own shape: of its config, or the usual one for the target.
 
-    Where the hardware is not known its pass is the file's draft pass if there is one, or a share of the
-    target's: ``share`` if it is given, else the weights that it reads against the target's, else HEAD_SHARE.
+    Where the hardware is not known, a pass is a share of the target's: the weights that it reads against
+    the target's, or ``share`` of a target of unknown shape; without either, the draft pass of the latency
+    file, or HEAD_SHARE.
     """
 
     kind: HeadKind
@@ -98,9 +99,8 @@ class ShapedHeadDrafter:
 
     def work(self, target: ModelGeometry | None) -> DraftWork:
         """Passes of the head's own layers; sequential ones read every emitted token again."""
-        head, share = self.on(target), self.share
-        if share is None and head is not None and target is not None:
-            share = head.share_of(target)
+        head = self.on(target)
+        share = self.share if head is None or target is None else head.share_of(target)
         geometry = head.geometry if head is not None else None
         schedule = Schedule.BLOCK if self.kind.is_one_pass else Schedule.SEQUENTIAL
         return DraftWork(schedule, reading=Reading.ALL, geometry=geometry, is_head=True, fallback_share=share)

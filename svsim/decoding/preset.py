@@ -11,14 +11,15 @@ from svsim.limits import MAX_SPECULATIVE_TOKENS
 Value = int | float | str
 CHAIN = "K of the trace"
 RECORDED = "histogram where the trace has it"
+SHAPED = "by its shape"
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
     """One option of a preset: its default and what it may be.
 
-    Allowed ``words``; or text of a ``pattern``, described by ``form``; or, if the default is a float, a
-    number, else a whole number, of a range. Two defaults depend on the trace: CHAIN is its number of draft
+    Allowed ``words``; or text of a ``pattern``, described by ``form``; or a number of a range: any one
+    if the default is a float or SHAPED, else a whole one. Two defaults depend on the trace: CHAIN is its number of draft
     tokens per position, RECORDED is ``histogram`` if it has the columns ``HISTOGRAM``, else ``similarity``.
     """
 
@@ -28,6 +29,11 @@ class Option:
     at_most: float = MAX_SPECULATIVE_TOKENS
     pattern: str = ""
     form: str = ""
+
+    @property
+    def is_number(self) -> bool:
+        """Whether any number of the range will do, not whole ones alone."""
+        return isinstance(self.default, float) or self.default == SHAPED
 
     def parse(self, method: str, key: str, text: str) -> Value:
         """The value of ``key=text``, or MethodError."""
@@ -40,7 +46,7 @@ class Option:
             if re.fullmatch(self.pattern, text):
                 return text
             raise MethodError(f"{wrong} not {self.form}")
-        if isinstance(self.default, float):
+        if self.is_number:
             number = float(text) if re.fullmatch(r"[0-9]{0,9}\.?[0-9]{1,12}(e-?[0-9]{1,2})?", text) else None
             if number is not None and self.at_least <= number <= self.at_most:
                 return number

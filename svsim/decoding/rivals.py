@@ -8,9 +8,9 @@ from functools import partial
 
 from svsim.decoding.beliefs import AcceptanceBelief, BinnedBelief, EntropyBound, SignalBelief
 from svsim.decoding.draft_stops import companion_filter, entropy_bound, low_confidence, unlikely_path
-from svsim.decoding.drafters import HeadDrafter
+from svsim.decoding.drafters import HEAD_SHARE, Drafter, HeadDrafter, ShapedHeadDrafter
 from svsim.decoding.method import DecodingMethod, Losslessness, PlanBySignals, SelectByRule
-from svsim.decoding.preset import CHAIN, Option, Preset, Value, shown
+from svsim.decoding.preset import CHAIN, SHAPED, Option, Preset, Value, shown
 from svsim.decoding.rival_rules import (
     adaptive_entropy,
     batch_size_ladder,
@@ -21,6 +21,7 @@ from svsim.decoding.rival_rules import (
 )
 from svsim.decoding.selection_rules import EMITTED, best_goodput
 from svsim.errors import MethodError
+from svsim.latency.head_shape import HeadKind
 from svsim.limits import MAX_SPECULATIVE_TOKENS
 
 Options = Mapping[str, Value]
@@ -62,7 +63,7 @@ DYSPEC: Mapping[str, Option] = {"k": K, "threshold": Option(0.1, at_least=0.0, a
 STAGED: Mapping[str, Option] = {"k": K}
 EAGLE: Mapping[str, Option] = {
     "k": Option(3, at_least=1),  # the chain of its batch ladder on SGLang
-    "head_share": Option(0.1, at_least=0.0, at_most=1.0),  # of an 8B target, by parameters
+    "head_share": Option(SHAPED, at_least=0.0, at_most=1.0),
 }
 SIGNALS = ("draft_entropy", "draft_confidence", "similarity")
 DSPARK: Mapping[str, Option] = {
@@ -163,15 +164,23 @@ def staged(o: Options) -> DecodingMethod:
 def eagle(o: Options) -> DecodingMethod:
     """EAGLE-style chain: fixed length, drafted by a head on the target's hidden states.
 
-    The acceptance is that of the trace's own drafter: record or import a trace of the head.
+    The head is priced by its shape on the target, or by a given share of the target's pass. The acceptance
+    is that of the trace's own drafter: record or import a trace of the head.
     """
     return DecodingMethod(
         "eagle",
         int(o["k"]),
-        drafter=HeadDrafter(float(o["head_share"])),
+        drafter=_head(o["head_share"]),
         why_lossless=BLIND,
         params=shown(EAGLE, o),
+        is_about_drafter=True,
     )
+
+
+def _head(share: Value) -> Drafter:
+    if share == SHAPED:
+        return ShapedHeadDrafter(HeadKind.EAGLE, share=HEAD_SHARE)
+    return HeadDrafter(float(share))
 
 
 def dspark(o: Options) -> DecodingMethod:

@@ -14,9 +14,11 @@ from svsim.decoding.drafters import MODEL
 from svsim.decoding.method import DecodingMethod
 from svsim.engines.binding import Deployment
 from svsim.engines.profile import fit_belief, is_small, learns, refits, small_profile_note
-from svsim.errors import InputError, MissingSignalError
+from svsim.errors import InputError, LatencyError, MissingSignalError
+from svsim.latency.geometry import told_geometry
+from svsim.latency.shape import Role
 from svsim.trace.parts import EvaluationPart, Needed, Source
-from svsim.trace.token_trace import TokenTrace
+from svsim.trace.token_trace import TokenTrace, TraceMetadata
 
 Refill = Literal["continuous", "static"]
 BatchOf = Literal["requests", "copies"]
@@ -75,6 +77,7 @@ def prepare(source: Source, settings: RunSettings, deployments: Sequence[Deploym
     learning = [m for m in settings.methods if learns(m)]
     needed = _needed(source, settings)
     limit = source.metadata.num_speculative_tokens
+    deployments = tuple(_knowing_target(d, source.metadata) for d in deployments)
     for method in settings.methods:
         if method.num_speculative_tokens > limit:
             raise InputError(
@@ -98,7 +101,7 @@ def prepare(source: Source, settings: RunSettings, deployments: Sequence[Deploym
     methods = settings.methods if profile is None else tuple(fit_belief(m, profile) for m in settings.methods)
     sizes, notes = _fitting_batch_sizes(settings, part.num_requests)
     notes += _foreign_drafts(source, settings)
-    ready = PreparedRun(part, methods, replace(settings, batch_sizes=sizes), tuple(deployments), notes)
+    ready = PreparedRun(part, methods, replace(settings, batch_sizes=sizes), deployments, notes)
     if profile is None or not is_small(profile):
         return ready
     return replace(
@@ -107,6 +110,16 @@ def prepare(source: Source, settings: RunSettings, deployments: Sequence[Deploym
         num_small_profile_requests=profile.num_requests,
         refits=refits(methods, profile, settings.seed),
     )
+
+
+def _knowing_target(deployment: Deployment, metadata: TraceMetadata) -> Deployment:
+    """With the target's shape, if the trace tells it: heads get theirs from it."""
+    if deployment.target is not None:
+        return deployment
+    try:
+        return replace(deployment, target=told_geometry(metadata.models.get(Role.TARGET), Role.TARGET))
+    except LatencyError:  # a name or shape that svsim does not know
+        return deployment
 
 
 def _foreign_drafts(source: Source, settings: RunSettings) -> tuple[str, ...]:

@@ -344,6 +344,17 @@ def model_geometry(name: str) -> ModelGeometry:
     )
 
 
+def told_geometry(model: object, role: str) -> ModelGeometry | None:
+    """Shape of a model as a trace's metadata tell it: its geometry, else its name; None without either.
+
+    Raises LatencyError for a name or a shape that is not known.
+    """
+    if not isinstance(model, Mapping):
+        return None
+    name, geometry = str(model.get("name", role)), model.get("geometry")
+    return ModelGeometry.from_config(geometry, name) if geometry else model_geometry(name)
+
+
 def _plain(name: str) -> str:
     plain = name.strip().lower().replace("meta-llama-", "llama-")
     for ending in ("-instruct", "-chat", "-chat-hf", "-hf"):
