@@ -71,14 +71,14 @@ class HeadDrafter:
 class ShapedHeadDrafter:
     """A head of a kind, priced by its own shape: of its config, or the usual one for the target.
 
-    Where the hardware is not known, a pass is a share of the target's: the weights that it reads against
-    the target's, or ``share`` of a target of unknown shape; without either, the draft pass of the latency
-    file, or HEAD_SHARE.
+    Where the hardware is not known, a pass is the draft pass of the latency file, if it has one; else a share
+    of the target's: the weights that it reads against the target's, or HEAD_SHARE of an unknown shape.
+    is_beside_model: the file's draft pass is another drafter's.
     """
 
     kind: HeadKind
     head: DraftHead | None = None
-    share: float | None = None
+    is_beside_model: bool = False
 
     @property
     def name(self) -> str:
@@ -100,10 +100,14 @@ class ShapedHeadDrafter:
     def work(self, target: ModelGeometry | None) -> DraftWork:
         """Passes of the head's own layers; sequential ones read every emitted token again."""
         head = self.on(target)
-        share = self.share if head is None or target is None else head.share_of(target)
-        geometry = head.geometry if head is not None else None
-        schedule = Schedule.BLOCK if self.kind.is_one_pass else Schedule.SEQUENTIAL
-        return DraftWork(schedule, reading=Reading.ALL, geometry=geometry, is_head=True, fallback_share=share)
+        return DraftWork(
+            Schedule.BLOCK if self.kind.is_one_pass else Schedule.SEQUENTIAL,
+            reading=Reading.ALL,
+            geometry=head.geometry if head is not None else None,
+            is_head=True,
+            fallback_share=HEAD_SHARE if head is None or target is None else head.share_of(target),
+            is_beside_model=self.is_beside_model,
+        )
 
 
 HEAD_WORDS = {

@@ -18,9 +18,10 @@ SHAPED = "by its shape"
 class Option:
     """One option of a preset: its default and what it may be.
 
-    Allowed ``words``; or text of a ``pattern``, described by ``form``; or a number of a range: any one
-    if the default is a float or SHAPED, else a whole one. Two defaults depend on the trace: CHAIN is its number of draft
-    tokens per position, RECORDED is ``histogram`` if it has the columns ``HISTOGRAM``, else ``similarity``.
+    Allowed ``words``; or text of a ``pattern``, described by ``form``; or a number of a range: any one if the
+    default is a float or SHAPED, else a whole one. Two defaults depend on the trace: CHAIN is its number of
+    draft tokens per position, RECORDED is ``histogram`` if it has the columns ``HISTOGRAM``, else
+    ``similarity``. SHAPED follows from the target's shape.
     """
 
     default: Value

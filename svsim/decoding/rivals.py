@@ -8,7 +8,7 @@ from functools import partial
 
 from svsim.decoding.beliefs import AcceptanceBelief, BinnedBelief, EntropyBound, SignalBelief
 from svsim.decoding.draft_stops import companion_filter, entropy_bound, low_confidence, unlikely_path
-from svsim.decoding.drafters import HEAD_SHARE, Drafter, HeadDrafter, ShapedHeadDrafter
+from svsim.decoding.drafters import Drafter, HeadDrafter, ShapedHeadDrafter
 from svsim.decoding.method import DecodingMethod, Losslessness, PlanBySignals, SelectByRule
 from svsim.decoding.preset import CHAIN, SHAPED, Option, Preset, Value, shown
 from svsim.decoding.rival_rules import (
@@ -179,7 +179,7 @@ def eagle(o: Options) -> DecodingMethod:
 
 def _head(share: Value) -> Drafter:
     if share == SHAPED:
-        return ShapedHeadDrafter(HeadKind.EAGLE, share=HEAD_SHARE)
+        return ShapedHeadDrafter(HeadKind.EAGLE, is_beside_model=True)
     return HeadDrafter(float(share))
 
 

@@ -47,6 +47,7 @@ class DraftWork:
     geometry:       shape of a head, priced in the place of the draft model; None: the draft model's own.
     is_head:        the passes are of a head on the target, not of a draft model.
     fallback_share: of a target's pass, where a source of step times cannot price the geometry.
+    is_beside_model: draft passes of such a source are another drafter's.
     on_host:        tokens are proposed on the host, without a pass.
     """
 
@@ -59,7 +60,8 @@ class DraftWork:
     of_one_sequence: bool = False
     geometry: ModelGeometry | None = None
     is_head: bool = False
-    fallback_share: float | None = None
+    fallback_share: float = 1.0
+    is_beside_model: bool = False
     on_host: bool = False
 
     @property

@@ -8,7 +8,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from svsim.decoding.acceptance_rules import AcceptanceRule
 from svsim.decoding.beliefs import believed_survival
-from svsim.decoding.drafters import HEAD_SHARE
 from svsim.decoding.method import DecodingMethod
 from svsim.decoding.selection_rules import encode_survival
 from svsim.decoding.selections import Plan
@@ -90,17 +89,17 @@ class Deployment:
         latency = self.latency
         if not draft.has_passes or draft.role is not Role.DRAFT:
             return latency, draft
+        if draft.is_head:
+            own = with_head(latency, draft.geometry) if draft.geometry is not None else None
+            if own is not None:
+                return own, draft
+            # a file that stands for one hardware says what drafting costs, whatever drafts
+            is_said = latency.draft_is_one_pass or latency.tensor_parallel is None
+            if draft.is_beside_model or not is_said or Role.DRAFT not in latency.roles:
+                return latency, draft.by_share(draft.fallback_share)
         if latency.draft_is_one_pass:
             return latency, draft.in_one_block(self.draft_of_one_sequence)
-        if not draft.is_head:
-            return latency, draft
-        own = with_head(latency, draft.geometry) if draft.geometry is not None else None
-        if own is not None:
-            return own, draft
-        says_draft = latency.tensor_parallel is None and Role.DRAFT in latency.roles
-        if draft.fallback_share is None and says_draft:
-            return latency, draft
-        return latency, draft.by_share(HEAD_SHARE if draft.fallback_share is None else draft.fallback_share)
+        return latency, draft
 
     def prefill_s(
         self, method: DecodingMethod, num_sequences: ArrayLike, num_tokens: ArrayLike, target_only: bool

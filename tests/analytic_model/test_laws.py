@@ -91,6 +91,7 @@ def uniform_survival_law(k=4, points=101):
         verified=kept,
         tokens_per_step=1 + believed,
         catch_up=np.zeros(points),
+        unscored=np.zeros(points),
         context=np.full(points, 100.0),
         believed=believed,
         added=believed,

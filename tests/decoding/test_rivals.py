@@ -1,11 +1,9 @@
 """Presets of the rivals: the sources' defaults, options that reach the rule, odd ones refused in a line."""
 
-from dataclasses import replace
-
 import pytest
 
 from svsim.decoding.beliefs import BinnedBelief, EntropyBound, SignalBelief
-from svsim.decoding.drafters import HeadDrafter
+from svsim.decoding.drafters import HeadDrafter, drafter_named
 from svsim.decoding.presets import parse_method
 from svsim.decoding.rivals import RIVALS
 from svsim.errors import MethodError
@@ -111,10 +109,43 @@ def test_bad_options_are_one_line_with_the_remedy(text, words):
         assert word in message
 
 
-@pytest.mark.parametrize("text", ["svip:k=4", "smartspec:k=4", "sv:k=4", "oracle:k=4,draft=exact"])
-def test_a_head_drafts_fixed_lengths_only(text):
-    """What it reads again after a shorter verification, and a draft that stops, have no price."""
-    with pytest.raises(MethodError, match="priced for fixed lengths only") as caught:
-        replace(parse_method(text), drafter=HeadDrafter())
+@pytest.mark.parametrize("text", ["sd:k=4", "svip:k=4", "smartspec:k=4", "sv:k=4", "oracle:k=4,draft=exact"])
+def test_every_chain_method_drafts_with_any_drafter(text):
+    method = parse_method(text)
+    for name in ("model", "eagle", "eagle3", "mtp", "dflash", "peagle", "ngram"):
+        drafter = drafter_named(name)
+        drafted = method.with_drafter(drafter)
+        assert drafted.drafter == drafter and drafted.label == method.label
+        assert drafted.work().draft == drafter.work(None)
+    with pytest.raises(MethodError, match=r"drafts 4 tokens, but the drafter is none") as caught:
+        method.with_drafter(drafter_named("none"))
     assert "\n" not in str(caught.value)
-    replace(parse_method("sd:k=4"), drafter=HeadDrafter())
+
+
+def test_a_method_about_heads_keeps_its_own_beside_other_drafters():
+    eagle, given = parse_method("eagle"), parse_method("eagle:head_share=0.03")
+    assert eagle.label == "eagle:k=3" and given.label == "eagle:k=3,head_share=0.03"
+    assert eagle.with_drafter(drafter_named("ngram")).drafter == eagle.drafter
+    assert eagle.with_drafter(drafter_named("eagle3")).drafter == drafter_named("eagle3")
+    assert given.with_drafter(drafter_named("eagle3")).drafter == HeadDrafter(0.03)
+    assert parse_method("td").with_drafter(drafter_named("none")) == parse_method("td")
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "words"),
+    [
+        (
+            "eagle2",
+            None,
+            ("unknown drafter 'eagle2'", "model, eagle, eagle3, mtp, dflash, peagle, ngram"),
+        ),
+        ("ngram", "config.json", ("drafter ngram has no head", "leave `head` out")),
+        ("model", "config.json", ("drafter model has no head",)),
+    ],
+)
+def test_unknown_drafters_are_one_line_with_the_remedy(name, head, words):
+    with pytest.raises(MethodError) as caught:
+        drafter_named(name, head)
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
