@@ -22,13 +22,13 @@ from svsim.decoding.presets import parse_method
 from svsim.engines.binding import Deployment
 from svsim.engines.replay import ClosedLoopReplay
 from svsim.engines.settings import RunSettings, prepare
+from svsim.importing.formats import import_acceptance
 from svsim.latency.linear import LinearLatency
 from svsim.latency.model import LatencyModel, OutOfRange
 from svsim.latency.shape import Role, StepShape
 from svsim.metrics.agreement import compare
 from svsim.synthetic.settings import LengthLaw, SyntheticSettings, TaskSettings
 from svsim.synthetic.trace import synthesize
-from svsim.trace.importers import import_specdecode_bench
 from svsim.trace.parts import MemorySource
 from svsim.trace.token_trace import TokenTrace
 
@@ -125,7 +125,7 @@ def cases(num_requests: int, bench: Path | None) -> Iterator[Case]:
             yield Case(f"synthetic, {kind}", latency_name, trace, latency, (*groups, *CLOSED_FORM.items()))
     yield Case("llama70b (reconstructed)", "its own", TRACES / "llama70b.parquet", "trace", groups)
     for dataset in ("gsm8k", "cnn") if bench else ():
-        trace = import_specdecode_bench(bench / f"{dataset}.jsonl", "eagle")
+        trace = import_acceptance("specdecode-bench", [bench / f"{dataset}.jsonl"]).trace
         latency = LinearLatency.from_file(bench / "linear_llama31_8b_h100.json")
         padded = PaddedLatency(
             latency, draft_is_one_pass=True, overhead_per_step_s=latency.overhead_per_step_s

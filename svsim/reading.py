@@ -250,6 +250,49 @@ def json_document(path: str | Path, expected: str = "a JSON document") -> Any:
     return parse_json(data, file, expected, strict=False)
 
 
+def json_records(path: str | Path, expected: str, lists: Sequence[str] = ()) -> Iterator[Record]:
+    """The objects of a file that is JSON lines, one list of objects, or one object.
+
+    ``lists``: keys under which one object may hold the list of them.
+    """
+    file = printable(path)
+    first = next((text.strip() for _, text in text_lines(path, expected) if text.strip()), "")
+    if not first:
+        raise InputError(f"{file}: is empty; expected {expected}")
+    if first.startswith("{") and _is_json(first):
+        records: Iterator[Record] = json_lines(path, expected)
+    else:
+        records = _items(json_document(path, expected), file, expected)
+    for record in records:
+        held = next(
+            (record.values[name] for name in lists if isinstance(record.values.get(name), list)), None
+        )
+        if held is None:
+            yield record
+        else:
+            yield from _items(held, record.where, expected)
+
+
+def _items(values: object, where: str, expected: str) -> Iterator[Record]:
+    if isinstance(values, dict):
+        yield Record(where, values)
+        return
+    if not isinstance(values, list):
+        raise InputError(f"{where}: holds no JSON object or list; expected {expected}")
+    for number, value in enumerate(values):
+        if not isinstance(value, dict):
+            raise InputError(f"{where}, item {number}: is no object; expected {expected}")
+        yield Record(f"{where}, item {number}", value)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 def csv_records(path: str | Path, columns: Sequence[str], expected: str) -> Iterator[Record]:
     """The rows of a CSV file whose header has at least ``columns``; other columns are kept, too."""
     file = printable(path)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from support.small_traces import StairLatency, independent_trace
+from support.specdecode_bench import specdecode_bench_trace
 from support.trace_examples import METADATA, example_columns, write_raw
 
 import svsim
@@ -15,7 +16,6 @@ from svsim.latency.draft_heads import _trained_tokens
 from svsim.limits import MAX_SPECULATIVE_TOKENS
 from svsim.synthetic.settings import SyntheticSettings, TaskSettings
 from svsim.trace.file import TraceReader
-from svsim.trace.importers import import_specdecode_bench
 from svsim.trace.token_trace import TargetColumns
 from svsim.trace_capture.settings import CaptureSettings
 
@@ -55,7 +55,7 @@ def test_longer_chains_are_refused_in_one_line(tmp_path):
     refused = (
         lambda: independent_trace(2, TOO_LONG),
         lambda: TraceReader(tmp_path / "t"),
-        lambda: import_specdecode_bench(tmp_path / "bench"),
+        lambda: specdecode_bench_trace(tmp_path / "bench"),
         lambda: parse_method(f"sd:k={TOO_LONG}"),
         lambda: parse_method(f"vllm-ladder:ladder=8-{TOO_LONG}"),
         lambda: capture(TOO_LONG),
@@ -69,7 +69,7 @@ def test_longer_chains_are_refused_in_one_line(tmp_path):
 
 def test_the_largest_k_is_allowed_everywhere(tmp_path):
     (tmp_path / "bench").write_text(bench_line(TOO_LONG))
-    assert import_specdecode_bench(tmp_path / "bench").num_speculative_tokens == MAX_SPECULATIVE_TOKENS
+    assert specdecode_bench_trace(tmp_path / "bench").num_speculative_tokens == MAX_SPECULATIVE_TOKENS
     assert capture(MAX_SPECULATIVE_TOKENS).num_speculative_tokens == MAX_SPECULATIVE_TOKENS
     assert synthetic(MAX_SPECULATIVE_TOKENS).num_speculative_tokens == MAX_SPECULATIVE_TOKENS
     assert parse_method(f"vllm-ladder:ladder=8-{MAX_SPECULATIVE_TOKENS}").num_speculative_tokens == (

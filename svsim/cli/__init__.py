@@ -14,11 +14,11 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import click
 
-from svsim.cli import catalogue, collect, reproduce, run, traces, validate
+from svsim.cli import catalogue, collect, importing, reproduce, run, traces, validate
 from svsim.cli.app import cli
 from svsim.errors import SvsimError, printable
 
-__all__ = ["catalogue", "cli", "collect", "main", "reproduce", "run", "traces", "validate"]
+__all__ = ["catalogue", "cli", "collect", "importing", "main", "reproduce", "run", "traces", "validate"]
 
 EXIT_INTERRUPTED = 130
 

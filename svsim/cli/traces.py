@@ -1,4 +1,4 @@
-"""Commands that make and describe traces: info, value, import, synth."""
+"""Commands that make and describe traces: info, value, synth."""
 
 from pathlib import Path
 from typing import Any
@@ -95,37 +95,6 @@ def value(trace: str, batch: str | None, json_out: str | None, **options: Any) -
         from svsim.report.signal_value import print_values
 
         print_values(found, console())
-
-
-@command(
-    """
-    svsim import specdecode-bench gsm8k.jsonl --drafter eagle --out gsm8k.parquet
-    """,
-    name="import",
-)
-@click.argument("format_name", metavar="FORMAT")
-@click.argument("file")
-@option(
-    "--drafter", default="eagle", show_default=True, metavar="eagle|ngram", help="Whose acceptance to import."
-)
-@option("--out", required=True, metavar="FILE", help="The trace to write (.parquet).")
-@common
-def import_(format_name: str, file: str, drafter: str, out: str, json_out: str | None) -> None:
-    """Turn another tool's recording into a trace. FORMAT: specdecode-bench."""
-    from svsim.api import provenance
-    from svsim.trace.file import save_trace
-    from svsim.trace.importers import IMPORTERS
-
-    if format_name not in IMPORTERS:
-        raise InputError(f"unknown format {format_name}; known: {', '.join(IMPORTERS)}")
-    check_outputs(out, json_out)
-    trace = IMPORTERS[format_name](file, drafter)
-    save_trace(trace, out)
-    if json_out:
-        write_json({"trace": {"file": Path(out).name, **provenance(trace.metadata)}}, json_out)
-    if json_out != "-":
-        click.echo(f"{out}: {trace.num_requests:,} requests, {trace.num_positions:,} positions, "
-                   f"K = {trace.num_speculative_tokens}")  # fmt: skip
 
 
 def _synth_options(function: F) -> F:

@@ -144,6 +144,16 @@ def _task_of_text(text: str) -> dict[str, Any]:
     return task
 
 
+def length_of_text(name: str, text: str) -> LengthLaw:
+    """The law of ``MEAN`` or ``MEAN:VARIATION``."""
+    return _length_law(name, _of_text(name, text))
+
+
+def rates_of_text(text: str) -> tuple[float, ...]:
+    """Cumulative acceptance rates of ``.72/.51/.36``; their range is checked where they are used."""
+    return tuple(_number("accept_by_position", part) for part in text.split("/"))
+
+
 def _of_text(name: str, text: str) -> Any:
     """A task's value as JSON would have it: a number, depths ``0.8/0.82``, a length ``MEAN:VARIATION``."""
     if name == "acceptance" and "/" in text:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from support.shared_data import shared
 from support.small_traces import StairLatency, independent_trace
+from support.specdecode_bench import specdecode_bench_trace
 
 import svsim
 from svsim.analytic_model import model as analytic_module
@@ -23,7 +24,6 @@ from svsim.synthetic.settings import LengthLaw, SyntheticSettings, TaskSettings
 from svsim.synthetic.trace import synthesize
 from svsim.trace import parts
 from svsim.trace.file import save_trace
-from svsim.trace.importers import import_specdecode_bench
 from svsim.trace.parts import MemorySource
 
 SMOOTH = LinearLatency.from_json(
@@ -82,7 +82,7 @@ def test_goodput_of_synthetic_traces(synthetic_traces, kind, latency):
 @pytest.mark.parametrize("dataset", ["gsm8k", "cnn"])
 @pytest.mark.parametrize("drafter", ["eagle", "ngram"])
 def test_goodput_of_recorded_traces(dataset, drafter):
-    trace = import_specdecode_bench(shared("specdecode-bench", f"{dataset}.jsonl"), drafter)
+    trace = specdecode_bench_trace(shared("specdecode-bench", f"{dataset}.jsonl"), drafter)
     latency = LinearLatency.from_file(shared("specdecode-bench", "linear_llama31_8b_h100.json"))
     methods = ["td", "sd:k=1", "sd:k=3", "sd:k=5", "oracle:k=7,draft=exact"]
     for model in (latency, STAIRS):
@@ -92,7 +92,7 @@ def test_goodput_of_recorded_traces(dataset, drafter):
 
 
 def test_the_reference_convention_is_met_exactly():
-    trace = import_specdecode_bench(shared("specdecode-bench", "gsm8k.jsonl"), "eagle")
+    trace = specdecode_bench_trace(shared("specdecode-bench", "gsm8k.jsonl"), "eagle")
     latency = LinearLatency.from_file(shared("specdecode-bench", "linear_llama31_8b_h100.json"))
     methods = ["td", "sd:k=1", "sd:k=5", "oracle:draft=exact"]
     options = {

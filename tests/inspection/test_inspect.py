@@ -10,6 +10,7 @@ import pytest
 from support.known_laws import load_script
 from support.shared_data import shared
 from support.small_traces import StairLatency, independent_trace
+from support.specdecode_bench import specdecode_bench_trace
 
 import svsim
 from svsim.errors import InputError, LatencyError
@@ -17,7 +18,6 @@ from svsim.latency.linear import LinearLatency
 from svsim.latency.shape import Role
 from svsim.trace import sample as sampling
 from svsim.trace.file import save_trace
-from svsim.trace.importers import import_specdecode_bench
 from svsim.trace.parts import FileSource, MemorySource
 from svsim.trace.split import profile_mask
 from svsim.trace.token_trace import ObservableColumns, TargetColumns, TokenTrace, TraceMetadata
@@ -176,7 +176,7 @@ def test_an_import_of_lengths_alone():
 
 
 def test_specdecode_bench_chains_differ_in_about_one_pair_of_eight():
-    trace = import_specdecode_bench(shared("specdecode-bench", "gsm8k.jsonl"), "eagle")
+    trace = specdecode_bench_trace(shared("specdecode-bench", "gsm8k.jsonl"), "eagle")
     check = svsim.info(trace).checks[0]
     assert check.passed is None
     short = re.search(r"([\d.]+)% accept less", check.found)

@@ -1,21 +1,18 @@
-"""Imports of other projects' recordings."""
+"""SpecDecode-Bench recordings: dense traces, of whatever model."""
 
 import json
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
+from support.shared_data import shared
+from support.specdecode_bench import specdecode_bench_trace
 from support.trace_examples import assert_same_trace
 
-from svsim.errors import InputError, TraceError
+from svsim.errors import InputError
+from svsim.importing.formats import import_acceptance
+from svsim.importing.record import ImportOptions
 from svsim.trace.file import load_trace, save_trace
-from svsim.trace.importers import IMPORTERS, import_specdecode_bench
-
-SHARED = Path(
-    os.environ.get("SVSIM_SHARED_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data")
-)
-BENCH = SHARED / "specdecode-bench"
 
 
 def line(name="r", lengths=(1, 3, 2), **changes):
@@ -37,7 +34,7 @@ def write(path, *lines):
 def test_what_is_read(tmp_path, monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
     path = write(tmp_path / "math.jsonl", line("r"), "", line(7, (4, 1), prompt_token_ids=[]))
-    trace = import_specdecode_bench(path, "eagle")
+    trace = specdecode_bench_trace(path, "eagle")
     assert trace.request_ids == ("r", "7")
     assert trace.first_position.tolist() == [0, 3, 5]
     assert trace.num_prompt_tokens.tolist() == [4, 0]
@@ -45,22 +42,42 @@ def test_what_is_read(tmp_path, monkeypatch):
     assert trace.observable.signals == {}
     meta = trace.metadata
     assert (meta.num_speculative_tokens, meta.acceptance_kind, meta.chains) == (3, "imported", "independent")
-    assert meta.is_greedy
     assert (meta.dataset, meta.date, meta.models["draft"]["name"]) == ("math", "1970-01-01", "EAGLE")
-    assert meta.extra["source"]["commit"] == "2fdccbd"
-    assert import_specdecode_bench(path, "ngram").num_speculative_tokens == 1
+    assert meta.extra["source"]["drafter"] == "eagle"
+    assert specdecode_bench_trace(path, "ngram").num_speculative_tokens == 1
     save_trace(trace, tmp_path / "t")
     assert_same_trace(load_trace(tmp_path / "t"), trace)
 
 
-def test_the_name_table():
-    assert IMPORTERS["specdecode-bench"] is import_specdecode_bench
+def test_what_no_file_says_is_unknown_unless_the_user_says_it(tmp_path):
+    """The form names neither model nor hardware nor sampling: another model's file is not Llama's on H100."""
+    path = write(tmp_path / "f.jsonl", line())
+    unsaid = specdecode_bench_trace(path).metadata
+    assert (unsaid.hardware, unsaid.sampling, "target" in unsaid.models) == (None, {}, False)
+    told = ImportOptions(k=5, greedy=True, models={"target": {"name": "qwen3-32b"}})
+    said = import_acceptance("specdecode-bench", [path], told).trace.metadata
+    assert said.is_greedy and said.models["target"] == {"name": "qwen3-32b"}
+    assert said.num_speculative_tokens == 5
+    with pytest.raises(InputError, match="its requests are recorded; leave `num_requests` out"):
+        import_acceptance("specdecode-bench", [path], ImportOptions(num_requests=3))
+    with pytest.raises(
+        InputError, match=r"`k` 1 is out of range, expected 2 \(the most that a step accepted\)"
+    ):
+        specdecode_bench_trace(path, k=1)
+
+
+def test_no_acceptance_at_all_is_an_answer(tmp_path):
+    path = write(tmp_path / "never", line(lengths=(1, 1)))
+    made = import_acceptance("specdecode-bench", [path])
+    assert made.trace.num_speculative_tokens == 1 and "does not say K; taken as 1" in made.notes[0]
+    trace = specdecode_bench_trace(path, k=4)
+    assert trace.num_speculative_tokens == 4 and not trace.target.num_accepted.any()
 
 
 BROKEN = {
-    "not JSON": ("{", "line 2: not JSON"),
+    "not JSON": ("{", "line 2: not valid JSON"),
     "not an object": ("[1, 2]", "line 2: holds no JSON object"),
-    "deep": ("[" * 100_000, "line 2: not JSON"),
+    "deep": ("[" * 100_000, "line 2: not valid JSON"),
     "no id": (line(id=None), "line 2: id is missing, expected a string or an integer"),
     "id is a list": (line(id=[1]), "line 2: id is [1]"),
     "id is true": (line(id=True), "line 2: id is true"),
@@ -73,7 +90,7 @@ BROKEN = {
     "length zero": (line(lengths=(1, 0)), "line 2: acc_eagle.acc_len is a list with 0"),
     "length is a float": (line(lengths=(1, 2.0)), "a list with 2.0"),
     "length is NaN": (line(lengths=(1, float("nan"))), "a list with NaN"),
-    "length is huge": (line(lengths=(1, 10**400)), "line 2: acc_eagle.acc_len is a list with 1000"),
+    "length is huge": (line(lengths=(1, 10**400)), "line 2: not valid JSON (a whole number of 401 digits)"),
     "length is true": (line(lengths=(1, True)), "a list with true"),
     "long id": (line("x" * 600), "600 characters"),
     "lone surrogate": (line("\ud800"), "no Unicode text"),
@@ -83,8 +100,8 @@ BROKEN = {
 @pytest.mark.parametrize("case", BROKEN)
 def test_broken_lines(tmp_path, case):
     bad, expected = BROKEN[case]
-    with pytest.raises(TraceError) as caught:
-        import_specdecode_bench(write(tmp_path / "f.jsonl", line("first"), bad), "eagle")
+    with pytest.raises(InputError) as caught:
+        specdecode_bench_trace(write(tmp_path / "f.jsonl", line("first"), bad), "eagle")
     message = str(caught.value)
     assert message.startswith(f"{tmp_path / 'f.jsonl'}")
     assert expected in message
@@ -96,19 +113,16 @@ def test_broken_files(tmp_path):
     (tmp_path / "binary").write_bytes(b"\xff\xfe\0\0")
     os.mkfifo(tmp_path / "pipe")
     for name in ("absent", "", "pipe"):
-        with pytest.raises(TraceError, match="no such file, or not a regular one"):
-            import_specdecode_bench(tmp_path / name, "eagle")
-    with pytest.raises(TraceError, match="line 1: not JSON"):
-        import_specdecode_bench(tmp_path / "binary", "eagle")
-    with pytest.raises(TraceError, match="holds no requests"):
-        import_specdecode_bench(write(tmp_path / "blank", "", " "), "eagle")
-    with pytest.raises(TraceError, match=r"largest acc_eagle\.acc_len is 1, expected 2 to 256"):
-        import_specdecode_bench(write(tmp_path / "never", line(lengths=(1, 1))), "eagle")
+        with pytest.raises(InputError, match=r"no such file|no regular file"):
+            specdecode_bench_trace(tmp_path / name, "eagle")
+    with pytest.raises(InputError, match="line 1: not UTF-8 text"):
+        specdecode_bench_trace(tmp_path / "binary", "eagle")
+    with pytest.raises(InputError, match="holds no requests"):
+        specdecode_bench_trace(write(tmp_path / "blank", "", " "), "eagle")
     with pytest.raises(InputError, match="'medusa' is not in SpecDecode-Bench; expected one of eagle, ngram"):
-        import_specdecode_bench(tmp_path / "never", "medusa")
+        specdecode_bench_trace(tmp_path / "blank", "medusa")
 
 
-@pytest.mark.skipif(not BENCH.is_dir(), reason=f"shared test data absent: {BENCH}")
 @pytest.mark.parametrize(
     ("dataset", "drafter", "num_positions", "k"),
     [
@@ -119,8 +133,8 @@ def test_broken_files(tmp_path):
     ],
 )
 def test_real_recordings(dataset, drafter, num_positions, k):
-    path = BENCH / f"{dataset}.jsonl"
-    trace = import_specdecode_bench(path, drafter)
+    path = shared("specdecode-bench", f"{dataset}.jsonl")
+    trace = specdecode_bench_trace(path, drafter)
     assert (trace.num_requests, trace.num_positions, trace.num_speculative_tokens) == (300, num_positions, k)
     # by hand, for one request in the middle of the file
     record = json.loads(path.read_text().splitlines()[117])

@@ -1,0 +1,106 @@
+"""svsim import: what engines and benchmarks recorded, as traces."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from svsim.cli.app import F, command, common, option
+from svsim.cli.output import check_outputs, command_without, console, write_json
+from svsim.cli.words import as_flags
+from svsim.errors import InputError
+
+FORMAT_NAMES = (
+    "specdecode-bench, vllm-metrics (one scrape, or two: before, after), vllm-log, vllm-requests, "
+    "vllm-bench, "
+    "sglang-metrics, sglang-log, trtllm, llamacpp, aiperf, golden-al, spec-bench, accept-lengths"
+)
+
+
+def _import_options(function: F) -> F:
+    """What a recording does not say."""
+    options = [
+        option("--k", type=int, metavar="K", help="Draft tokens per step.  [default: from the file]"),
+        option("--requests", "num_requests", type=int, metavar="N",
+                help="Requests of the trace.  [default: as recorded, else 512]"),
+        option("--prompt-tokens", metavar="MEAN[:VARIATION]",
+                help="Prompt lengths.  [default: from the file, else 512]"),
+        option("--output-tokens", metavar="MEAN[:VARIATION]",
+                help="Output lengths.  [default: from the file, else 256]"),
+        option("--accept-by-position", metavar="R1/R2/...",
+                help="Cumulative share of steps that accept so many draft tokens; for means."),
+        option("--shape", default="constant", show_default=True, metavar="constant|decay:RATIO|even|front",
+                help="How a mean is spread over positions."),
+        option("--proposal-share", type=float, default=1.0, show_default=True, metavar="SHARE",
+                help="Of the steps that draft anything; n-gram drafters do not always."),
+        option("--series", metavar="NAME", help="Which model or mode, where a file holds several."),
+        option("--drafter", metavar="NAME",
+                help="Kept in the trace; specdecode-bench: eagle or ngram.  [default there: eagle]"),
+        option("--greedy/--sampled", default=None, help="How the target decoded.  [default: unknown]"),
+        *(option(f"--{role}", metavar="MODEL", help=f"The {role} model, kept in the trace.")
+          for role in ("target", "draft", "companion")),
+    ]  # fmt: skip
+    for made in reversed(options):
+        function = made(function)
+    return function
+
+
+@command(
+    """
+    svsim import vllm-metrics before.prom after.prom --prompt-tokens 800 --output-tokens 300 --out T.parquet
+    svsim import vllm-log server.log --out T.parquet
+    svsim import sglang-log bench.jsonl --k 3 --shape decay:0.9 --out T.parquet
+    svsim import golden-al kimik2.5_eagle3.yaml --series thinking_off --k 4 --out T.parquet
+    svsim import specdecode-bench gsm8k.jsonl --drafter eagle --out gsm8k.parquet
+    """,
+    name="import",
+)
+@click.argument("format_name", metavar="FORMAT")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@_import_options
+@option("--seed", type=int, default=0, show_default=True, help="Same files, options and seed, same bytes.")
+@option("--out", required=True, metavar="FILE", help="The trace to write (.parquet).")
+@common
+def import_(format_name: str, files: tuple[str, ...], out: str, json_out: str | None, **options: Any) -> None:
+    """Turn what an engine or a benchmark recorded into a trace.
+
+    Replayed with sd at the recorded k, the trace has the recorded acceptance length and rates. What the file
+    does not say stays unknown, or is assumed and said so. FORMAT: {formats}.
+    """
+    from svsim.api import provenance
+    from svsim.importing.formats import import_acceptance
+    from svsim.report.imported import print_imported
+    from svsim.trace.file import save_trace
+
+    check_outputs(out, json_out)
+    if out == "-":
+        raise InputError("--out - is no file; a trace goes to a file, as --out T.parquet")
+    made = import_acceptance(format_name, files, _options(options, command_without(out, json_out)))
+    save_trace(made.trace, out)
+    ctx = click.get_current_context()
+    notes = [as_flags(note, ctx) for note in made.notes]
+    if json_out:
+        about = {"file": Path(out).name, **provenance(made.trace.metadata)}
+        write_json({"trace": about, "acceptance": made.acceptance(), "notes": notes}, json_out)
+    if json_out != "-":
+        print_imported(out, made.trace, made.acceptance(), notes, console())
+
+
+assert import_.help is not None
+import_.help = import_.help.replace("{formats}", FORMAT_NAMES)
+
+
+def _options(options: dict[str, Any], written_as: str) -> Any:
+    """The command line's words as ``ImportOptions``."""
+    from svsim.importing.record import ImportOptions
+    from svsim.synthetic.options import length_of_text, rates_of_text
+
+    models = {
+        role: {"name": name} for role in ("target", "draft", "companion") if (name := options.pop(role))
+    }
+    for name in ("prompt_tokens", "output_tokens"):
+        if options[name] is not None:
+            options[name] = length_of_text(name, options[name])
+    if options["accept_by_position"] is not None:
+        options["accept_by_position"] = rates_of_text(options["accept_by_position"])
+    return ImportOptions(**options, models=models, command=written_as)

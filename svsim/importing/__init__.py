@@ -1,0 +1,1 @@
+"""Acceptance that engines and benchmarks recorded, read into traces."""
