@@ -1,7 +1,7 @@
 """Shapes of transformer models: what a pass has to read and multiply."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
@@ -15,19 +15,10 @@ from svsim.errors import LatencyError, printable
 from svsim.latency.gated_delta_net import GatedDeltaNet
 from svsim.latency.head_shape import HeadKind, HeadShape, head_kind
 from svsim.latency.latent_attention import LatentAttention
-from svsim.latency.model_config import (
-    count,
-    experts,
-    gated_delta_net,
-    head_layers,
-    head_shape,
-    kv_dtype,
-    latent_attention,
-    refuse_unsupported,
-    weight_dtype,
-)
+from svsim.latency.model_config import head_shape, model_shape
 from svsim.latency.names import closest_names
 from svsim.latency.precision import BYTES_OF, BYTES_PER_VALUE, Dtype, KvDtype
+from svsim.latency.quantization import SIDECARS
 from svsim.latency.recurrent_layers import RecurrentLayers
 from svsim.latency.sliding_window import WindowedLayers
 from svsim.reading import json_object
@@ -92,55 +83,40 @@ class ModelGeometry:
 
     @classmethod
     def from_config_file(cls, path: str | Path) -> "ModelGeometry":
-        """Read a Hugging Face ``config.json`` (data only); the name is ``_name_or_path`` or the folder."""
+        """Read a Hugging Face ``config.json`` (data only); the name is ``_name_or_path`` or the folder.
+
+        Files that say a checkpoint's quantization are looked for beside it.
+        """
         path = Path(path)
         path = path / "config.json" if path.is_dir() else path
-        config = json_object(path, "a Hugging Face config.json", LatencyError, strict=False)
-        return cls.from_config(config, path.resolve().parent.name, where=str(path))
+        what = "a Hugging Face config.json"
+        config = json_object(path, what, LatencyError, strict=False)
+        beside = [path.with_name(name) for name in SIDECARS]
+        sidecars = [json_object(file, what, LatencyError, strict=False) for file in beside if file.is_file()]
+        return cls.from_config(config, path.resolve().parent.name, where=str(path), sidecars=sidecars)
 
     @classmethod
     def from_config(
-        cls, config: object, name: str, where: str | None = None, head: HeadKind | None = None
+        cls,
+        config: object,
+        name: str,
+        where: str | None = None,
+        head: HeadKind | None = None,
+        sidecars: Sequence[Mapping[str, Any]] = (),
     ) -> "ModelGeometry":
-        """From the parsed ``config.json`` of any Llama-like model (Llama, Qwen, Mistral, DeepSeek ...).
+        """From a parsed ``config.json``; ``architectures`` lists the ones that are known.
 
-        head: read it as this drafting head; None: as what the file says it is.
-        Sliding windows are taken as full attention: an upper bound.
+        head: read it as this drafting head; None: as what the file says it is. sidecars: parsed files
+        beside it that say its quantization. LatencyError, one line, for what cannot be read.
         """
         where = name if where is None else where
         if not isinstance(config, Mapping):
             raise LatencyError(f"{where}: a model configuration must be a JSON object")
-        nested = config.get("text_config")
-        text = nested if isinstance(nested, Mapping) else config
         kind = head or head_kind(config)
-        if kind:
-            text = head_layers(config, where)
-        refuse_unsupported(text, where)
-        num_heads, hidden_size = (count(text, where, k) for k in ("num_attention_heads", "hidden_size"))
-        mixture, latent = experts(text, where), latent_attention(text, where)
-        recurrent = gated_delta_net(text, where)
-        mlp_keys = ("moe_intermediate_size",) if mixture.num_experts else ()
-        return cls(
-            name=printable(config.get("_name_or_path") or name, 80),
-            num_layers=count(text, where, "num_hidden_layers"),
-            hidden_size=hidden_size,
-            num_heads=num_heads,
-            num_kv_heads=count(text, where, "num_key_value_heads", default=num_heads),
-            head_size=count(text, where, "head_dim", default=hidden_size // num_heads),
-            intermediate_size=count(text, where, *mlp_keys, "intermediate_size"),
-            vocabulary_size=count(config if kind else text, where, "draft_vocab_size", default=0)
-            or count(text, where, "vocab_size"),
-            has_tied_embeddings=bool(
-                text.get("tie_word_embeddings", config.get("tie_word_embeddings", False))
-            ),
-            weight_dtype=weight_dtype(config, where),
-            kv_dtype=kv_dtype(config),
-            latent=latent,
-            recurrent=recurrent,
-            has_output_gate=bool(text.get("attn_output_gate", recurrent is not None)),
-            head=head_shape(config, where, kind, hidden_size) if kind else None,
-            **mixture._asdict(),
-        )
+        shape = model_shape(config, where, is_head=kind is not None, sidecars=sidecars)
+        known_as = printable(config.get("_name_or_path") or name, 80)
+        made = head_shape(config, where, kind, shape["hidden_size"]) if kind else None
+        return cls(name=known_as, head=made, **shape)
 
     @property
     def num_attention_layers(self) -> int:

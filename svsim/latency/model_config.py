@@ -1,47 +1,65 @@
-"""What a Hugging Face ``config.json`` says about a model's shape, key by key."""
+"""A model's shape from its Hugging Face ``config.json``: the registry's rules, then the file's keys.
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+The text model of a multimodal configuration is read alone (``text_config`` and its like). A file without a
+model_type is read by its keys as a Llama-like model; one whose keys mean layers that are not described here
+is refused by name.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from svsim.errors import LatencyError, printable
-from svsim.latency.gated_delta_net import GatedDeltaNet
+from svsim.latency.architectures import Architecture, architecture, architectures
+from svsim.latency.config_keys import ConfigKeys
 from svsim.latency.head_shape import DFLASH_FEATURES, EAGLE3_FEATURES, HeadKind, HeadShape
-from svsim.latency.latent_attention import LatentAttention
-from svsim.latency.precision import BYTES_PER_VALUE, Dtype, KvDtype
+from svsim.latency.layer_kinds import Mixer, Mlp, layer_words, mixers, mlps
+from svsim.latency.layer_readers import latent_attention, recurrent_layers
+from svsim.latency.precision import Dtype
+from svsim.latency.quantization import Layout, Precision, precision
+from svsim.latency.sliding_window import WindowedLayers
+from svsim.latency.special_shapes import SPECIAL
 
+TEXT_KEYS = ("text_config", "llm_config", "language_config", "thinker_config")
+# Multimodal configurations whose nested part need not name its own model_type.
+WRAPPERS = {
+    "gemma3": "gemma3_text", "gemma4": "gemma4_text", "llama4": "llama4_text", "mistral3": "mistral",
+    "kimi_k25": "deepseek_v3", "kimi_vl": "deepseek_v3", "qwen2_vl": "qwen2", "qwen2_5_vl": "qwen2",
+    "qwen3_vl": "qwen3", "qwen3_vl_moe": "qwen3_moe", "qwen3_5": "qwen3_5_text",
+    "qwen3_5_moe": "qwen3_5_moe_text", "glm4v": "glm4", "glm4v_moe": "glm4_moe", "llava": "llama",
+    "llava_next": "llama", "pixtral": "mistral",
+}  # fmt: skip
 # Keys of layers that are not described here.
 UNSUPPORTED_KEYS = {
     "index_topk": "sparse attention",
-    "intermediate_size_mlp": "Llama 4's mixture",
     "linear_attn_config": "Kimi delta attention",
-    "mamba_d_state": "state-space layers",
-    "mamba_num_heads": "state-space layers",
     "ssm_cfg": "state-space layers",
-    "ssm_state_size": "state-space layers",
+    "cross_attention_layers": "cross attention",
+    "altup_num_inputs": "Gemma 3n's alternating updates",
+    "compress_rates": "compressed attention",
 }
-# Values of ``mamba_ssm_dtype``: bytes of one value of a recurrent state.
-STATE_VALUE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-FULL_ATTENTION_INTERVAL = 4
+# The same, but of architectures whose recurrent layers are of such a kind.
+RECURRENT_KEYS = {
+    "mamba_d_state": ("state-space layers", ("mamba", "mamba2")),
+    "mamba_num_heads": ("state-space layers", ("mamba2",)),
+    "ssm_state_size": ("state-space layers", ("mamba2",)),
+    "hybrid_override_pattern": ("a hybrid's layers", ("mamba2",)),
+    "attn_type_list": ("linear attention", ("linear_attention",)),
+    "conv_L_cache": ("short convolutions", ("short_convolution",)),
+}
+# Of a head, names of its own that say nothing about its layers.
+HEAD_TYPES = ("eagle", "eagle3", "mtp", "nextn", "dflash", "peagle", "speculators", "speculator")
 
 
-class Experts(NamedTuple):
-    """A mixture's shape; all 0 for a dense model (see ``ModelGeometry``)."""
-
-    num_experts: int = 0
-    num_experts_per_token: int = 0
-    shared_intermediate_size: int = 0
-    num_dense_layers: int = 0
-    dense_intermediate_size: int = 0
-
-
-def refuse_unsupported(config: Mapping[str, Any], where: str) -> None:
-    """LatencyError if the model has layers that are not modelled."""
-    for key, what in UNSUPPORTED_KEYS.items():
-        if config.get(key):
-            raise LatencyError(
-                f"{where}: {key} means {what}, which is not modelled; measure its step times and give them "
-                "with `latency=FILE`"
-            )
+def text_model(config: Mapping[str, Any], where: str) -> tuple[Mapping[str, Any], bool]:
+    """The text model's own configuration, and whether it is nested in a multimodal one."""
+    for key in TEXT_KEYS:
+        nested = config.get(key)
+        if isinstance(nested, Mapping):
+            inner, _ = text_model(nested, where)
+            said = inner.get("model_type") or WRAPPERS.get(str(config.get("model_type")))
+            return ({**inner, "model_type": said} if said else inner), True
+    return config, False
 
 
 def head_layers(config: Mapping[str, Any], where: str) -> Mapping[str, Any]:
@@ -57,7 +75,8 @@ def head_layers(config: Mapping[str, Any], where: str) -> Mapping[str, Any]:
 
 def head_shape(config: Mapping[str, Any], where: str, kind: HeadKind, hidden_size: int) -> HeadShape:
     """What a head reads of its target; the target's hidden size is the head's own if it is not told."""
-    target_size = count(config, where, "target_hidden_size", default=hidden_size)
+    keys = ConfigKeys(config, where, {}, {})
+    target_size = keys.count("target_hidden_size", default=hidden_size)
     if kind in (HeadKind.EAGLE, HeadKind.MTP):
         return HeadShape(kind, hidden_size + target_size)
     dflash = config.get("dflash_config")
@@ -71,125 +90,157 @@ def head_shape(config: Mapping[str, Any], where: str, kind: HeadKind, hidden_siz
     return HeadShape(kind, num_features * target_size, 0 if kind is HeadKind.DFLASH else hidden_size)
 
 
-def latent_attention(config: Mapping[str, Any], where: str) -> LatentAttention | None:
-    """MLA, where the configuration has it."""
-    if not config.get("kv_lora_rank"):
-        return None
-    return LatentAttention(
-        query_rank=count(config, where, "q_lora_rank", default=0),
-        kv_rank=count(config, where, "kv_lora_rank"),
-        rope_size=count(config, where, "qk_rope_head_dim"),
-        nope_size=count(config, where, "qk_nope_head_dim"),
-        value_size=count(config, where, "v_head_dim"),
-    )
+def model_shape(
+    config: Mapping[str, Any],
+    where: str,
+    *,
+    is_head: bool = False,
+    sidecars: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """Fields of ``ModelGeometry`` (but name and head) from a parsed ``config.json``.
 
-
-def gated_delta_net(config: Mapping[str, Any], where: str) -> GatedDeltaNet | None:
-    """The recurrent layers of a hybrid (Qwen3-Next, Qwen3.5), where the configuration has them.
-
-    A state whose precision is not told has the model's 16 bits, as vLLM keeps it.
+    sidecars: parsed quantization files beside it. LatencyError, one line: a key that is missing, impossible
+    or contradicts another; an architecture or a quantization that is not known.
     """
-    if not config.get("linear_num_key_heads"):
-        return None
-    dtype = config.get("mamba_ssm_dtype")
-    if dtype is not None and dtype not in STATE_VALUE_BYTES:
-        raise LatencyError(
-            f"{where}: mamba_ssm_dtype = {printable(dtype, 40)}; expected one of "
-            f"{', '.join(STATE_VALUE_BYTES)}"
-        )
-    return GatedDeltaNet(
-        num_layers=_num_recurrent_layers(config, where),
-        num_key_heads=count(config, where, "linear_num_key_heads"),
-        num_value_heads=count(config, where, "linear_num_value_heads"),
-        key_head_size=count(config, where, "linear_key_head_dim"),
-        value_head_size=count(config, where, "linear_value_head_dim"),
-        kernel_size=count(config, where, "linear_conv_kernel_dim"),
-        state_value_bytes=BYTES_PER_VALUE if dtype is None else STATE_VALUE_BYTES[dtype],
-    )
+    text, is_nested = (head_layers(config, where), False) if is_head else text_model(config, where)
+    rule = _rule(text, where, is_head)
+    keys = ConfigKeys(text, where, rule.defaults, rule.keys)
+    _refuse_unsupported(keys, rule)
+    if not is_nested:
+        for name in ("hidden_size", "num_hidden_layers"):
+            if not keys.said(name) and not (name == "num_hidden_layers" and _listed_layers(keys)):
+                keys.fail(f"key {name} is missing; expected a Hugging Face config.json")
+    shape = _sizes(keys, rule)
+    shape |= _feed_forward(keys, rule, shape["num_layers"])
+    shape |= _mixers(keys, rule, shape["num_layers"])
+    shape["has_tied_embeddings"] = _is_tied(config, keys)
+    if is_head and config.get("draft_vocab_size") is not None:
+        shape["vocabulary_size"] = ConfigKeys(config, where, {}, {}).count("draft_vocab_size")
+    if rule.model_type in SPECIAL:
+        SPECIAL[rule.model_type](keys, shape)
+    layout = Layout(shape["num_layers"], bool(shape["num_experts"]))
+    return shape | _precision(precision((config, text, *sidecars), layout, where), shape)
 
 
-def _num_recurrent_layers(config: Mapping[str, Any], where: str) -> int:
-    """Layers that ``layer_types`` calls linear_attention; without it, all but every 4th (or so)."""
-    num_layers, kinds = count(config, where, "num_hidden_layers"), config.get("layer_types")
-    if kinds is None:
-        interval = count(config, where, "full_attention_interval", default=FULL_ATTENTION_INTERVAL)
-        return num_layers - num_layers // interval
-    known = ("full_attention", "linear_attention")
-    if not isinstance(kinds, list) or len(kinds) != num_layers or any(kind not in known for kind in kinds):
-        raise LatencyError(
-            f"{where}: layer_types: expected {num_layers} names, each one of {', '.join(known)}"
-        )
-    return kinds.count("linear_attention")
+def _precision(found: Precision, shape: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a precision; dense MLPs count where a mixture has any."""
+    has_dense = shape["shared_intermediate_size"] or shape["num_dense_layers"]
+    dense: Dtype | None = found.dense_dtype if has_dense else None
+    return found._asdict() | {"dense_dtype": dense}
 
 
-def experts(config: Mapping[str, Any], where: str) -> Experts:
-    """Routed and shared experts, and the layers without."""
-    num_experts = count(config, where, "num_experts", "num_local_experts", "n_routed_experts", default=0)
-    if not num_experts:
-        return Experts()
-    for key in ("moe_layer_freq", "decoder_sparse_step"):
-        if config.get(key, 1) != 1:
-            raise LatencyError(
-                f"{where}: {key} = {printable(config[key], 20)} means dense layers between mixtures, "
-                "which are not modelled; measure its step times and give them with `latency=FILE`"
+def _rule(text: Mapping[str, Any], where: str, is_head: bool) -> Architecture:
+    """The architecture of a configuration; of one without model_type, by its keys."""
+    said = text.get("model_type")
+    if is_head and (said in HEAD_TYPES or said not in architectures()):
+        said = None
+    if said is not None:
+        return architecture(said, where)
+    if text.get("linear_num_key_heads"):
+        return replace(architecture("qwen3_next", where), model_type="", defaults={})
+    return Architecture(refused={"intermediate_size_mlp": "Llama 4's mixture"})
+
+
+def _refuse_unsupported(keys: ConfigKeys, rule: Architecture) -> None:
+    foreign = {key: what for key, (what, kinds) in RECURRENT_KEYS.items() if rule.recurrent not in kinds}
+    for key, what in {**UNSUPPORTED_KEYS, **foreign, **rule.refused}.items():
+        if keys.get(key):
+            keys.fail(
+                f"{key} means {what}, which is not modelled; measure its step times and give them with "
+                "`latency=FILE`"
             )
-    shared = count(config, where, "n_shared_experts", default=0)
-    dense = config.get("mlp_only_layers")
-    num_dense = len(dense) if isinstance(dense, list) else _whole(config, where, "first_k_dense_replace")
-    return Experts(
-        num_experts,
-        count(config, where, "num_experts_per_tok"),
-        count(config, where, "shared_expert_intermediate_size", default=0)
-        or shared * count(config, where, "moe_intermediate_size", default=0),
-        num_dense,
-        count(config, where, "intermediate_size") if num_dense else 0,
+
+
+def _listed_layers(keys: ConfigKeys) -> int:
+    """Layers of a list of kinds; 0 without one."""
+    listed = keys.get("layer_types") or keys.get("hybrid_override_pattern")
+    return len(listed) if isinstance(listed, list | str) else 0
+
+
+def _sizes(keys: ConfigKeys, rule: Architecture) -> dict[str, Any]:
+    """Widths, heads, vocabulary."""
+    hidden = keys.count("hidden_size")
+    num_heads = 0 if rule.mixer_only else keys.count("num_attention_heads")
+    positions = 0
+    if rule.positions:
+        name, more = rule.positions
+        positions = (keys.count(name) + more) * hidden
+    return {
+        "num_layers": keys.count("num_hidden_layers", default=_listed_layers(keys) or None),
+        "hidden_size": hidden,
+        "num_heads": num_heads,
+        "num_kv_heads": keys.count("num_key_value_heads", default=num_heads),
+        "head_size": keys.count("head_dim", default=hidden // num_heads) if num_heads else 0,
+        "vocabulary_size": keys.count("vocab_size"),
+        "latent": latent_attention(keys),
+        "has_output_gate": keys.flag("attn_output_gate", rule.output_gate),
+        "mlp_matrices": rule.mlp_matrices,
+        "num_other_parameters": positions,
+    }
+
+
+def _feed_forward(keys: ConfigKeys, rule: Architecture, num_layers: int) -> dict[str, Any]:
+    """MLPs and mixtures, and which layers have them."""
+    shape = dict.fromkeys(
+        ("num_experts", "num_experts_per_token", "shared_intermediate_size", "num_dense_layers",
+         "dense_intermediate_size", "num_mixer_only_layers"), 0,
+    )  # fmt: skip
+    dense_size = keys.count(
+        "intermediate_size", least=0, default=rule.mlp_per_hidden * keys.count("hidden_size")
     )
+    num_experts = keys.optional("num_experts")
+    if rule.mixer_only:
+        return shape | {"intermediate_size": 0, "num_mixer_only_layers": num_layers}
+    words = layer_words(keys, num_layers)
+    kinds = mlps(keys, num_layers) if num_experts else [Mlp.DENSE] * num_layers
+    if not num_experts and words is not None and any(word in ("mlp", "-") for word in words):
+        kinds = mlps(keys, num_layers)
+    num_mixtures, num_dense = kinds.count(Mlp.MIXTURE), kinds.count(Mlp.DENSE)
+    shape["num_mixer_only_layers"] = kinds.count(Mlp.NONE)
+    if not num_experts or not num_mixtures:
+        return shape | {"intermediate_size": _needed(keys, dense_size)}
+    expert_size = keys.count("moe_intermediate_size", default=dense_size or None)
+    shared = keys.get("shared_intermediate_size")
+    shared_size = keys.optional("num_shared_experts") * expert_size
+    return shape | {
+        "num_experts": num_experts,
+        "num_experts_per_token": keys.count("num_experts_per_tok"),
+        "intermediate_size": expert_size,
+        "shared_intermediate_size": shared_size
+        if shared is None
+        else keys.optional("shared_intermediate_size"),
+        "num_dense_layers": num_dense,
+        "dense_intermediate_size": _needed(keys, dense_size) if num_dense else 0,
+    }
 
 
-def weight_dtype(config: Mapping[str, Any], where: str) -> Dtype:
-    """From ``quantization_config``: FP8 weights (of fp8, fbgemm_fp8, compressed-tensors), or none."""
-    quantization = config.get("quantization_config")
-    if not isinstance(quantization, Mapping):
-        return "bf16"
-    method = quantization.get("quant_method")
-    groups = quantization.get("config_groups")
-    first = next(iter(groups.values()), None) if isinstance(groups, Mapping) else None
-    weights = first.get("weights") if isinstance(first, Mapping) else None
-    is_fp8_group = isinstance(weights, Mapping) and (weights.get("type"), weights.get("num_bits")) == (
-        "float",
-        8,
-    )
-    if method in ("fp8", "fbgemm_fp8") or (method == "compressed-tensors" and is_fp8_group):
-        return "fp8_block" if quantization.get("weight_block_size") else "fp8"
-    raise LatencyError(
-        f"{where}: quantization {printable(method, 40)} is not modelled (fp8 weights are); "
-        "measure its step times, or leave quantization_config out for 16-bit weights"
-    )
+def _needed(keys: ConfigKeys, size: int) -> int:
+    if not size:
+        keys.fail("key intermediate_size is missing; expected a Hugging Face config.json")
+    return size
 
 
-def kv_dtype(config: Mapping[str, Any]) -> KvDtype:
-    """From ``quantization_config.kv_cache_scheme`` (compressed-tensors): FP8, or 16-bit."""
-    quantization = config.get("quantization_config")
-    scheme = quantization.get("kv_cache_scheme") if isinstance(quantization, Mapping) else None
-    is_fp8 = isinstance(scheme, Mapping) and (scheme.get("type"), scheme.get("num_bits")) == ("float", 8)
-    return "fp8" if is_fp8 else "bf16"
+def _mixers(keys: ConfigKeys, rule: Architecture, num_layers: int) -> dict[str, Any]:
+    """Windowed and recurrent layers, and those without either."""
+    kinds = mixers(keys, rule, num_layers)
+    num_windowed = kinds.count(Mixer.WINDOW)
+    tokens = keys.optional(rule.window_key)
+    if rule.window_switch and not keys.flag(rule.window_switch):
+        tokens = 0
+    elif num_windowed and not tokens and keys.said("layer_types"):
+        keys.fail(f"contradicting keys: layer_types has windowed layers, but {rule.window_key} is missing")
+    return {
+        "window": WindowedLayers(num_windowed, tokens) if num_windowed and tokens else None,
+        "recurrent": recurrent_layers(keys, rule.recurrent, kinds.count(Mixer.RECURRENT)),
+        "num_mlp_only_layers": kinds.count(Mixer.NONE),
+    }
 
 
-def count(config: Mapping[str, Any], where: str, *keys: str, default: int | None = None) -> int:
-    """The first of ``keys`` present, a whole number >= 1."""
-    for key in keys:
-        if config.get(key) is not None:
-            return _whole(config, where, key, least=1)
-    if default is None:
-        raise LatencyError(f"{where}: key {keys[0]} is missing; expected a Hugging Face config.json")
-    return default
-
-
-def _whole(config: Mapping[str, Any], where: str, key: str, least: int = 0) -> int:
-    """A whole number >= ``least``; 0 where the key is missing."""
-    value = config.get(key)
-    if value is None:
-        return 0
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= 10**9:
-        raise LatencyError(f"{where}: {key} = {printable(value, 40)}; expected a whole number >= {least}")
-    return value
+def _is_tied(config: Mapping[str, Any], keys: ConfigKeys) -> bool:
+    """Whether embeddings and logits are one matrix: the text model's word, else the outer one's, else the
+    class's."""
+    outer = ConfigKeys(config, keys.where, {}, {})
+    for place in (keys, outer):
+        if place.said("tie_word_embeddings"):
+            return place.flag("tie_word_embeddings")
+    return keys.flag("tie_word_embeddings")

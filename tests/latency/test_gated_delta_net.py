@@ -80,7 +80,11 @@ def test_configurations() -> None:
         ({"linear_num_key_heads": 1.5}, "linear_num_key_heads = 1.5; expected a whole number"),
         ({"mamba_ssm_dtype": "fp8"}, "mamba_ssm_dtype = fp8; expected one of float32, bfloat16, float16"),
         ({"layer_types": ["linear_attention"]}, "layer_types: expected 48 names"),
-        ({"layer_types": ["sliding_attention"] * 48}, "each one of full_attention, linear_attention"),
+        ({"layer_types": ["sliding_attention"] * 48}, "windowed layers, but sliding_window is missing"),
+        (
+            {"layer_types": ["sparse"] * 48},
+            '"sparse" is no known kind of layer; expected each one of full_att',
+        ),
         ({"full_attention_interval": 0}, "full_attention_interval = 0"),
         ({"mamba_num_heads": 64}, "mamba_num_heads means state-space layers, which is not modelled"),
     ],

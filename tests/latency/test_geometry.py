@@ -127,7 +127,7 @@ def test_config_of_latent_attention_and_shared_experts() -> None:
         ({"mamba_d_state": 128}, "state-space layers, which is not modelled; measure its step times"),
         ({"linear_attn_config": {"num_heads": 32}}, "Kimi delta attention"),
         ({"index_topk": 2048}, "sparse attention"),
-        ({"num_experts": 8, "num_experts_per_tok": 2, "decoder_sparse_step": 2}, "decoder_sparse_step = 2"),
+        ({"num_experts": 8, "num_experts_per_tok": 2, "decoder_sparse_step": 0}, "decoder_sparse_step = 0"),
         (
             {"num_experts": 8, "num_experts_per_tok": 2, "first_k_dense_replace": -1},
             "first_k_dense_replace = -1",
@@ -147,7 +147,10 @@ def test_fp8_checkpoints() -> None:
     preset = model_geometry("llama-3.1-8b")
     embeddings = 2 * 128256 * 4096
     assert geometry.weight_bytes == preset.num_parameters - embeddings + 2 * embeddings
-    group = {"weights": {"type": "float", "num_bits": 8}}
+    group = {
+        "weights": {"type": "float", "num_bits": 8},
+        "input_activations": {"type": "float", "num_bits": 8},
+    }
     packed = {
         "quant_method": "compressed-tensors",
         "config_groups": {"group_0": group},
