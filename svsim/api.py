@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, get_args
 
 from svsim.deployments import PricedHardware, RunningCost, priced_hardware
 from svsim.errors import InputError
@@ -212,14 +212,13 @@ def _understand(trace: TokenTrace | str | Path, options: RunOptions) -> _Run:
         methods = [target_only(), *methods]  # the baseline of every speedup
 
     settings = _settings(options, methods)
-    bench = settings.convention == "specdecode-bench"
     latency = options.get("latency") or "trace"
     deployments = _deployments(
         source,
         latency,
         options.get("hardware") or (),
         options.get("out_of_range") or "raise",
-        draft_of_one_sequence=bench,
+        draft_of_one_sequence=settings.convention.draft_of_one_sequence,
     )
     prepared = prepare(source, settings, deployments)
     utilization = _or(options.get("gpu_memory_utilization"), GPU_MEMORY_UTILIZATION)
@@ -238,7 +237,7 @@ def _understand(trace: TokenTrace | str | Path, options: RunOptions) -> _Run:
         "prefill": settings.prefill,
         "profile_split": settings.profile_split,
         "coins": options.get("coins", "recorded"),
-        "convention": settings.convention,
+        "convention": settings.convention.name,
         "seed": settings.seed,
     }
     file = Path(trace).name if isinstance(trace, str | Path) else None
@@ -270,15 +269,14 @@ def _deployments(
 
 def _settings(options: RunOptions, methods: Sequence["DecodingMethod"]) -> "RunSettings":
     """The options that say how to run, checked; a convention fixes some of them."""
-    from svsim.engines.settings import BatchOf, Convention, Prefill, Refill, RunSettings
+    from svsim.engines.convention import CONVENTIONS, BatchOf, Prefill, Refill
+    from svsim.engines.settings import RunSettings
 
-    # svsim's own way first, SpecDecode-Bench's second
-    conventions: tuple[Convention, ...] = ("native", "specdecode-bench")
-    refills: tuple[Refill, ...] = ("continuous", "static")
-    batches: tuple[BatchOf, ...] = ("requests", "copies")
-    prefills: tuple[Prefill, ...] = ("exclude", "include")
-    convention = _word("convention", options.get("convention") or "native", conventions)
-    bench = convention == "specdecode-bench"
+    convention = CONVENTIONS[_word("convention", options.get("convention") or "native", tuple(CONVENTIONS))]
+    fixed_by = convention.name if convention.is_fixed else None
+    refills: tuple[Refill, ...] = get_args(Refill)
+    batches: tuple[BatchOf, ...] = get_args(BatchOf)
+    prefills: tuple[Prefill, ...] = get_args(Prefill)
     seed, coins = _integer("seed", options.get("seed", 0), 0, 2**63 - 1), options.get("coins", "recorded")
     sizes = options.get("batch_sizes") or ()
     return RunSettings(
@@ -286,10 +284,10 @@ def _settings(options: RunOptions, methods: Sequence["DecodingMethod"]) -> "RunS
         batch_sizes=tuple(dict.fromkeys(_integer("batch_sizes", b, 1, MAX_BATCH_SIZE) for b in sizes))
         or DEFAULT_BATCH_SIZES,
         trim_batch_sizes=not sizes,
-        refill=_by_convention("refill", options.get("refill"), refills, refills[bench], bench),
-        batch_of=_by_convention("batch_of", options.get("batch_of"), batches, batches[bench], bench),
-        prefill=_by_convention("prefill", options.get("prefill"), prefills, prefills[bench], bench),
-        profile_split=_share(options.get("profile_split"), bench),
+        refill=_by_convention("refill", options.get("refill"), refills, convention.refill, fixed_by),
+        batch_of=_by_convention("batch_of", options.get("batch_of"), batches, convention.batch_of, fixed_by),
+        prefill=_by_convention("prefill", options.get("prefill"), prefills, convention.prefill, fixed_by),
+        profile_split=_share(options.get("profile_split"), convention.profile_split),
         coins=_coins(coins, seed),
         convention=convention,
         seed=seed,
@@ -330,15 +328,15 @@ def _default_methods(source: Source, notes: list[str]) -> list[str]:
     return methods
 
 
-def _by_convention(name: str, given: str | None, words: tuple[W, ...], default: W, fixed: bool) -> W:
-    """The given word, or the default; SpecDecode-Bench's convention fixes it, so others contradict it."""
-    if fixed and given not in (None, default):
-        raise InputError(f"`convention=specdecode-bench` fixes `{name}={default}`; leave `{name}` out")
+def _by_convention(name: str, given: str | None, words: tuple[W, ...], default: W, fixed_by: str | None) -> W:
+    """The given word, or the default; where a convention fixes it, others contradict it."""
+    if fixed_by and given not in (None, default):
+        raise InputError(f"`convention={fixed_by}` fixes `{name}={default}`; leave `{name}` out")
     return _word(name, given or default, words)
 
 
-def _share(given: float | None, bench: bool) -> float:
-    share = (0.0 if bench else 0.5) if given is None else given
+def _share(given: float | None, default: float) -> float:
+    share = default if given is None else given
     if not 0.0 <= share < 1.0:
         raise InputError(f"`profile_split` {share:g} is out of range; expected 0 <= split < 1")
     return share

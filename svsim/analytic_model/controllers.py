@@ -34,7 +34,7 @@ def follow_controller(
 ) -> BatchSample:
     """The steps of full batches of ``num_sequences``, or of so many copies of one request."""
     k, num_rows = method.num_speculative_tokens, paths.end - paths.first
-    queue = queue_of_passes(num_rows, num_sequences, rng, num_sequences if of_copies else 1)
+    queue = queue_of_passes(num_rows, num_sequences, rng, of_copies)
     most = int(num_rows[queue.order].sum()) // num_sequences + int(num_rows.max())
     num_verified, num_catch_up = np.zeros((2, most), np.int64)
     num_drafting = np.zeros((most, k), np.int64)

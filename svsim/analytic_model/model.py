@@ -47,7 +47,6 @@ from svsim.trace.parts import EvaluationPart, concatenate
 from svsim.trace.split import request_ranks
 from svsim.trace.token_trace import TokenTrace
 
-MAX_GROUPS = 4096  # more requests than this share bootstrap groups, as in the replay
 NUM_KNOTS = 17
 SAMPLE_POSITIONS = 1 << 20  # of a part that does not fit in memory, on average
 _SAMPLE_KEY = 2**64 - 2  # no seed of a split, so that split and sample decide independently
@@ -88,12 +87,12 @@ class AnalyticModel:
         if not prepared.part.in_memory:
             walked, whole = trace.num_requests, prepared.part.num_requests
             self.notes += (f"the analytic model walks a random {walked:,} of the {whole:,} requests",)
-        self.bench = settings.convention == "specdecode-bench"
+        self.convention = settings.convention
         self.of_copies = settings.batch_of == "copies"
         self.drains = settings.refill == "static" and not self.of_copies  # copies end together
         prompts, first = trace.num_prompt_tokens.astype(np.int64), trace.first_position[:-1].copy()
-        # in the bench convention the prefill emits the first token
-        self.paths = Paths(first, trace.first_position[1:] - self.bench, prompts + self.bench - first)
+        prefilled = self.convention.num_prefilled
+        self.paths = Paths(first, trace.first_position[1:] - prefilled, prompts + prefilled - first)
         context = trace.num_context_tokens
         self.knots = ContextKnots(float(context.min()), float(context.max()), NUM_KNOTS)
         self.walked = [
@@ -229,7 +228,7 @@ class AnalyticModel:
         accounts = [self._account(steps, h, size, walked, r) for r in range(len(walked.replicates))]
         per_request = np.sum([self._sums(h, size, method, account) for account in accounts], axis=0)
         num_requests = self.trace.num_requests
-        group = np.arange(num_requests) % (num_requests if self.bench else MAX_GROUPS)
+        group = np.arange(num_requests) % self.convention.num_groups(num_requests)
         return RunRecord(
             method=method.name,
             params=method.params,
@@ -240,7 +239,7 @@ class AnalyticModel:
             latency_source=latency.source,
             num_requests=num_requests,
             sums=GroupSums(*(np.bincount(group, column).astype(np.float64) for column in per_request)),
-            estimator="mean-of-ratios" if self.bench else "ratio-of-sums",
+            estimator=self.convention.estimator,
             replay_kind="approximate",  # whatever the trace: nothing was replayed
             lossless=method.is_lossless_on(self.trace.metadata),
             is_bound=method.is_bound,
@@ -274,7 +273,8 @@ class AnalyticModel:
         return np.full(len(prompts), together[0] / size)
 
     def _prefill_pass_s(self, h: int, method: DecodingMethod, num_sequences: int, tokens: Floats) -> Floats:
-        return self.deployments[h].prefill_s(method, num_sequences, tokens, target_only=self.bench)
+        target_only = self.convention.prefills_target_only
+        return self.deployments[h].prefill_s(method, num_sequences, tokens, target_only)
 
 
 def _in_memory(part: EvaluationPart) -> TokenTrace:

@@ -231,18 +231,20 @@ class Admission:
 
 
 def queue_of_passes(
-    num_rows: NDArray[np.int64], num_slots: int, rng: np.random.Generator, copies: int = 1
+    num_rows: NDArray[np.int64], num_slots: int, rng: np.random.Generator, of_copies: bool
 ) -> Queue:
-    """A whole queue at once, without stagger, of requests of ``num_rows`` [R]: passes of which the last is
-    measured, then what runs on to keep the batch full.
+    """A whole queue at once, without stagger, of requests of ``num_rows`` [R]: passes, the last measured.
 
-    The passes before warm up; they hold MIN_POSITIONS positions, and two requests a slot, or more.
+    They hold MIN_POSITIONS positions, and two requests a slot, or more; those before the last warm up. Then
+    more requests keep the batch full. ``of_copies``: as many of each request as there are slots, which end
+    together.
     """
     warm_up = WARM_UP_PER_SLOT * num_slots
     rounds = max(-(-MIN_POSITIONS // int(num_rows.sum())), -(-warm_up // len(num_rows)))
     requests = np.concatenate([rng.permutation(len(num_rows)) for _ in range(rounds)]).astype(np.int64)
-    measured_from = max(warm_up, (rounds - 1) * len(num_rows)) * copies
-    order = np.repeat(requests, copies)
-    if copies == 1:
+    measured_from = max(warm_up, (rounds - 1) * len(num_rows))
+    if of_copies:
+        order, measured_from = np.repeat(requests, num_slots), measured_from * num_slots
+    else:
         order = np.concatenate([requests, np.resize(requests, warm_up)])
     return new_queue(np.zeros(num_slots), (measured_from, len(order)), order)

@@ -31,8 +31,6 @@ from svsim.errors import InvariantError
 from svsim.progress import Count, OnProgress
 from svsim.records import GroupSums, RunRecord
 
-MAX_GROUPS = 4096  # more requests (or static batches) than this share bootstrap groups
-
 
 @dataclass(slots=True)
 class _Run:
@@ -63,8 +61,8 @@ class ClosedLoopReplay:
         self.methods = prepared.methods
         self.settings = prepared.settings
         self.deployments = prepared.deployments
-        in_file_order = self.settings.convention == "specdecode-bench"
-        self.admission = Admission(self.part, self.settings.seed, in_file_order, max_cycles)
+        self.convention = prepared.settings.convention
+        self.admission = Admission(self.part, self.settings.seed, self.convention.in_file_order, max_cycles)
 
     def run(self, progress: OnProgress | None = None) -> list[RunRecord]:
         """Every run, replicate by replicate. ``progress`` counts finished runs."""
@@ -145,7 +143,7 @@ class ClosedLoopReplay:
             compiled_rule(run.method),
             run.batch,
             run.slots,
-            stretch.requests(offset, prefill_s, len(run.tallies), self._num_prefilled),
+            stretch.requests(offset, prefill_s, len(run.tallies), self.convention.num_prefilled),
             run.queue,
             run.tallies,
         )
@@ -176,7 +174,7 @@ class ClosedLoopReplay:
             compiled_rule(run.method),
             run.batch,
             run.slots,
-            stretch.requests(0, None, len(run.tallies), self._num_prefilled),
+            stretch.requests(0, None, len(run.tallies), self.convention.num_prefilled),
             batches,
             prefill_s,
             run.num_batches,
@@ -203,8 +201,6 @@ class ClosedLoopReplay:
             overlaps=method.pipeline.num_micro_batches(batch_size) > 1,
         )
         copies = shape.num_slots if self.settings.batch_of == "copies" else 1
-        per_request = self.settings.convention == "specdecode-bench"
-        groups = self.part.num_requests if per_request else min(self.part.num_requests, MAX_GROUPS)
         return _Run(
             method_index,
             method,
@@ -215,17 +211,13 @@ class ClosedLoopReplay:
             new_slots(shape.num_slots),
             self.admission.queue(shape.num_slots, copies),
             copies,
-            np.zeros((groups, NUM_TALLIES)),
+            np.zeros((self.convention.num_groups(self.part.num_requests), NUM_TALLIES)),
         )
-
-    @property
-    def _num_prefilled(self) -> int:
-        return int(self.settings.convention == "specdecode-bench")  # its prefill emits the first token
 
     def _prefill_s(
         self, run: _Run, num_sequences: NDArray[np.float64], num_tokens: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        target_only = self.settings.convention != "native"
+        target_only = self.convention.prefills_target_only
         return run.prices.deployment.prefill_s(run.method, num_sequences, num_tokens, target_only)
 
     def _record(self, run: _Run, tallies: NDArray[np.float64]) -> RunRecord:
@@ -244,9 +236,7 @@ class ClosedLoopReplay:
             latency_source=latency.source,
             num_requests=self.part.num_requests,
             sums=GroupSums(*tallies.T),
-            estimator=(
-                "mean-of-ratios" if self.settings.convention == "specdecode-bench" else "ratio-of-sums"
-            ),
+            estimator=self.convention.estimator,
             replay_kind="exact" if exact else "approximate",
             lossless=method.is_lossless_on(metadata),
             is_bound=method.is_bound,

@@ -6,24 +6,19 @@ not replayed.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 from svsim.decoding.acceptance_rules import AcceptanceRule, RecordedCoins
 from svsim.decoding.beliefs import HISTOGRAM
 from svsim.decoding.drafters import MODEL
 from svsim.decoding.method import DecodingMethod
 from svsim.engines.binding import Deployment
+from svsim.engines.convention import NATIVE, BatchOf, Convention, Prefill, Refill
 from svsim.engines.profile import fit_belief, is_small, learns, refits, small_profile_note
 from svsim.errors import InputError, LatencyError, MissingSignalError
 from svsim.latency.geometry import told_geometry
 from svsim.latency.shape import Role
 from svsim.trace.parts import EvaluationPart, Needed, Source
 from svsim.trace.token_trace import TokenTrace, TraceMetadata
-
-Refill = Literal["continuous", "static"]
-BatchOf = Literal["requests", "copies"]
-Prefill = Literal["include", "exclude"]
-Convention = Literal["native", "specdecode-bench"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +36,7 @@ class RunSettings:
     prefill: Prefill = "exclude"
     profile_split: float = 0.5
     coins: AcceptanceRule = field(default_factory=RecordedCoins)
-    convention: Convention = "native"
+    convention: Convention = NATIVE
     seed: int = 0
     jobs: int = 1
 

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from svsim.limits import MAX_BOOTSTRAP_GROUPS
 from svsim.metrics.bootstrap import interval, resample_counts
 from svsim.speculation_math import Floats, Ints
-
-MAX_GROUPS = 4096  # more requests than this share bootstrap groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +26,8 @@ class RequestSums:
         self._place = {name: place for place, name in enumerate(columns)}
         self._seed = seed
         group, num_groups = request, num_requests
-        if num_requests > MAX_GROUPS:
-            group, num_groups = request % MAX_GROUPS, MAX_GROUPS
+        if num_requests > MAX_BOOTSTRAP_GROUPS:
+            group, num_groups = request % MAX_BOOTSTRAP_GROUPS, MAX_BOOTSTRAP_GROUPS
         sums = [np.bincount(group, values, num_groups) for values in columns.values()]
         self._sums = np.stack(sums, axis=1)
         self._total = self._sums.sum(axis=0)

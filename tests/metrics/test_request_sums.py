@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from svsim.metrics.request_sums import MAX_GROUPS, RequestSums, request_of_rows
+from svsim.limits import MAX_BOOTSTRAP_GROUPS
+from svsim.metrics.request_sums import RequestSums, request_of_rows
 
 
 def mean(n, x):
@@ -41,7 +42,7 @@ def test_an_interval_is_none_where_some_resample_is_undefined():
 
 
 def test_many_requests_share_groups():
-    num = 3 * MAX_GROUPS
+    num = 3 * MAX_BOOTSTRAP_GROUPS
     values = np.random.default_rng(1).standard_normal(num)
     found = sums_of(values, np.arange(num), num).estimate(("n", "x"), mean)
     assert found.value == pytest.approx(values.mean())
