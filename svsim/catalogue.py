@@ -1,4 +1,4 @@
-"""What ``svsim methods``, ``svsim hardware`` and ``svsim models`` list, as plain JSON values."""
+"""What ``svsim methods``, ``hardware``, ``models`` and ``engines`` list, as plain JSON values."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -7,6 +7,8 @@ from typing import Any
 
 from svsim.decoding.preset import Option
 from svsim.decoding.presets import PRESETS, parse_method
+from svsim.latency.engines.catalogue import DEFAULT_ENGINE, engine_profile, engine_profiles
+from svsim.latency.engines.profile import EngineProfile
 from svsim.latency.geometry import MODELS_SOURCE, ModelGeometry, model_presets
 from svsim.latency.hardware import GpuDataSheet, data_sheet, data_sheets
 from svsim.latency.prices import hourly_prices
@@ -60,6 +62,19 @@ def hardware_entries(names: Sequence[str] = (), prices: str | Path | None = None
         entry["sources"] = dict(sheet.sources) | ({"usd_per_gpu_hour": price.source} if price else {})
         entries.append(entry)
     return entries
+
+
+def engine_entries(names: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Engine profiles (all, or those named): constants with what pins them, errors where left out."""
+    found = (engine_profile(name) for name in names) if names else engine_profiles().values()
+    return [_engine_entry(profile) for profile in found if profile is not None]
+
+
+def _engine_entry(profile: EngineProfile) -> dict[str, Any]:
+    entry = asdict(profile)
+    first, last = entry.pop("versions")
+    is_default = profile.name == DEFAULT_ENGINE
+    return {**entry, "first_version": first, "last_version": last, "is_default": is_default}
 
 
 def model_entries(config: str | Path | None = None) -> list[dict[str, Any]]:

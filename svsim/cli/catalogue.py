@@ -1,4 +1,4 @@
-"""What there is: methods, hardware, models."""
+"""What there is: methods, hardware, models, engines."""
 
 import click
 
@@ -64,3 +64,27 @@ def models(config: str | None, json_out: str | None) -> None:
         write_json({"models": entries}, json_out)
     if json_out != "-":
         print_models(entries, console())
+
+
+@command(
+    """
+    svsim engines
+    svsim engines vllm-0.24 --json -
+    """
+)
+@click.argument("names", nargs=-1)
+@common
+def engines(names: tuple[str, ...], json_out: str | None) -> None:
+    """List engine profiles: what a step costs beside its passes, and how wrong their prices were.
+
+    NAMES: some of them, an engine's version (vllm-0.24), or a .json file that holds a profile of your own.
+    Errors are of panels whose family had no part in the fit; docs/engine_prices.md shows every one.
+    """
+    from svsim.catalogue import engine_entries
+    from svsim.report.engine_tables import print_engines
+
+    entries = engine_entries(names)
+    if json_out:
+        write_json({"engines": entries}, json_out)
+    if json_out != "-":
+        print_engines(entries, console())
