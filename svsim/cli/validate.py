@@ -22,6 +22,7 @@ from svsim.cli.output import (
     write_json,
     write_text,
 )
+from svsim.cli.words import as_flags
 from svsim.errors import InputError, OutOfRangeError
 
 if TYPE_CHECKING:
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
 
 # options of each way to compare, in the order of the help; what is in none belongs to all
 WAYS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "bench": ("--bench: your own results", ("bench", "hardware", "latency", "refill", "out_of_range")),
+    "bench": (
+        "--bench: your own results",
+        ("bench", "methods", "batch", "prefill", "hardware", "latency", "refill", "out_of_range"),
+    ),
     "loop": (
         "--loop: the replay's steps as passes of random-weight models on this machine",
         ("loop", "target", "draft", "companion", "table", "out_of_range", "methods", "batch", "steps",
@@ -63,13 +67,18 @@ class ValidateCommand(CommandWithExamples):
     cls=ValidateCommand,
     epilog="""
     svsim validate traces/llama70b.parquet --bench measured.csv --hardware h100_sxm:tp=4
+    svsim validate T.parquet --bench td.json --bench eagle.json --hardware h100_sxm --latency database
+    svsim validate T.parquet --bench sglang.jsonl --method sd:k=3 --hardware h100_sxm --latency roofline
     svsim validate T.parquet --loop --target qwen2.5-32b --draft qwen2.5-0.5b --companion qwen2.5-1.5b
     svsim validate T.parquet --loop --target config.json --device cpu --batch 1,8 --report errors.html
     svsim validate --live triplet/ --device cpu --batch 8 --max-requests 100 --json live.json
     """,
 )
 @click.argument("trace", required=False)
-@option("--bench", metavar="FILE", help="Measured results: CSV with method,batch,tok_s.")
+@option("--bench", multiple=True, metavar="FILE", help="Measured results: of vllm bench serve, SGLang, "
+        "GuideLLM, AIPerf, or a CSV with method,batch,tok_s[,ttft_s][,tpot_s]; repeatable.")  # fmt: skip
+@option("--prefill", metavar="include|exclude", help="Whether prefills are in the throughput.  "
+        "[default: include for a server's results, exclude for a CSV]")  # fmt: skip
 @option("--hardware", metavar="NAME[:tp=4]", help="What they were measured on.  [default: first step times]")
 @option("--latency", default="trace", metavar="trace|database|roofline|FILE",
         help="Where predicted step times come from.  [default: trace]")  # fmt: skip
@@ -85,9 +94,10 @@ class ValidateCommand(CommandWithExamples):
 @option("--live", type=Path, metavar="DIR", help="A folder with target/, draft/, companion/.")
 @option("--task", default="mixed", metavar="TASK", help="Which prompts.  [default: mixed]")
 @option("--method", "methods", multiple=True, metavar="NAME[:key=value,...]",
-        help="td, sd:k=5, sv:k=7 ...; repeatable.  [default: td, sd and sv as models allow]")  # fmt: skip
-@option("--batch", metavar="1,2,4", help="Batch sizes, most valuable first; one with --live."
-        "  [default: 1,64,8,32,4,16,2; 8]")  # fmt: skip
+        help="td, sd:k=5, sv:k=7 ...; repeatable. With --bench: how the runs decoded, if files do not say.  "
+        "[default: td, sd and sv as models allow]")  # fmt: skip
+@option("--batch", metavar="1,2,4", help="Batch sizes, most valuable first; one with --live, and with "
+        "--bench where files do not say it.  [default: 1,64,8,32,4,16,2; 8]")  # fmt: skip
 @option("--steps", type=int, default=24, metavar="N", help="Steps of each method and batch size."
         "  [default: 24]")  # fmt: skip
 @option("--k", type=int, default=8, metavar="K", help="Draft tokens that are captured.  [default: 8]")
@@ -171,10 +181,20 @@ def _bench(trace: str, options: Mapping[str, Any]) -> Shown:
     """A user's results against the replay."""
     from svsim import api
     from svsim.report.accuracy_view import bench_view
-    from svsim.validation.bench import compare_with_bench, read_bench
+    from svsim.validation.bench import compare_with_bench, mean_lengths, read_bench
 
     source = api.open_source(trace)
-    measured = read_bench(options["bench"], source.metadata.num_speculative_tokens, source.signals)
+    batch = integers("--batch", options["batch"]) if options["batch"] else [None]
+    if len(batch) != 1:
+        raise InputError(f"--batch {options['batch']}: with --bench it is one size, as --batch 8")
+    measured = read_bench(
+        options["bench"],
+        source.metadata.num_speculative_tokens,
+        source.signals,
+        options["methods"],
+        batch[0],
+    )
+    prefill = options["prefill"] or ("include" if measured.is_server else "exclude")
     hardware = options["hardware"]
     with progress_bar("replaying") as progress:
         table = api.replay(
@@ -182,14 +202,25 @@ def _bench(trace: str, options: Mapping[str, Any]) -> Shown:
             methods=measured.methods,
             batch_sizes=measured.batch_sizes,
             hardware=(hardware,) if hardware else (),
+            prefill=prefill,
             progress=progress,
             **{name: options[name] for name in ("latency", "refill", "out_of_range", "seed")},
         )
-    found = compare_with_bench(table.rows, measured)
-    first, document = table.rows[0], found.to_dict()
-    title = f"{first.deployment} ({first.latency_source} step times) against {options['bench']}"
-    facts = {"results": options["bench"], "trace": table.trace, "run": table.config}
-    view = bench_view(found, title, facts)
+    found = compare_with_bench(table.rows, measured, *mean_lengths(source))
+    first = table.rows[0]
+    files = ", ".join(options["bench"])
+    counted = "prefill counted" if prefill == "include" else "prefill not counted"
+    title = f"{first.deployment} ({first.latency_source} step times, {counted}) against {files}"
+    facts = {"results": files, "prefill": prefill, "trace": table.trace, "run": table.config}
+    document = {
+        **found.accuracy.to_dict(),
+        "prefill": prefill,
+        "latencies": [pair.to_dict() for pair in found.latencies],
+        "cautions": list(found.cautions),
+    }
+    latencies = [(p.batch_size, p.label, p.name, p.predicted_s, p.measured_s) for p in found.latencies]
+    notes = [as_flags(note, click.get_current_context()) for note in measured.notes]
+    view = bench_view(found.accuracy, title, facts, latencies, notes, found.cautions)
     return {"validation": document, "prediction": table.to_dict()}, document["rows"], view
 
 

@@ -48,9 +48,40 @@ class AccuracyView:
         return next(iter(self.accuracies.values()))
 
 
-def bench_view(found: Accuracy, title: str, facts: Mapping[str, Any]) -> AccuracyView:
-    """A user's own results against the replay."""
-    return AccuracyView(title, {"found": found}, {}, (), facts)
+def bench_view(
+    found: Accuracy,
+    title: str,
+    facts: Mapping[str, Any],
+    latencies: Sequence[tuple[int, str, str, float, float]] = (),
+    notes: Sequence[str] = (),
+    cautions: Sequence[str] = (),
+) -> AccuracyView:
+    """A user's own results against the replay; latencies: batch, method, name, predicted and measured s."""
+    tables = (_latencies(latencies),) if latencies else ()
+    return AccuracyView(title, {"found": found}, {}, tables, facts, tuple(notes), tuple(cautions))
+
+
+def _latencies(pairs: Sequence[tuple[int, str, str, float, float]]) -> PlainTable:
+    words = {"ttft_s": "TTFT", "tpot_s": "TPOT"}
+    rows = [
+        (
+            str(batch),
+            label,
+            words[name],
+            milliseconds(predicted),
+            milliseconds(measured),
+            f"{predicted / measured - 1:+.1%}",
+        )
+        for batch, label, name, predicted, measured in pairs
+    ]
+    return PlainTable(
+        "Latencies",
+        "Means. TTFT is predicted as the prefill of a prompt alone: a queue in front of it is measured, not "
+        "predicted.",
+        ("batch", "method", "what", "predicted ms", "measured ms", "error"),
+        tuple(rows),
+        3,
+    )
 
 
 def loop_view(document: Row, accuracies: Mapping[str, Accuracy | None]) -> AccuracyView:

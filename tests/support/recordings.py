@@ -95,7 +95,7 @@ BENCH = {
 }  # fmt: skip
 SGLANG_BENCH = {
     "backend": "sglang", "dataset_name": "random", "request_rate": "inf", "max_concurrency": 16,
-    "duration": 66.2, "completed": 80, "total_input_tokens": 8000, "total_output_tokens": 40000,
+    "duration": 32.33, "completed": 80, "total_input_tokens": 8000, "total_output_tokens": 40000,
     "request_throughput": 1.2, "output_throughput": 1237.4, "mean_ttft_ms": 88.0, "mean_tpot_ms": 12.6,
     "accept_length": 1.9,
 }  # fmt: skip

@@ -36,7 +36,7 @@ def test_a_perfect_prediction_has_no_error(tmp_path: Path, rows) -> None:
     bench = read_bench(bench_of(tmp_path, text_of(rows)), 7, SIGNALS)
     assert [m.name for m in bench.methods] == ["td", "sd", "sd", "sv", "sv-lossless"]
     assert bench.batch_sizes == BATCHES
-    found = compare_with_bench(rows, bench)
+    found = compare_with_bench(rows, bench).accuracy
     assert len(found.rows) == len(METHODS) * len(BATCHES)
     assert found.summary()["goodput_error_worst"] == 0.0 and found.summary()["regret_worst"] == 0.0
     assert found.summary()["crossover_grid_steps_worst"] == 0.0
@@ -48,7 +48,8 @@ def test_known_errors_come_back(tmp_path: Path, rows) -> None:
     def slower(row):
         return row.goodput_tok_s if row.method == "td" else 0.9 * row.goodput_tok_s
 
-    found = compare_with_bench(rows, read_bench(bench_of(tmp_path, text_of(rows, slower)), 7, SIGNALS))
+    measured = read_bench(bench_of(tmp_path, text_of(rows, slower)), 7, SIGNALS)
+    found = compare_with_bench(rows, measured).accuracy
     assert all(r.speedup_vs_td_error == pytest.approx(1 / 0.9 - 1) for r in found.rows if r.label != "td")
     assert all(r.speedup_vs_sd_error == pytest.approx(0) for r in found.rows if r.label.startswith("sv"))
 
@@ -58,7 +59,7 @@ def test_repeats_are_averaged_and_other_columns_ignored(tmp_path: Path) -> None:
     bench = read_bench(path, 7)
     assert bench.repeats_tok_s == {("td", 4): (90.0, 110.0)}
     predicted = api.replay(TRACE, methods=["td"], batch_sizes=[4], latency=StairLatency(), jobs=1).rows
-    (row,) = compare_with_bench(predicted, bench).rows
+    (row,) = compare_with_bench(predicted, bench).accuracy.rows
     assert row.measured_tok_s == 100.0 and row.measured_standard_error == pytest.approx(10.0)
 
 
@@ -72,18 +73,18 @@ def test_what_was_not_predicted_is_named(tmp_path: Path, rows) -> None:
     ("lines", "expected"),
     [
         ([], "holds no result"),
-        (["td,4"], r"bench.csv:2: 2 cells; expected 3"),
-        (["sv:k=7,stop=first-drop,4,100"], r"bench.csv:2: 4 cells.*quote"),
-        (["td,zero,100"], r"bench.csv:2: batch is 'zero'; expected a whole number"),
-        (["td,0,100"], "batch is '0'"),
+        (["td,4"], r"bench.csv, line 2: 2 cells, expected 3"),
+        (["sv:k=7,stop=first-drop,4,100"], r"bench.csv, line 2: 4 cells.*quote"),
+        (["td,zero,100"], r'bench.csv, line 2: batch is "zero", expected a whole number'),
+        (["td,0,100"], 'batch is "0"'),
         (["td,²,100"], "batch is"),
-        (["td,99999,100"], "from 1 to 4096"),
-        (["td,4,fast"], r"tok_s is 'fast'; expected tokens per second"),
-        (["td,4,nan"], "tok_s is 'nan'"),
-        (["td,4,inf"], "tok_s is 'inf'"),
-        (["td,4,-3"], "tok_s is '-3'"),
-        (["magic,4,100"], r"bench.csv:2: unknown method 'magic'"),
-        (["sd:k=x,4,100"], r"bench.csv:2: sd: k=x is not a whole number"),
+        (["td,99999,100"], r"expected a whole number in 1\.\.4,096"),
+        (["td,4,fast"], 'tok_s is "fast", expected a number'),
+        (["td,4,nan"], 'tok_s is "nan"'),
+        (["td,4,inf"], 'tok_s is "inf"'),
+        (["td,4,-3"], 'tok_s is "-3"'),
+        (["magic,4,100"], r"bench.csv, line 2: unknown method 'magic'"),
+        (["sd:k=x,4,100"], r"bench.csv, line 2: sd: k=x is not a whole number"),
         (["oracle:k=7,4,100"], "is a bound"),
         (["\x1b[31mtd,4,100"], "unknown method"),
     ],
@@ -97,7 +98,8 @@ def test_bad_rows_are_one_line(tmp_path: Path, lines: list[str], expected: str) 
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        (b"", "column method is missing"),
+        (b"", "is empty; expected a header and rows"),
+        (b"batch,tok_s\n1,2\n", "column method is missing"),
         (b"method,batch\ntd,4\n", "column tok_s is missing"),
         (b"method,batch,tok_s,batch\n", "column batch appears twice"),
         (b"\xff\xfe\x00", "not UTF-8"),
