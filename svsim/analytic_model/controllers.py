@@ -15,7 +15,8 @@ from svsim.analytic_model.batches import (
     no_prices,
     verification_row,
 )
-from svsim.analytic_model.walks import Paths
+from svsim.analytic_model.law import reading
+from svsim.analytic_model.walks import Paths, owed_beyond
 from svsim.compiled import compiled
 from svsim.decoding.method import DecodingMethod
 from svsim.decoding.selection_rules import DRAFT_S, LAST_ACCEPTED, LAST_VERIFIED, RULE
@@ -47,6 +48,7 @@ def follow_controller(
         columns.accepted,
         queue,
         prices,
+        int(reading(method)),
         new_work(num_sequences, k),
         np.zeros((3, num_sequences), np.int64),
         num_verified,
@@ -87,6 +89,7 @@ _PATHS, _QUEUE, _PRICES, _WORK, _TWO_COUNTS = map(
         types.uint8[::1],
         _QUEUE,
         _PRICES,
+        types.int64,
         _WORK,
         types.int64[:, ::1],
         types.int64[::1],
@@ -96,7 +99,7 @@ _PATHS, _QUEUE, _PRICES, _WORK, _TWO_COUNTS = map(
     )
 )
 def _follow(  # type: ignore[no-untyped-def]
-    select, options, paths, survival, accepted, queue, prices, work, slots,
+    select, options, paths, survival, accepted, queue, prices, reads, work, slots,
     num_verified, num_catch_up, num_drafting, lengths,
 ):  # fmt: skip
     """Step n slots until the queue is used up; how many steps warm up (until the first measured request:
@@ -118,7 +121,7 @@ def _follow(  # type: ignore[no-untyped-def]
             if survival.shape[0] > 0:
                 for d in range(k):
                     work.candidates[i, d] = survival[position[i], d]
-        catch_up = min(catch_up, n)
+        catch_up = min(catch_up, prices.draft_s.shape[1] - 1)
         knot, up = verification_row(context / n, prices, work)
         _tell_draft_row(catch_up, knot, up, prices, work)
         num_verified[step] = select(
@@ -140,7 +143,7 @@ def _follow(  # type: ignore[no-untyped-def]
             num_accepted += kept
             for d in range(length):
                 num_drafting[step, d] += 1
-            owed[i] = owed[i] + 1 if length == 0 else int(kept == length)
+            owed[i] = owed_beyond(reads, owed[i], length, kept)
             position[i] = here + kept + 1
         work.memory[LAST_ACCEPTED], work.memory[LAST_VERIFIED] = num_accepted, num_verified[step]
         step += 1

@@ -48,7 +48,7 @@ class Visits(NamedTuple):
 
 
 @compiled()
-def _owed_beyond(reading, owed, drafted, kept):  # type: ignore[no-untyped-def]
+def owed_beyond(reading, owed, drafted, kept):  # type: ignore[no-untyped-def]
     """Emitted tokens beyond the last that a drafter reads next, having drafted so many of which some were
     kept (``decoding/work.py``)."""
     if reading == Reading.LAST:
@@ -83,7 +83,7 @@ def _walk_thresholds(paths, accepted, survival, cuts, fewest, reading, sums):  #
                 unscored += missed
                 context += here + base
                 missed = int(kept == k)
-                owed = _owed_beyond(reading, owed, k, kept)
+                owed = owed_beyond(reading, owed, k, kept)
                 here += kept + 1
             sums[c, STEPS] += steps
             sums[c, VERIFIED] += verified
@@ -118,7 +118,7 @@ def _walk_lengths(  # type: ignore[no-untyped-def]
             sums[r, UNSCORED] += unscored
             sums[r, CONTEXT] += here + base
             unscored = int(kept == draft)
-            owed = _owed_beyond(reading, owed, draft, kept)
+            owed = owed_beyond(reading, owed, draft, kept)
             here += kept + 1
             step += 1
         sums[r, STEPS] += step

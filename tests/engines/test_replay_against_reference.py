@@ -1,17 +1,21 @@
 """The compiled closed loop equals a slow, independent one on small traces, number by number."""
 
+from dataclasses import replace
+
 import pytest
 from support import reference_loop
 from support.reference_loop import Server
 from support.rival_reference import AdaEdl, Dspark, Ladder, Seen, SmartSpec, Tetris, VllmAdaptive
 from support.small_traces import StairLatency, independent_trace, with_draft_signals
 
+from svsim.decoding.drafters import EarlyExitDrafter, HeadDrafter, drafter_named
 from svsim.decoding.presets import PRESETS, parse_method
 from svsim.decoding.selection_rules import decode_survival
 from svsim.engines import admission
 from svsim.engines.binding import Deployment, bind_columns
 from svsim.engines.replay import ClosedLoopReplay
 from svsim.engines.settings import RunSettings, prepare
+from svsim.latency.host import HostTime
 from svsim.random_streams import RandomStreams
 from svsim.trace.parts import MemorySource
 
@@ -92,8 +96,8 @@ METHODS = {
     "adaedl:k=4,aim=0.6,pace=0.1": lambda: rule(AdaEdl(aim=0.6, pace=0.1), drafts_them=True),
     "tetris:k=4": lambda: rule(Tetris()),
     "tetris:k=4,extra=3": lambda: rule(Tetris(3)),
-    "eagle:k=3": lambda: kind_of(everything, head_share=0.1),
-    "eagle:k=4,head_share=0.03": lambda: kind_of(everything, head_share=0.03),
+    "eagle:k=3": lambda: kind_of(everything, drafter="head", head_share=0.1),
+    "eagle:k=4,head_share=0.03": lambda: kind_of(everything, drafter="head", head_share=0.03),
     "dspark:k=4": lambda: rule(Dspark()),
     "dspark:k=4,signal=draft_confidence,search=global": lambda: rule(Dspark("global")),
     "vllm-adaptive:k=4": lambda: rule(VllmAdaptive()),
@@ -134,9 +138,60 @@ def test_drafts_pass_by_pass(trace, batch_size, spec):
     equals_the_reference_loop(trace, batch_size, spec, StairLatency(pad=4))
 
 
-def equals_the_reference_loop(trace, batch_size, spec, latency):
+# who drafts -> the drafter, and what it does in the reference
+DRAFTERS = {
+    "head": (drafter_named("eagle3"), {"drafter": "head"}),
+    "head by share": (HeadDrafter(0.07), {"drafter": "head", "head_share": 0.07}),
+    "block": (drafter_named("dflash"), {"drafter": "block"}),
+    "n-gram": (drafter_named("ngram"), {"drafter": "ngram"}),
+    "early exit": (EarlyExitDrafter(0.3), {"drafter": "early_exit", "exit_share": 0.3}),
+}
+# a method of every kind: uniform, planned, selected after the draft and before it
+DRAFTED = ["sd:k=4", "sv:k=4", "svip:k=4", "staged:k=4", "smartspec:k=4,every=3", "adaedl:k=4"]
+DRAFTED += ["tetris:k=4", "oracle:k=4,draft=exact", "vllm-ladder:ladder=2-4/5-1"]
+READ_OFF_THE_DRAFT = ("svip", "oracle")
+
+
+@pytest.mark.parametrize("batch_size", [1, 6])
+@pytest.mark.parametrize("spec", DRAFTED)
+@pytest.mark.parametrize("who", DRAFTERS)
+def test_every_drafter_drafts_for_every_kind_of_method(trace, batch_size, spec, who):
+    drafter, kind = DRAFTERS[who]
+    if who == "block" and spec.startswith(READ_OFF_THE_DRAFT):
+        kind = {"drafter": "whole_block"}  # it comes at once: too late to stop it
+    equals_the_reference_loop(trace, batch_size, spec, StairLatency(pad=4), drafter, **kind)
+
+
+class HostLatency(StairLatency):
+    """Host time that depends on what is speculated."""
+
+    def host_time(self, speculation):
+        passes = speculation.num_draft_passes
+        return HostTime(1e-3 + 2e-3 * (passes > 0), 3e-4 * (passes > 0), 4e-4 * passes)
+
+
+@pytest.mark.parametrize(
+    ("spec", "who", "host"),
+    [
+        ("td", None, (1e-3, 0.0, 0.0)),
+        ("sd:k=4", None, (3e-3, 3e-4, 1.6e-3)),
+        ("sd:k=4", "n-gram", (1e-3, 0.0, 0.0)),
+        ("sv:k=4", "head", (3e-3, 3e-4, 1.6e-3)),
+        ("svip:k=4", "block", (3e-3, 3e-4, 4e-4)),
+        ("smartspec:k=4,every=3", "early exit", (3e-3, 3e-4, 1.6e-3)),
+    ],
+)
+def test_host_time_per_step_sequence_and_draft_pass(trace, spec, who, host):
+    drafter, kind = DRAFTERS[who] if who else (None, {})
+    if who == "block":
+        kind = {"drafter": "whole_block"}
+    equals_the_reference_loop(trace, 6, spec, HostLatency(pad=4), drafter, host=host, **kind)
+
+
+def equals_the_reference_loop(trace, batch_size, spec, latency, by=None, **kind):
     """Counts exactly, seconds up to the interpolation of prices."""
     method = parse_method(spec)
+    method = method if by is None else method.with_drafter(by)
     prepared = prepare(
         MemorySource(trace), RunSettings((method,), (batch_size,), seed=SEED), [Deployment(latency)]
     )
@@ -147,7 +202,7 @@ def equals_the_reference_loop(trace, batch_size, spec, latency):
     warm_up = streams.generator("warm-up").permutation(part.num_requests)[: 2 * together]
     order, after = (streams.generator("order", cycle, 0).permutation(part.num_requests) for cycle in (0, 1))
     columns = bind_columns(prepared.methods[0], part, prepared.settings.coins, 0)
-    server = METHODS[spec]()(method.num_speculative_tokens, columns)
+    server = replace(METHODS[spec]()(method.num_speculative_tokens, columns), **kind)
     if "overlap=half" in spec and batch_size == 1:
         server.slowdowns = None  # nothing to lay beside it
     totals = reference_loop.run(

@@ -18,7 +18,7 @@ class Sequence:
     end: int
     context: int
     owed: int = 1  # emitted tokens that the draft model has not seen
-    emitted: int = 1  # in the last step: what a head reads again
+    emitted: int = 1  # since its last draft: what a head reads again
     measured: bool = False
     steps: int = 0
     seconds: float = 0.0
@@ -59,17 +59,22 @@ class Step:
 class Server:
     """A decoding method. ``lengths``: Step -> verification lengths.
 
-    drafts_them: asked before the draft, which is then as long as what is verified. head_share: the drafter
-    is a head that costs this share of the target's pass. slowdowns: of drafting and verification, two
-    micro-batches beside each other.
+    drafts_them: asked before the draft, which is then as long as what is verified. drafter: model, head,
+    block, whole_block (paid for k tokens whatever is drafted), early_exit or ngram. head_share: the head
+    costs this share of the target's pass, else a pass of the draft model; exit_share: layers of an early
+    exit. slowdowns: of drafting and verification, two micro-batches beside each other. host: seconds per
+    step, sequence and draft pass, else the latency model's overhead.
     """
 
     k: int
     lengths: Callable
     drafts_them: bool = False
     companion: bool = False
+    drafter: str = "model"
     head_share: float | None = None
+    exit_share: float = 0.0
     slowdowns: tuple | None = None
+    host: tuple | None = None
 
 
 def select(survival, batch_size, cost_s, fixed_s):
@@ -112,23 +117,37 @@ class Loop:
     def price(self, role, sequences, tokens, kv):
         return float(self.latency.predict_s(StepShape(role, sequences, tokens, kv)))
 
+    @property
+    def host(self):
+        return self.server.host or (self.latency.overhead_per_step_s, 0.0, 0.0)
+
+    def draft_pass_s(self, sequences, tokens, kv):
+        """One pass of whatever drafts, with its own host time."""
+        server, host_s = self.server, self.host[2]
+        if server.head_share is not None:
+            return server.head_share * self.price(Role.TARGET, sequences, tokens, kv) + host_s
+        if server.drafter == "early_exit":
+            early = StepShape(Role.TARGET, sequences, tokens, kv, server.exit_share, sequences)
+            return float(self.latency.predict_s(early)) + host_s
+        return self.price(Role.DRAFT, sequences, tokens, kv) + host_s
+
     def draft_s(self, lengths):
         """Pass by pass: depth j runs over the sequences that draft more than j tokens; or all in one."""
-        seconds = 0.0
-        if self.latency.draft_is_one_pass and self.server.head_share is None:
-            if sum(lengths) == 0:
-                return 0.0
-            n, kv = len(self.slots), sum(s.context for s in self.slots)
-            return self.price(Role.DRAFT, n, n + sum(lengths), kv)
+        seconds, drafter, n = 0.0, self.server.drafter, len(self.slots)
+        kv = sum(s.context for s in self.slots)
+        if drafter == "ngram":
+            return 0.0
+        if drafter == "whole_block":
+            return self.draft_pass_s(n, n * self.server.k, kv)
+        if drafter == "block":
+            return self.draft_pass_s(n, sum(lengths), kv) if sum(lengths) else 0.0
+        if drafter == "model" and self.latency.draft_is_one_pass:
+            return self.draft_pass_s(n, n + sum(lengths), kv) if sum(lengths) else 0.0
         for j in range(max(lengths)):
             still = [s for s, length in zip(self.slots, lengths, strict=True) if length > j]
-            kv = sum(s.context + j for s in still)
-            if self.server.head_share is not None:
-                tokens = sum(s.emitted if j == 0 else 1 for s in still)
-                seconds += self.server.head_share * self.price(Role.TARGET, len(still), tokens, kv)
-            else:
-                tokens = sum(s.owed if j == 0 else 1 for s in still)
-                seconds += self.price(Role.DRAFT, len(still), tokens, kv)
+            first = {"model": lambda s: s.owed, "head": lambda s: s.emitted, "early_exit": lambda s: 1}
+            tokens = sum(first[drafter](s) if j == 0 else 1 for s in still)
+            seconds += self.draft_pass_s(len(still), tokens, sum(s.context + j for s in still))
         return seconds
 
     def companion_s(self):
@@ -138,8 +157,14 @@ class Loop:
         return self.price(Role.COMPANION, len(self.slots), tokens, sum(s.context for s in self.slots))
 
     def verify_s(self, num_drafted):
-        n = len(self.slots)
-        return self.price(Role.TARGET, n, n + num_drafted, sum(s.context for s in self.slots))
+        """All tokens through the target; behind an early exit, one of each sequence through all layers and
+        the others through the later ones."""
+        n, kv, early = len(self.slots), sum(s.context for s in self.slots), self.server.exit_share
+        if not early:
+            return self.price(Role.TARGET, n, n + num_drafted, kv)
+        first = self.latency.predict_s(StepShape(Role.TARGET, n, n, kv, early, 0.0))
+        others = self.latency.predict_s(StepShape(Role.TARGET, n, n + num_drafted, kv, 1.0 - early))
+        return float(first + others)
 
     def asked(self, verify_s, fixed_s, draft_s=()):
         return self.server.lengths(
@@ -156,7 +181,7 @@ class Loop:
 
     def step(self):
         server, n = self.server, len(self.slots)
-        overhead_s = self.latency.overhead_per_step_s
+        overhead_s = self.host[0] + n * self.host[1]
         drafts = [server.k] * n
         if server.drafts_them:
             by_length = [self.draft_s([length] * n) for length in range(server.k + 1)]
@@ -182,7 +207,7 @@ class Loop:
         for s, drafted, length in zip(self.slots, drafts, lengths, strict=True):
             kept = min(int(self.trace.target.num_accepted[s.position]), length)
             s.owed = s.owed + 1 if drafted == 0 else 1 + (kept == drafted)
-            s.emitted = kept + 1
+            s.emitted = kept + 1 + (s.emitted if drafted == 0 else 0)
             s.steps += 1
             s.seconds += seconds
             s.accepted += kept
