@@ -24,7 +24,8 @@ class Padded(LinearLatency):
 
 linear = HERE / "my_gpu.json"
 for name, latency in {"linear": str(linear), "padded": Padded.from_file(linear)}.items():
-    table = svsim.replay(TRACE, latency=latency, batch_sizes=[4, 16, 64])
+    methods = ["td", "sd:k=5", "sv:k=7"]
+    table = svsim.replay(TRACE, methods=methods, latency=latency, batch_sizes=[4, 16, 64])
     for row in table.rows:
         print(
             f"{name}  batch {row.batch_size:2d}  {row.label:7s} {row.goodput_tok_s:5,.0f} tok/s, "

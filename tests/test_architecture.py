@@ -57,8 +57,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving": ENGINES | {"workload", "deployments", "feasibility"},
     "inspection": ENGINES | {"deployments"},
     "feasibility": ENGINES | {"deployments"},
-    "api": EVERYTHING,
-    "cli": EVERYTHING | {"api", "catalogue", "report"},
+    "model_choice": BASE | {"latency"},
+    "options": ENGINES | {"model_choice"},
+    "run": EVERYTHING | {"model_choice", "options", "report"},
+    "api": EVERYTHING | {"model_choice", "options", "run"},
+    "__main__": {"cli"},
+    "cli": EVERYTHING | {"model_choice", "options", "run", "api", "catalogue", "report"},
 }
 # heavy packages -> rooms that may import them
 TORCH_ROOMS = {"device", "trace_capture", "calibration", "training", "validation"}

@@ -111,7 +111,8 @@ def test_a_table_refuses_what_it_does_not_hold(trace, tmp_path):
 @pytest.mark.parametrize("command", ["replay", "analytic"])
 def test_placements_run_side_by_side_and_are_told_apart(path, command):
     asked = [word for name in (DEFAULT, REPLICATED, DEFAULT) for word in ("--hardware", name)]
-    run = [command, path, "--latency", "roofline", "--batch", "16", *asked]
+    three = ["--method", "td", "--method", "sd", "--method", "sv"]
+    run = [command, path, "--latency", "roofline", "--batch", "16", *three, *asked]
     result = svsim_json(*run)
     rows = {(r["hardware_options"], r["method"]): r for r in result["rows"]}
     assert len(rows) == len(result["rows"]) == 6  # the same deployment twice is one

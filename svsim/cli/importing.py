@@ -1,5 +1,6 @@
 """svsim import: what engines and benchmarks recorded, as traces."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,6 @@ def import_(format_name: str, files: tuple[str, ...], out: str, json_out: str | 
     Replayed with sd at the recorded k, the trace has the recorded acceptance length and rates. What the file
     does not say stays unknown, or is assumed and said so. FORMAT: {formats}.
     """
-    from svsim.api import provenance
     from svsim.importing.formats import import_acceptance
     from svsim.report.imported import print_imported
     from svsim.trace.file import save_trace
@@ -80,7 +80,7 @@ def import_(format_name: str, files: tuple[str, ...], out: str, json_out: str | 
     ctx = click.get_current_context()
     notes = [as_flags(note, ctx) for note in made.notes]
     if json_out:
-        about = {"file": Path(out).name, **provenance(made.trace.metadata)}
+        about = {"file": Path(out).name, **asdict(made.trace.metadata)}
         write_json({"trace": about, "acceptance": made.acceptance(), "notes": notes}, json_out)
     if json_out != "-":
         print_imported(out, made.trace, made.acceptance(), notes, console())

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from svsim.cli.app import F, command, common, option
+from svsim.cli.options import model_options, with_options
 from svsim.cli.output import (
     check_outputs,
     console,
@@ -24,7 +25,8 @@ def run_options(function: F) -> F:
     """The options that replay and analytic share."""
     options = [
         option("--method", "methods", multiple=True, metavar="NAME[:key=value,...]",
-                help="td, sd:k=5, sv:k=7 ...; repeatable. See svsim methods.  [default: td, sd:k=5, sv:k=7]"),
+                help="td, sd:k=5, sv:k=7 ...; repeatable, and sd:k=1-5 is all five. See svsim methods.  "
+                "[default: td, sd at k = 1, 2, 3, 5, sv:k=7]"),
         option("--batch", "batch_sizes", metavar="1,2,4",
                 help="Batch sizes.  [default: 1,2,4,8,16,32,48,64]"),
         option("--hardware", multiple=True, metavar="NAME[:key=value,...]",
@@ -33,6 +35,7 @@ def run_options(function: F) -> F:
                 "[default: the first of the step times]"),
         option("--latency", default="trace", show_default=True, metavar="trace|database|roofline|FILE",
                 help="Where step times come from; FILE is a linear .json or a step-time .parquet."),
+        model_options,
         option("--refill", metavar="continuous|static", help="New requests at once, or batches that drain."
                 "  [default: continuous]"),
         option("--batch-of", metavar="requests|copies", help="Distinct requests, or copies of one."
@@ -56,16 +59,15 @@ def run_options(function: F) -> F:
         option("--csv", "csv_out", metavar="FILE|-", help="Write the rows as CSV."),
         option("--report", "report_out", metavar="FILE", help="Write one offline HTML page with figures."),
     ]  # fmt: skip
-    for made in reversed(options):
-        function = made(function)
-    return common(function)
+    return common(with_options(function, options))
 
 
 @command(
     """
     svsim replay traces/llama70b.parquet
     svsim replay traces/llama70b.parquet --batch 8,64 --hardware h100_sxm:tp=4 --hardware h200_sxm:tp=4
-    svsim replay T.parquet --method sd:k=3 --method sv:k=7,objective=accepted,stop=first-drop --json rows.json
+    svsim replay T.parquet --method sd:k=1-5 --method sv:k=7,stop=first-drop --json rows.json
+    svsim replay T.parquet --target llama-3.1-8b --draft draft/config.json --latency roofline --hardware l40s
     svsim replay gsm8k.parquet --latency linear.json --method sd:k=3 --batch 1,32
     svsim replay traces/llama70b.parquet --report out.html
     """
@@ -121,7 +123,7 @@ def _answer(
         _show(table, json_out, csv_out)
     finally:  # a reader of the table that has left (| head) does not cost the page
         if report_out:
-            _report(engine, table, trace, report_out, asked)
+            table.report(report_out, command=this_command())
 
 
 def _show(table: "ResultTable", json_out: str | None, csv_out: str | None) -> None:
@@ -133,16 +135,3 @@ def _show(table: "ResultTable", json_out: str | None, csv_out: str | None) -> No
         from svsim.report.terminal import print_table
 
         print_table(table, console())
-
-
-def _report(engine: str, table: "ResultTable", trace: str, report_out: str, options: dict[str, Any]) -> None:
-    """Write the page, with the analytic model beside a replay and what the signals are worth."""
-    from svsim import api
-    from svsim.report.page import write_report  # the only path to plotly
-
-    analytic, information = None, None
-    if api.fits_in_memory(trace):
-        analytic = api.analytic(trace, **options) if engine == "replay" else None
-        kept = {name: options[name] for name in ("latency", "hardware", "seed")}
-        information = api.info(trace, **kept).to_dict()["information"]
-    write_report(table, report_out, analytic=analytic, information=information, command=this_command())

@@ -1,11 +1,13 @@
 """Commands that make and describe traces: info, value, synth."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
 from svsim.cli.app import F, command, common, option
+from svsim.cli.options import model_options, with_options
 from svsim.cli.output import (
     check_outputs,
     command_without,
@@ -43,6 +45,7 @@ SYNTH_NUMBERS: dict[str, tuple[type, int | float | None, str]] = {
 @option("--latency", default="trace", show_default=True, metavar="trace|database|roofline|FILE",
          help="Step times for the share of slow steps.")  # fmt: skip
 @option("--hardware", multiple=True, metavar="NAME[:tp=4]", help="Hardware of these step times.")
+@model_options
 @option("--seed", type=int, default=0, show_default=True, help="Seed of split, shuffles and intervals.")
 @common
 def info(trace: str, json_out: str | None, **options: Any) -> None:
@@ -72,6 +75,7 @@ def info(trace: str, json_out: str | None, **options: Any) -> None:
 @option("--hardware", multiple=True, metavar="NAME[:key=value,...]", help="Hardware to price; repeatable.")
 @option("--latency", default="trace", show_default=True, metavar="trace|database|roofline|FILE",
         help="Where step times come from.")  # fmt: skip
+@model_options
 @option("--profile-split", type=float, default=0.5, show_default=True, metavar="SHARE",
         help="Share of requests that beliefs learn from and nobody replays.")  # fmt: skip
 @option("--seed", type=int, default=0, show_default=True, help="Seed of split, order and intervals.")
@@ -116,9 +120,7 @@ def _synth_options(function: F) -> F:
                 help="Bits about acceptance, or I(X; S, A) of arXiv 2509.24328.  [default: acceptance]"),
         option("--greedy/--sampled", default=None, help="How the target decodes.  [default: sampled]"),
     ]  # fmt: skip
-    for made in reversed(options):
-        function = made(function)
-    return function
+    return with_options(function, options)
 
 
 @command(
@@ -139,7 +141,6 @@ def synth(settings_file: str | None, tasks: tuple[str, ...], out: str, seed: int
     Each property is an observable of the trace; what no trace can have together is refused, naming the
     limit. svsim info describes the result, svsim replay runs it (with --latency).
     """
-    from svsim.api import provenance
     from svsim.report.outcomes import print_outcomes
     from svsim.synthetic.options import read_settings, settings_of, with_options
     from svsim.synthetic.outcome import is_small, outcomes
@@ -156,7 +157,7 @@ def synth(settings_file: str | None, tasks: tuple[str, ...], out: str, seed: int
     found = outcomes(settings, trace)
     save_trace(trace, out)
     if json_out:
-        about = {"file": Path(out).name, **provenance(trace.metadata)}
+        about = {"file": Path(out).name, **asdict(trace.metadata)}
         write_json({"trace": about, "outcomes": [outcome.to_dict() for outcome in found]}, json_out)
     if json_out != "-":
         size = f"{trace.num_requests:,} requests, {trace.num_positions:,} positions"

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 from svsim.cli.app import CommandWithExamples, cli, common, option
 from svsim.cli.collect import live_progress
+from svsim.cli.options import MODEL_OPTIONS, model_options
 from svsim.cli.output import (
     check_outputs,
     console,
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 WAYS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "bench": (
         "--bench: your own results",
-        ("bench", "methods", "batch", "prefill", "hardware", "latency", "refill", "out_of_range"),
+        ("bench", "methods", "batch", "prefill", "hardware", "latency", *MODEL_OPTIONS, "refill",
+         "out_of_range"),
     ),
     "loop": (
         "--loop: the replay's steps as passes of random-weight models on this machine",
@@ -86,9 +88,7 @@ class ValidateCommand(CommandWithExamples):
 @option("--out-of-range", default="raise", metavar="raise|clip|extrapolate",
         help="Passes outside the calibrated step times.  [default: raise]")  # fmt: skip
 @option("--loop", is_flag=True, help="Hardware in the loop: the replay's clock is replaced by this machine.")
-@option("--target", metavar="MODEL", help="A preset of svsim models, or a Hugging Face config.json.")
-@option("--draft", metavar="MODEL", help="The same for the drafter.")
-@option("--companion", metavar="MODEL", help="The same for the companion.")
+@model_options
 @option("--table", type=Path, metavar="FILE", help="Step times of svsim calibrate to predict from; written "
         "there by calibrating now if it does not exist.  [default: calibrate now]")  # fmt: skip
 @option("--live", type=Path, metavar="DIR", help="A folder with target/, draft/, companion/.")
@@ -181,9 +181,10 @@ def _bench(trace: str, options: Mapping[str, Any]) -> Shown:
     """A user's results against the replay."""
     from svsim import api
     from svsim.report.accuracy_view import bench_view
+    from svsim.run import open_source
     from svsim.validation.bench import compare_with_bench, mean_lengths, read_bench
 
-    source = api.open_source(trace)
+    source = open_source(trace)
     batch = integers("--batch", options["batch"]) if options["batch"] else [None]
     if len(batch) != 1:
         raise InputError(f"--batch {options['batch']}: with --bench it is one size, as --batch 8")
@@ -204,7 +205,7 @@ def _bench(trace: str, options: Mapping[str, Any]) -> Shown:
             hardware=(hardware,) if hardware else (),
             prefill=prefill,
             progress=progress,
-            **{name: options[name] for name in ("latency", "refill", "out_of_range", "seed")},
+            **{name: options[name] for name in (*MODEL_OPTIONS, "latency", "refill", "out_of_range", "seed")},
         )
     found = compare_with_bench(table.rows, measured, *mean_lengths(source))
     first = table.rows[0]
@@ -226,9 +227,9 @@ def _bench(trace: str, options: Mapping[str, Any]) -> Shown:
 
 def _loop(trace: str, options: Mapping[str, Any]) -> Shown:
     """Real passes against the table's prediction of them."""
-    from svsim import api
     from svsim.latency.measured import MeasuredLatency, read_step_times
     from svsim.report.accuracy_view import loop_view
+    from svsim.run import open_source
     from svsim.validation.hardware_in_the_loop import LoopSettings, hardware_in_the_loop
     from svsim.validation.loop_table import calibrate_for, usual_batch_sizes, usual_methods
 
@@ -239,7 +240,7 @@ def _loop(trace: str, options: Mapping[str, Any]) -> Shown:
             raise InputError(
                 f"--{name.replace('_', '-')} {options[name]:g} is out of range; expected seconds > 0"
             )
-    source = api.open_source(trace)
+    source = open_source(trace)
     models = {role: options[role] for role in ("target", "draft", "companion")}
     batch = options["batch"]
     settings = LoopSettings(

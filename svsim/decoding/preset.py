@@ -36,6 +36,11 @@ class Option:
         """Whether any number of the range will do, not whole ones alone."""
         return isinstance(self.default, float) or self.default == SHAPED
 
+    @property
+    def is_integer(self) -> bool:
+        """Whether it is a whole number."""
+        return not (self.words or self.pattern or self.is_number)
+
     def parse(self, method: str, key: str, text: str) -> Value:
         """The value of ``key=text``, or MethodError."""
         wrong = f"{method}: {key}={printable(text, 40)} is"

@@ -1,10 +1,13 @@
 """What signals are worth, as rows: bits about acceptance, and the goodput that they buy."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 from svsim.metrics.information import Information
 from svsim.metrics.request_sums import Estimate
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +56,21 @@ class SignalValues:
             "information": asdict(self.information),
             "rows": [asdict(row) for row in self.rows],
         }
+
+    def to_frame(self) -> "pd.DataFrame":
+        """The rows as a data frame; of an estimate also its interval, as ``NAME_ci_low`` and ``_ci_high``."""
+        import pandas as pd
+
+        return pd.DataFrame([_flat(row) for row in self.rows])
+
+
+def _flat(row: ValueRow) -> dict[str, Any]:
+    """A row with plain values only."""
+    found: dict[str, Any] = {}
+    for name in (f.name for f in fields(row)):
+        value = getattr(row, name)
+        if isinstance(value, Estimate):
+            found |= {name: value.value, f"{name}_ci_low": value.ci_low, f"{name}_ci_high": value.ci_high}
+        else:
+            found[name] = ",".join(value) if isinstance(value, tuple) else value
+    return found

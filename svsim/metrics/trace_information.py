@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from svsim.metrics.acceptance import DepthAcceptance, FixedLength, LagCorrelation
 from svsim.metrics.information import Information
 from svsim.metrics.trace_checks import Check
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +103,9 @@ class TraceInformation:
         """The JSON document: plain values, undefined is None."""
         document = asdict(self)
         return {"svsim": document.pop("version"), **document}
+
+    def to_frame(self) -> "pd.DataFrame":
+        """Acceptance by depth as a data frame, one row per depth (``DepthAcceptance``)."""
+        import pandas as pd
+
+        return pd.DataFrame([asdict(depth) for depth in self.by_depth])

@@ -104,14 +104,19 @@ class MemorySource:
 
 @dataclass(frozen=True, slots=True)
 class FileSource:
-    """A trace file: loaded with the needed columns if short, else read chunk by chunk, again and again."""
+    """A trace file: loaded with the needed columns if short, else read chunk by chunk, again and again.
+
+    models: in the place of those that the file's metadata names; None: as it says.
+    """
 
     reader: TraceReader
+    models: Mapping[str, Any] | None = None
 
     @property
     def metadata(self) -> TraceMetadata:
         """Provenance of the trace."""
-        return self.reader.metadata
+        about = self.reader.metadata
+        return about if self.models is None else replace(about, models=self.models)
 
     @property
     def step_times(self) -> Mapping[str, NDArray[Any]] | None:
@@ -157,11 +162,12 @@ class FileSource:
         return profile, part
 
     def _read(self, needed: Needed, positions: int | None = None) -> Iterator[TokenTrace]:
-        return self.reader.iter_chunks(
+        chunks = self.reader.iter_chunks(
             min_positions=positions or CHUNK_POSITIONS,
             signals=needed.signals,
             target_columns=needed.target_columns,
         )
+        return (replace(chunk, metadata=self.metadata) for chunk in chunks)
 
     def _evaluation_chunks(self, share: float, seed: int, needed: Needed) -> Iterator[TokenTrace]:
         for chunk in self._read(needed):

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from svsim.decoding.drafters import MODEL
 from svsim.decoding.method import DecodingMethod, PlanBySignals, SelectByRule
 from svsim.decoding.pipelines import SERIAL
-from svsim.decoding.presets import parse_method
+from svsim.decoding.ranges import parse_methods
 from svsim.errors import InputError
 from svsim.latency.shape import Role
 from svsim.trace.parts import Source
@@ -42,7 +42,7 @@ def runnable_methods(
 ) -> tuple[DecodingMethod, ...]:
     """Methods by name, each checked. Raises MethodError or InputError."""
     limit = source.metadata.num_speculative_tokens
-    methods = tuple(parse_method(text, limit, source.signals) for text in texts)
+    methods = tuple(parse_methods(texts, limit, source.signals))
     for method in methods:
         check_runs(method, roles, live=live)
     return methods

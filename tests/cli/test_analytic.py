@@ -25,8 +25,8 @@ def asked(command, files, *more, trace="trace", batch="1,8,32"):
 
 @pytest.mark.parametrize("refill", ["continuous", "static"])
 def test_rows_are_those_of_the_replay(files, refill):
-    replayed = svsim_json(*asked("replay", files, "--refill", refill))
-    analytic = svsim_json(*asked("analytic", files, "--refill", refill))
+    run = ("--refill", refill, "--method", "td", "--method", "sd", "--method", "sv")
+    replayed, analytic = (svsim_json(*asked(engine, files, *run)) for engine in ("replay", "analytic"))
     assert analytic["trace"] == replayed["trace"]
     assert analytic["config"] == {**replayed["config"], "engine": "analytic"}
     assert len(analytic["rows"]) == len(replayed["rows"]) == 9

@@ -32,7 +32,7 @@ def test_rows_have_every_documented_field_and_add_up(files):
     result = svsim_json(*args(files), "--batch", "1,8")
     assert result["trace"]["acceptance_kind"] == "synthetic"
     assert [(r["method"], r["batch_size"]) for r in result["rows"]] == [
-        (m, b) for b in (1, 8) for m in ("td", "sd", "sv")
+        (m, b) for b in (1, 8) for m in ("td", "sd", "sd", "sd", "sd", "sv")
     ]
     for row in result["rows"]:
         assert set(row) == set(ResultRow.__dataclass_fields__)
@@ -104,7 +104,7 @@ def test_csv_holds_the_same_rows(files, tmp_path):
     out = tmp_path / "rows.csv"
     result = svsim_json(*args(files), "--batch", "1,2", "--csv", out)
     rows = list(csv.DictReader(io.StringIO(out.read_text())))
-    assert [r["params"] for r in rows] == ["", "k=5", "k=7"] * 2
+    assert [r["params"] for r in rows] == ["", "k=1", "k=2", "k=3", "k=5", "k=7"] * 2
     assert [float(r["goodput_tok_s"]) for r in rows] == [r["goodput_tok_s"] for r in result["rows"]]
     assert rows[0]["draft_acceptance_rate"] == ""
 
@@ -139,7 +139,10 @@ def test_terminal_shows_provenance_and_a_recommendation(files):
 
 def test_default_methods_fit_a_bare_trace_and_say_so(files):
     result = svsim_json(*args(files, "bare.parquet"))
-    assert {(r["method"], r["params"].get("k")) for r in result["rows"]} == {("td", None), ("sd", 4)}
+    assert {(r["method"], r["params"].get("k")) for r in result["rows"]} == {
+        ("td", None),
+        *(("sd", k) for k in (1, 2, 3, 4)),
+    }
     assert any("sv is left out" in note for note in result["notes"])
     assert max(r["batch_size"] for r in result["rows"]) == 48  # 64 exceeds the 60 requests
     assert any("60 requests" in note for note in result["notes"])

@@ -10,6 +10,7 @@ from support.small_traces import LINEAR, independent_trace
 
 from svsim.cli import cli
 from svsim.errors import SvsimError
+from svsim.spelling import method_label
 from svsim.trace.file import save_trace
 
 
@@ -32,13 +33,14 @@ def args(files, bench):
 
 
 def test_a_perfect_prediction_has_no_error_and_a_scaled_one_only_a_common_error(files, tmp_path):
-    rows = svsim_json(
-        "replay", files / "trace.parquet", "--latency", files / "linear.json", "--batch", "1,8"
-    )["rows"]
+    run = ("replay", files / "trace.parquet", "--latency", files / "linear.json", "--batch", "1,8")
+    rows = svsim_json(*run)["rows"]
     bench = tmp_path / "bench.csv"
-    spelled = {"td": "td", "sd": "sd:k=5", "sv": "sv:k=7"}
     for factor in (1.0, 0.9):
-        lines = [f"{spelled[r['method']]},{r['batch_size']},{factor * r['goodput_tok_s']!r}" for r in rows]
+        lines = [
+            f"{method_label(r['method'], r['params'])},{r['batch_size']},{factor * r['goodput_tok_s']!r}"
+            for r in rows
+        ]
         bench.write_text("\n".join(["method,batch,tok_s", *lines]))
         summary = svsim_json(*args(files, bench))["validation"]["summary"]
         assert summary["goodput_error_mean"] == pytest.approx(1 / factor - 1, abs=1e-9)

@@ -12,7 +12,9 @@ from svsim.decoding.presets import parse_method
 from svsim.engines.belief_error import with_belief_error
 from svsim.engines.profile import FEW_REQUESTS, FEW_TOKENS, NUM_REFITS, fit_belief, is_small, refits
 from svsim.metrics.bootstrap import goodput_tok_s
+from svsim.options import RunOptions, coins_of
 from svsim.records import GroupSums, RunRecord
+from svsim.run import understand
 
 K = 6
 TRACE = independent_trace(200, K, seed=3, output_tokens=(60, 120))
@@ -66,7 +68,7 @@ def prepared(num_requests):
     """A run whose profile part holds that many requests; labels as ``record`` has them."""
     trace = TRACE.select(np.arange(40))
     options = {"methods": ["td", "sv:k=6"], "latency": StairLatency(), "batch_sizes": [4]}
-    run = api._understand(trace, {**options, "profile_split": num_requests / 40}).prepared
+    run = understand(trace, RunOptions(**options, profile_split=num_requests / 40)).prepared
     assert run.num_small_profile_requests == num_requests
     return replace(run, methods=tuple(replace(m, params={}) for m in run.methods))
 
@@ -115,16 +117,15 @@ def test_coins_that_are_redrawn_do_not_change_what_refits_say():
 
 
 def redrawn():
-    return api._coins("redraw:3", 0)
+    return coins_of("redraw:3", 0)
 
 
 def test_predicted_spread_is_that_of_fresh_profile_parts():
     """Over 12 profile parts of 6 requests each: what one tells of the others, and what is."""
     from svsim.engines.replay import ClosedLoopReplay
 
-    base = api._understand(
-        TRACE, {"methods": ["sv:k=6"], "latency": StairLatency(4), "batch_sizes": [32]}
-    ).prepared
+    options = RunOptions(methods=["sv:k=6"], latency=StairLatency(4), batch_sizes=[32])
+    base = understand(TRACE, options).prepared
 
     def engine(run):
         return ClosedLoopReplay(run, max_cycles=1).run()

@@ -1,0 +1,28 @@
+"""Options that several commands share, each group one decorator."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from svsim.cli.app import F, option
+
+MODEL_OPTIONS = ("target", "draft", "companion")  # as functions of ``svsim`` take them
+
+
+def with_options(function: F, options: Sequence[Callable[[Any], Any]]) -> F:
+    """``function`` with these options, in the order of the help."""
+    for made in reversed(options):
+        function = made(function)
+    return function
+
+
+def model_options(function: F) -> F:
+    """Which models: ``MODEL_OPTIONS``, in the place of those that a trace names."""
+    return with_options(
+        function,
+        [
+            option("--target", metavar="MODEL", help="The target: a preset of svsim models, a Hugging Face "
+                   "config.json, or its folder.  [default: as the trace says]"),
+            option("--draft", metavar="MODEL", help="The same for the draft model."),
+            option("--companion", metavar="MODEL", help="The same for the companion."),
+        ],
+    )  # fmt: skip

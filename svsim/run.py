@@ -1,0 +1,332 @@
+"""One question from the words of the caller to rows: trace, methods, prices, memory, engine, result.
+
+``understand`` goes straight down: the trace with the models it is about, the methods, how to run them,
+what a step costs, who learns from whom, what fits; ``answer`` asks an engine and puts the rows together.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard
+
+from svsim.deployments import PricedHardware, RunningCost, priced_hardware
+from svsim.errors import InputError, LatencyError
+from svsim.latency.model import LatencyModel, OutOfRange
+from svsim.metrics.rows import ResultTable, result_rows
+from svsim.model_choice import AS_THE_TRACE_SAYS, ModelChoice
+from svsim.options import MAX_SEED, VALUE_BATCH_SIZES, RunOptions, integer, open_share, several, workers
+from svsim.progress import OnProgress
+from svsim.trace.file import TraceReader
+from svsim.trace.parts import IN_MEMORY_POSITIONS, FileSource, MemorySource, Source
+from svsim.trace.token_trace import TokenTrace
+from svsim.version import __version__
+
+if TYPE_CHECKING:
+    from svsim.decoding.method import DecodingMethod
+    from svsim.engines.binding import Deployment
+    from svsim.engines.settings import PreparedRun
+    from svsim.feasibility import MemoryFit
+    from svsim.metrics.signal_values import SignalValues
+    from svsim.metrics.trace_information import TraceInformation
+    from svsim.records import RunRecord
+
+Trace = TokenTrace | str | Path
+Engine = Literal["replay", "analytic"]
+FIXED_LADDER = (1, 2, 3, 5)  # draft tokens of the fixed lengths that a run without methods compares
+SV_TOKENS = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What was asked of an engine, so that its page can ask for more."""
+
+    engine: Engine
+    trace: Trace
+    options: RunOptions
+
+    @property
+    def command(self) -> str:
+        """The call in Python, with what differs from the defaults."""
+        given = [
+            f"{f.name}={getattr(self.options, f.name)!r}"
+            for f in fields(RunOptions)
+            if f.name != "models" and getattr(self.options, f.name) != f.default
+        ]
+        trace = repr(str(self.trace)) if is_file(self.trace) else "trace"
+        return f"svsim.{self.engine}({', '.join([trace, *given, *self.options.models.words])})"
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult(ResultTable):
+    """Rows of ``replay`` or ``analytic``, and the page about them."""
+
+    question: Question | None = field(default=None, repr=False, compare=False)
+
+    def report(self, path: str | os.PathLike[str], *, command: str | None = None) -> None:
+        """Write one offline HTML page with figures: what ``--report`` writes.
+
+        Beside a replay stands the analytic model, and what the signals are worth, unless the trace is too
+        long for memory. command: how the page says it was made. Raises InputError if ``path`` is the trace.
+        """
+        from svsim.report.page import write_report  # the only path to plotly
+
+        asked, analytic, information = self.question, None, None
+        if asked is not None and is_file(asked.trace) and _is_same_file(path, asked.trace):
+            raise InputError(f"{path} is the trace itself; write the page to another file")
+        if asked is not None and fits_in_memory(asked.trace):
+            analytic = answer("analytic", asked.trace, asked.options) if asked.engine == "replay" else None
+            found = inspect(
+                asked.trace,
+                latency=asked.options.latency,
+                hardware=asked.options.hardware,
+                models=asked.options.models,
+                seed=asked.options.seed,
+            )
+            information = found.to_dict()["information"]
+        command = command or (asked.command if asked else "")
+        write_report(self, path, analytic=analytic, information=information, command=command)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A question understood: what the engines need, and what the result says of it."""
+
+    prepared: "PreparedRun"
+    memory: "MemoryFit"
+    costs: Mapping[str, RunningCost]
+    asked: frozenset[str]
+    trace: Mapping[str, Any]
+    config: Mapping[str, Any]
+    notes: tuple[str, ...]
+
+    def result(self, question: Question, records: Sequence["RunRecord"], notes: Sequence[str]) -> RunResult:
+        """Rows of an engine's records, with where they come from."""
+        marked = [
+            replace(
+                record,
+                asked=record.label in self.asked,
+                fits_memory=self.memory.of_record(record),
+                **asdict(self.costs[record.deployment]),
+            )
+            for record in records
+        ]
+        rows = result_rows(marked, self.prepared.settings.seed)
+        config = {"engine": question.engine, **self.config}
+        return RunResult(rows, __version__, self.trace, config, (*self.notes, *notes), question)
+
+
+def answer(
+    engine: Engine, trace: Trace, options: RunOptions, progress: OnProgress | None = None
+) -> RunResult:
+    """Ask one of the two engines. Raises the errors of ``svsim.errors``."""
+    from svsim.engines.belief_error import with_belief_error
+
+    run = understand(trace, options)
+    notes: tuple[str, ...] = ()
+    if engine == "replay":
+        from svsim.engines.replay import ClosedLoopReplay
+
+        records = ClosedLoopReplay(run.prepared).run(progress)
+    else:
+        from svsim.analytic_model.model import AnalyticModel
+
+        model = AnalyticModel(run.prepared)
+        records, notes = model.run(progress), model.notes
+    records = with_belief_error(records, run.prepared)
+    return run.result(Question(engine, trace, options), records, notes)
+
+
+def understand(trace: Trace, options: RunOptions) -> Run:
+    """What the options stand for, checked, as one run of this trace."""
+    from svsim.decoding.presets import target_only
+    from svsim.engines.settings import prepare
+    from svsim.feasibility import MemoryFit
+
+    source = open_source(trace, options.models)
+    notes = model_notes(trace, source, options.models, options.latency)
+    methods = methods_of(options.methods, source, notes)
+    asked = frozenset(method.label for method in methods)
+    if "td" not in asked:
+        methods = [target_only(), *methods]  # the baseline of every speedup
+    settings = options.settings(methods)
+    deployments = deployments_of(
+        source,
+        options.latency,
+        options.hardware,
+        options.out_of_range,
+        settings.convention.draft_of_one_sequence,
+    )
+    prepared = prepare(source, settings, deployments)
+    memory = MemoryFit.of(prepared, options.memory_share)
+    notes += [*prepared.notes, *memory.notes(prepared.settings.batch_sizes)]
+    return Run(
+        prepared,
+        memory,
+        {d.name: RunningCost.of(d.latency, options.prices) for d in deployments},
+        asked,
+        {
+            "file": file_name(trace),
+            "num_evaluation_positions": prepared.part.num_positions,
+            **asdict(source.metadata),
+        },
+        _config(options, prepared, asked),
+        tuple(notes),
+    )
+
+
+def _config(options: RunOptions, prepared: "PreparedRun", asked: frozenset[str]) -> dict[str, Any]:
+    """What was run, as plain JSON values."""
+    settings, latency = prepared.settings, options.latency
+    return {
+        "methods": sorted(asked),
+        "batch_sizes": list(settings.batch_sizes),
+        "hardware": [d.latency.hardware for d in prepared.deployments],
+        "deployments": [d.name for d in prepared.deployments],
+        "gpu_memory_utilization": options.memory_share,
+        "latency": latency if isinstance(latency, str) else latency.source,
+        "refill": settings.refill,
+        "batch_of": settings.batch_of,
+        "prefill": settings.prefill,
+        "profile_split": settings.profile_split,
+        "coins": options.coins,
+        "convention": settings.convention.name,
+        "seed": settings.seed,
+        **options.models.to_dict(),
+    }
+
+
+def methods_of(
+    given: "Sequence[str | DecodingMethod] | str | DecodingMethod", source: Source, notes: list[str]
+) -> list["DecodingMethod"]:
+    """The distinct methods that are asked for, or td, a ladder of fixed lengths and sv."""
+    from svsim.decoding.ranges import parse_methods
+
+    limit = source.metadata.num_speculative_tokens
+    methods: list[DecodingMethod] = []
+    for one in several(given) or default_methods(source, notes):
+        methods += parse_methods([one], limit, source.signals) if isinstance(one, str) else [one]
+    return list({method.label: method for method in methods}.values())
+
+
+def default_methods(source: Source, notes: list[str]) -> list[str]:
+    """td, sd of every length of ``FIXED_LADDER``, and sv, as far as the trace carries them."""
+    limit = source.metadata.num_speculative_tokens
+    methods = ["td", *dict.fromkeys(f"sd:k={min(k, limit)}" for k in FIXED_LADDER)]
+    missing = [s for s in ("similarity", "companion_accept") if s not in source.signals]
+    if missing:
+        notes.append(
+            f"sv is left out: the trace has no {' or '.join(missing)} (record it with a companion model)"
+        )
+        return methods
+    return [*methods, f"sv:k={min(SV_TOKENS, limit)}"]
+
+
+def inspect(
+    trace: Trace,
+    profile_split: float = 0.5,
+    latency: str | LatencyModel = "trace",
+    hardware: Sequence[str] | str = (),
+    models: ModelChoice = AS_THE_TRACE_SAYS,
+    seed: int = 0,
+    jobs: int | None = None,
+    progress: OnProgress | None = None,
+) -> "TraceInformation":
+    """What ``svsim.info`` answers."""
+    from svsim.inspection.inspect import InspectionSettings, inspect_trace
+
+    settings = InspectionSettings(
+        file=file_name(trace),
+        profile_split=open_share("profile_split", profile_split),
+        seed=integer("seed", seed, 0, MAX_SEED),
+        latency=latency,
+        hardware=several(hardware),
+        jobs=workers(jobs),
+    )
+    source = open_source(trace, models)
+    model_notes(trace, source, models, latency)
+    return inspect_trace(source, settings, progress)
+
+
+def value_signals(
+    trace: Trace, k: int | None, options: RunOptions, progress: OnProgress | None = None
+) -> "SignalValues":
+    """What ``svsim.value`` answers."""
+    from svsim.decoding.presets import target_only
+    from svsim.inspection.signal_value import value_of_signals
+
+    source = open_source(trace, options.models)
+    model_notes(trace, source, options.models, options.latency)
+    open_share("profile_split", options.profile_split or 0.0)
+    sizes = several(options.batch_sizes)
+    asked = replace(options, batch_sizes=sizes or VALUE_BATCH_SIZES)
+    settings = replace(asked.settings([target_only()]), trim_batch_sizes=not sizes)
+    longest = source.metadata.num_speculative_tokens
+    return value_of_signals(
+        source,
+        settings,
+        deployments_of(source, options.latency, options.hardware),
+        integer("k", min(SV_TOKENS, longest) if k is None else k, 1, longest),
+        file_name(trace),
+        progress,
+    )
+
+
+def deployments_of(
+    source: Source,
+    latency: str | LatencyModel,
+    hardware: Sequence[str] | str,
+    out_of_range: OutOfRange = "raise",
+    draft_of_one_sequence: bool = False,
+) -> list["Deployment"]:
+    """What ``latency`` and ``hardware`` stand for, or the given latency model."""
+    from svsim.engines.binding import Deployment
+
+    if isinstance(latency, str):
+        priced = priced_hardware(source, latency, several(hardware), out_of_range)
+    else:
+        priced = [PricedHardware(latency)]
+    return [Deployment(p.latency, draft_of_one_sequence, p.spec) for p in priced]
+
+
+def open_source(trace: Trace, models: ModelChoice = AS_THE_TRACE_SAYS) -> Source:
+    """Where a run reads its trace from (memory, or a file of any length), about these models."""
+    if isinstance(trace, TokenTrace):
+        about = replace(trace.metadata, models=models.over(trace.metadata.models))
+        return MemorySource(replace(trace, metadata=about))
+    reader = TraceReader(trace)
+    return FileSource(reader, models.over(reader.metadata.models))
+
+
+def model_notes(trace: Trace, source: Source, models: ModelChoice, latency: str | LatencyModel) -> list[str]:
+    """Says whose acceptance it is where other models are named; LatencyError if the step times are theirs."""
+    recorded = source.reader.metadata if isinstance(source, FileSource) else source.trace.metadata
+    recorded = trace.metadata if isinstance(trace, TokenTrace) else recorded
+    replaced = models.replaced(recorded.models)
+    for role, (old, new) in replaced.items():
+        if latency == "trace" and source.step_times is not None:
+            raise LatencyError(
+                f"`{role}={new}`: the trace's step times are those of {old}; give `latency` database or "
+                f"roofline with `hardware`, or a file of step times, or leave `{role}` out"
+            )
+    swaps = ", ".join(f"{new} in the place of {old}" for old, new in replaced.values())
+    return [f"acceptance is as recorded, times are of the models named: {swaps}"] if swaps else []
+
+
+def is_file(trace: Trace) -> TypeGuard[str | Path]:
+    """Whether a trace is given by its file."""
+    return not isinstance(trace, TokenTrace)
+
+
+def file_name(trace: Trace) -> str | None:
+    """The name of the trace's file; None for one in memory."""
+    return Path(trace).name if is_file(trace) else None
+
+
+def fits_in_memory(trace: Trace) -> bool:
+    """Whether a trace is short enough for the analytic model (a longer one is streamed)."""
+    return not is_file(trace) or TraceReader(trace).num_positions <= IN_MEMORY_POSITIONS
+
+
+def _is_same_file(path: str | os.PathLike[str], other: str | Path) -> bool:
+    return os.path.exists(path) and os.path.samefile(path, other)
