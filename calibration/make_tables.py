@@ -12,6 +12,7 @@ packages).
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -44,6 +45,11 @@ QUANTIZED: Mapping[str, tuple[Dtype, ...]] = {
     "l40s": ("fp8",),
 }
 LEAST_TARGET_PARAMETERS = 3e9
+# The models whose prices are shipped: those of traces, papers and calibration.
+SHIPPED = re.compile(
+    r"(llama-(3|2-(7|13)b|160m|68m)|qwen(2\.5|3-(?!235|coder)|3\.5-35b)|mixtral-8x7b|deepseek-v|kimi-k2$|"
+    r"codellama-34b|tinyllama|amd-llama)"
+)
 SIGNIFICANT_DIGITS = 4
 DEFAULT_OUT = Path(__file__).parent.parent / "svsim" / "latency" / "tables" / "kernel_parts.parquet"
 
@@ -76,9 +82,10 @@ def precisions(name: str, hardware: str) -> list[Dtype]:
 
 
 def distinct_models() -> list[str]:
-    """Short names of the presets, one per shape."""
-    shapes = {replace(geometry, name=""): name for name, geometry in reversed(model_presets().items())}
-    return [name for name in model_presets() if name in shapes.values()]
+    """Short names of the presets of the shipped families, one per shape; others are priced when asked for."""
+    presets = {name: shape for name, shape in model_presets().items() if SHIPPED.match(name)}
+    shapes = {replace(geometry, name=""): name for name, geometry in reversed(presets.items())}
+    return [name for name in presets if name in shapes.values()]
 
 
 def rounded(seconds: np.ndarray) -> np.ndarray:

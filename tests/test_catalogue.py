@@ -76,6 +76,6 @@ def test_models_list_derived_sizes(tmp_path):
 def test_bad_input_is_one_line(tmp_path):
     assert "did you mean h100_sxm" in svsim_refuses("hardware", "h100")
     (tmp_path / "config.json").write_text("{}")
-    assert "num_attention_heads is missing" in svsim_refuses("models", "--config", tmp_path / "config.json")
+    assert "hidden_size is missing" in svsim_refuses("models", "--config", tmp_path / "config.json")
     assert "no such file" in svsim_refuses("models", "--config", tmp_path / "none.json")
     assert "no price list" in svsim_refuses("hardware", "--prices", tmp_path / "config.json")

@@ -16,14 +16,14 @@ from svsim.latency.gated_delta_net import GatedDeltaNet
 from svsim.latency.head_shape import HeadKind, HeadShape, head_kind
 from svsim.latency.latent_attention import LatentAttention
 from svsim.latency.model_config import head_shape, model_shape
-from svsim.latency.names import closest_names
+from svsim.latency.names import WrittenName, closest_names, same_shape, written_name
 from svsim.latency.precision import BYTES_OF, BYTES_PER_VALUE, Dtype, KvDtype
 from svsim.latency.quantization import SIDECARS
 from svsim.latency.recurrent_layers import RecurrentLayers
 from svsim.latency.sliding_window import WindowedLayers
 from svsim.reading import json_object
 
-MODELS_SOURCE = "config.json of each repository on huggingface.co, read 2025"
+MODELS_SOURCE = "config.json of each repository on huggingface.co"
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,25 +299,82 @@ _PARTS: Mapping[str, tuple[str, Callable[..., Any]]] = {
 @cache
 def model_presets() -> Mapping[str, ModelGeometry]:
     """Known models by short name; ``model_geometry`` also finds them by repository name."""
-    data = json.loads(resources.files("svsim.latency").joinpath("models.json").read_text("utf-8"))
-    presets = {}
-    for short_name, entry in data["models"].items():
-        fields = {key: value for key, value in entry.items() if key not in ("repository", *_PARTS)}
-        parts = {field: part(**entry[key]) for key, (field, part) in _PARTS.items() if key in entry}
-        presets[short_name] = ModelGeometry(name=entry["repository"], **fields, **parts)
-    return presets
+    return {short_name: _preset(short_name) for short_name in _entries()}
+
+
+@cache
+def _entries() -> Mapping[str, Mapping[str, Any]]:
+    text = resources.files("svsim.latency").joinpath("models.json").read_text("utf-8")
+    entries: Mapping[str, Mapping[str, Any]] = json.loads(text)["models"]
+    return entries
+
+
+@cache
+def _preset(short_name: str) -> ModelGeometry:
+    """From keys of its config.json, or field by field."""
+    entry = _entries()[short_name]
+    repository = entry["repository"]
+    if "config" in entry:
+        return ModelGeometry.from_config(entry["config"], repository)
+    fields = {key: value for key, value in entry.items() if key not in ("repository", "also", *_PARTS)}
+    parts = {field: part(**entry[key]) for key, (field, part) in _PARTS.items() if key in entry}
+    return ModelGeometry(name=repository, **fields, **parts)
+
+
+@cache
+def _names() -> Mapping[str, str]:
+    """Short name of a preset by every name it goes by, exact ones before those of the same shape."""
+    written: list[tuple[str, str]] = []
+    for short_name, entry in _entries().items():
+        for repository in (entry["repository"], *entry.get("also", ())):
+            plain = written_name(repository).plain
+            written += [(plain, short_name), (plain.rpartition("/")[2], short_name)]
+        written.append((short_name, short_name))
+    found: dict[str, str] = {}
+    for name, short_name in [*written, *((same_shape(name), short_name) for name, short_name in written)]:
+        found.setdefault(name, short_name)
+    return found
 
 
 def model_geometry(name: str) -> ModelGeometry:
-    """A preset by short or repository name (an ``-Instruct`` ending is ignored), else LatencyError."""
-    presets = model_presets()
-    wanted = _plain(name)
-    for short_name, preset in presets.items():
-        if wanted in {_plain(short_name), _plain(preset.name), _plain(preset.name).split("/")[-1]}:
-            return preset
-    raise LatencyError(
-        f"no preset for model {printable(name, 80)}; {closest_names(wanted, presets)} Or give its config.json"
+    """A preset by short or repository name, else LatencyError with the closest.
+
+    Endings of training, chat and date are ignored (``-Instruct``, ``-2507``); those of a quantized checkpoint
+    (``-FP8``, ``-AWQ``, ``-quantized.w4a16`` ...) set the precision of its weights.
+    """
+    wanted, known = written_name(name), _names()
+    for plain in (wanted.plain, wanted.plain.rpartition("/")[2]):
+        short_name = known.get(plain) or known.get(same_shape(plain))
+        if short_name:
+            return _in_precision(_preset(short_name), wanted, name)
+    near = closest_names(same_shape(wanted.plain.rpartition("/")[2]), _entries())
+    raise LatencyError(f"no preset for model {printable(name, 80)}; {near} Or give its config.json")
+
+
+def _in_precision(preset: ModelGeometry, wanted: WrittenName, name: str) -> ModelGeometry:
+    if wanted.weights is None:
+        return preset
+    if wanted.weights == preset.weight_dtype:  # the checkpoint itself, whose other parts may keep 16 bits
+        return replace(preset, name=printable(name, 80), kv_dtype=wanted.kv or preset.kv_dtype)
+    return replace(
+        preset,
+        name=printable(name, 80),
+        weight_dtype=wanted.weights,
+        attention_dtype=None,
+        dense_dtype=None,
+        kv_dtype=wanted.kv or preset.kv_dtype,
     )
+
+
+def find_model(text: str) -> ModelGeometry:
+    """What a person writes for a model: a ``config.json``, its folder, or a name."""
+    if Path(text).exists():
+        return ModelGeometry.from_config_file(text)
+    if text.endswith(".json") or text.startswith((".", "/", "~")):
+        raise LatencyError(
+            f"no file {printable(text, 80)}; expected a config.json, its folder, or a model's name"
+        )
+    return model_geometry(text)
 
 
 def told_geometry(model: object, role: str) -> ModelGeometry | None:
@@ -329,10 +386,3 @@ def told_geometry(model: object, role: str) -> ModelGeometry | None:
         return None
     name, geometry = str(model.get("name", role)), model.get("geometry")
     return ModelGeometry.from_config(geometry, name) if geometry else model_geometry(name)
-
-
-def _plain(name: str) -> str:
-    plain = name.strip().lower().replace("meta-llama-", "llama-")
-    for ending in ("-instruct", "-chat", "-chat-hf", "-hf"):
-        plain = plain.removesuffix(ending)
-    return plain

@@ -8,6 +8,7 @@ in their own bits. Modules that are left out are looked up by name, layer by lay
 
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from itertools import islice, product
 from typing import Any, NamedTuple, NoReturn
 
@@ -98,6 +99,8 @@ def _of(settings: Mapping[str, Any], layout: Layout, where: str) -> Precision:
     if not groups:
         return Precision(kv_dtype=kv)
     excluded = [name for key in EXCLUSIONS for name in _names(settings.get(key))]
+    if not excluded and not groups[0].targets:
+        return Precision(groups[0].dtype, kv_dtype=kv)
 
     def dtype_of(modules: Sequence[str]) -> Dtype:
         found = [_module_dtype(module, groups, excluded) for module in modules]
@@ -277,6 +280,7 @@ def _glob(module: str, pattern: str, around: str) -> bool:
     return f".{pattern.strip('.')}." in f".{module}."
 
 
+@lru_cache(maxsize=1024)
 def _alternatives(expression: str) -> list[str]:
     """Wildcard patterns of a simple regular expression."""
     text = expression.removeprefix("^").removesuffix("$").replace("\\.", "\\0").replace(".*", "*")

@@ -40,7 +40,7 @@ def test_the_registry_is_whole() -> None:
         "full", "windowed", "every", "above_max_window_layers",
     }  # fmt: skip
     assert all(rule.attention_every > 1 for rule in known.values() if rule.attention == "every")
-    assert known.keys() - class_defaults().keys() == {"kimi_k2", "minimax_text_01"}
+    assert known.keys() - class_defaults().keys() == {"kimi_k2", "minimax_text_01", "bailing_moe_v2"}
     assert all(rule.defaults.get("vocab_size") for rule in known.values())
 
 

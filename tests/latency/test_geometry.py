@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from svsim.errors import LatencyError
-from svsim.latency.geometry import ModelGeometry, model_geometry, model_presets
+from svsim.latency.geometry import ModelGeometry, find_model, model_geometry, model_presets
 from svsim.latency.pass_work import ModelOnGpus
 
 # Parameters in billions as the model cards (or the safetensors index) print them.
@@ -16,7 +16,22 @@ PUBLISHED_PARAMETERS = {
     "qwen3-32b": 32.762, "qwen3-30b-a3b": 30.532, "mixtral-8x7b": 46.703, "llama-2-7b": 6.7384,
     "llama-2-13b": 13.016, "codellama-34b": 33.744, "tinyllama-1.1b": 1.1000, "llama-160m": 0.16242,
     "llama-68m": 0.06803, "deepseek-v3": 671.03, "deepseek-v2": 235.74, "deepseek-v2-lite": 15.706,
-    "kimi-k2": 1026.4,
+    "kimi-k2": 1026.4, "llama-2-70b": 68.977, "yi-34b": 34.389, "deepseek-coder-33b": 33.343,
+    "llama-4-scout-17b-16e": 107.77, "llama-4-maverick-17b-128e": 400.7, "qwen3-235b-a22b": 235.09,
+    "qwen3-coder-480b-a35b": 480.15, "qwen1.5-moe-a2.7b": 14.316, "gpt-oss-20b": 20.91,
+    "gpt-oss-120b": 116.83, "gemma-2-2b": 2.6143, "gemma-2-9b": 9.2417, "gemma-2-27b": 27.227,
+    "gemma-3-1b": 0.99989, "gemma-3-12b": 11.766, "gemma-3-27b": 27.009, "mistral-7b": 7.2480,
+    "mistral-7b-v0.1": 7.2417, "ministral-8b": 8.0198, "mistral-nemo-12b": 12.248,
+    "mistral-small-24b": 23.572, "mistral-large-123b": 122.61, "codestral-22b": 22.247,
+    "mixtral-8x22b": 140.63, "phi-3-mini": 3.8211, "phi-3-medium": 13.960, "phi-4": 14.660,
+    "phi-4-mini": 3.8360, "phi-3.5-moe": 41.873, "glm-4-9b": 9.4003, "glm-4-32b": 32.566,
+    "glm-4.5-air": 106.85, "glm-4.5": 352.8, "starcoder2-3b": 3.0304, "starcoder2-7b": 7.1739,
+    "starcoder2-15b": 15.958, "nemotron-mini-4b": 4.1905, "ernie-4.5-21b-a3b": 21.825,
+    "minimax-m2": 228.69, "minimax-text-01": 456.09, "olmoe-1b-7b": 6.9192, "olmo-2-32b": 32.234,
+    "granite-3.3-8b": 8.1709, "apertus-8b": 8.0534, "apertus-70b": 70.600, "smollm3-3b": 3.0751,
+    "jamba-mini-1.5": 51.570, "nemotron-nano-9b-v2": 8.8882, "dbrx": 131.60, "lfm2-1.2b": 1.1703,
+    "opt-6.7b": 6.6585, "opt-13b": 12.853, "mimo-v2-flash": 309.0, "ling-flash-2.0": 102.9,
+    "kimi-k2.5": 1026.4,
 }  # fmt: skip
 
 LLAMA_CONFIG = {
@@ -59,6 +74,48 @@ def test_presets_are_found_by_many_names() -> None:
     assert len({preset.name for preset in model_presets().values()}) == len(model_presets())
     with pytest.raises(LatencyError, match=r"no preset for model llama-3.1-7b; did you mean .*llama-3.1-70b"):
         model_geometry("llama-3.1-7b")
+
+
+@pytest.mark.parametrize(
+    ("name", "preset", "weights", "gigabytes"),
+    [
+        ("meta-llama/Llama-3.1-70B-Instruct", "llama-3.1-70b", "bf16", 141.1),
+        ("Qwen/Qwen3-32B-FP8", "qwen3-32b", "fp8_block", 34.3),
+        ("Qwen/Qwen2.5-72B-Instruct-AWQ", "qwen2.5-72b", "int4", 41.5),
+        ("Qwen/Qwen2.5-7B-Instruct-GPTQ-Int8", "qwen2.5-7b", "int8_weights", 8.8),
+        ("RedHatAI/Meta-Llama-3.1-8B-Instruct-quantized.w8a8", "llama-3.1-8b", "int8", 9.1),
+        ("RedHatAI/Meta-Llama-3.1-8B-Instruct-FP8-dynamic", "llama-3.1-8b", "fp8", 9.1),
+        ("Qwen/Qwen3-30B-A3B-Instruct-2507-FP8", "qwen3-30b-a3b", "fp8_block", 31.2),
+        ("Qwen3-235B-A22B-Thinking-2507", "qwen3-235b-a22b", "bf16", 470.2),
+        ("mistralai/Mistral-7B-Instruct-v0.3", "mistral-7b", "bf16", 14.5),
+        ("mistralai/Mistral-7B-Instruct-v0.1", "mistral-7b-v0.1", "bf16", 14.5),
+        ("mistralai/Mixtral-8x22B-Instruct-v0.1", "mixtral-8x22b", "bf16", 281.3),
+        ("openai/gpt-oss-120b", "gpt-oss-120b", "mxfp4", 65.2),
+        ("unsloth/gpt-oss-20b-BF16", "gpt-oss-20b", "bf16", 41.8),
+        ("deepseek-ai/DeepSeek-R1-0528", "deepseek-v3", "fp8_block", 672.9),
+        ("moonshotai/Kimi-K2-Thinking", "kimi-k2.5", "int4_group32", 609.8),
+    ],
+)
+def test_names_of_repositories(name: str, preset: str, weights: str, gigabytes: float) -> None:
+    """Chat, date and owner do not matter; the ending of a quantized checkpoint sets its precision."""
+    found, known = model_geometry(name), model_presets()[preset]
+    assert found.weight_dtype == weights and found.num_parameters == known.num_parameters
+    assert found.weight_bytes / 1e9 == pytest.approx(gigabytes, rel=3e-3)
+
+
+def test_an_fp8_cache_in_a_name() -> None:
+    assert model_geometry("amd/Llama-3.1-70B-Instruct-FP8-KV").kv_dtype == "fp8"
+
+
+def test_what_a_person_writes_for_a_model(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA_CONFIG))
+    for text in (str(tmp_path), str(tmp_path / "config.json"), "meta-llama/Llama-3.1-8B-Instruct"):
+        assert find_model(text).num_parameters == model_geometry("llama-3.1-8b").num_parameters
+    for text in ("./missing/config.json", str(tmp_path / "x.json")):
+        with pytest.raises(LatencyError, match=r"no file .*; expected a config.json, its folder, or a model"):
+            find_model(text)
+    with pytest.raises(LatencyError, match=r"no preset for model mixtral-9x9b; did you mean mixtral-8x\d+b"):
+        find_model("mixtral-9x9b")
 
 
 def test_config_json(tmp_path: Path) -> None:

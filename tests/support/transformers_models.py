@@ -46,6 +46,7 @@ FACTS: dict[str, dict[str, Any]] = {
 SAME_LAYERS = {
     "kimi_k2": "deepseek_v3",
     "minimax_text_01": "minimax",
+    "bailing_moe_v2": "sarvam_moe",
     "qwen2_vl": "qwen2",
     "qwen2_vl_text": "qwen2",
     "qwen2_5_vl": "qwen2",
