@@ -1,6 +1,6 @@
 """From ``--latency`` and ``--hardware`` to latency models."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 from svsim.errors import LatencyError
 from svsim.latency.data_parallel import DataParallelLatency
 from svsim.latency.geometry import ModelGeometry, told_geometry
-from svsim.latency.hardware import GpuDataSheet, data_sheets
+from svsim.latency.hardware import GpuDataSheet, canonical_name, data_sheets
 from svsim.latency.hardware_spec import HardwareSpec, Placement
 from svsim.latency.linear import LinearLatency
 from svsim.latency.measured import MeasuredLatency, read_step_times
@@ -86,11 +86,12 @@ def _modelled(
     shapes = {role: spec.quantized(role, geometry) for role, geometry in geometries.items()}
     models = (shapes[Role.TARGET], shapes.get(Role.DRAFT), shapes.get(Role.COMPANION))
     degree, sharded = spec.tensor_parallel or 1, spec.roles(Placement.SHARDED)
+    name = canonical_name(spec.name)
     if latency == "roofline":
-        return RooflineLatency.of(spec.name, degree, *models, sharded=sharded)
+        return RooflineLatency.of(name, degree, *models, sharded=sharded)
     from svsim.latency.database import database_latency
 
-    return database_latency(spec.name, degree, *models, sharded=sharded, out_of_range=out_of_range)
+    return database_latency(name, degree, *models, sharded=sharded, out_of_range=out_of_range)
 
 
 def _replicated(latency: LatencyModel, spec: HardwareSpec) -> PricedHardware:
@@ -103,6 +104,20 @@ def data_sheet_of(latency: LatencyModel) -> GpuDataSheet | None:
     """The GPU of a latency model, where it is known."""
     base = latency.base if isinstance(latency, DataParallelLatency) else latency
     return base.gpu if isinstance(base, RooflineLatency) else data_sheets().get(latency.hardware)
+
+
+def unchecked_notes(models: Iterable[LatencyModel]) -> tuple[str, ...]:
+    """One note per GPU that a roofline priced and no measured pass was ever compared with."""
+    found: dict[str, None] = {}
+    for latency in models:
+        base = latency.base if isinstance(latency, DataParallelLatency) else latency
+        if isinstance(base, RooflineLatency) and base.gpu.checked is None:
+            found[base.gpu.name] = None
+    return tuple(
+        f"{name}: priced by a roofline from its data sheet that no pass measured on this GPU was compared "
+        "with; `svsim calibrate` measures yours"
+        for name in found
+    )
 
 
 def models_in_memory(

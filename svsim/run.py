@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
-from svsim.deployments import PricedHardware, RunningCost, priced_hardware
+from svsim.deployments import PricedHardware, RunningCost, priced_hardware, unchecked_notes
 from svsim.errors import InputError, LatencyError
 from svsim.latency.model import LatencyModel, OutOfRange
 from svsim.metrics.rows import ResultTable, result_rows
@@ -159,7 +159,8 @@ def understand(trace: Trace, options: RunOptions) -> Run:
     )
     prepared = prepare(source, settings, deployments)
     memory = MemoryFit.of(prepared, options.memory_share)
-    notes += [*prepared.notes, *memory.notes(prepared.settings.batch_sizes)]
+    unchecked = unchecked_notes(d.latency for d in deployments)
+    notes += [*prepared.notes, *unchecked, *memory.notes(prepared.settings.batch_sizes)]
     return Run(
         prepared,
         memory,

@@ -55,7 +55,7 @@ def test_hardware_lists_numbers_with_sources():
     assert h100["bf16_flop_per_s"] == 989.5e12 and h100["memory_bytes"] == 80 * 2**30
     assert entries["a100_sxm"]["fp8_flop_per_s"] is None and entries["tpu_v5e"]["power_w"] is None
     for entry in entries.values():
-        known = {key for key, value in entry.items() if value is not None} - {"name", "sources"}
+        known = {key for key, value in entry.items() if value is not None} - {"name", "sources", "checked"}
         assert known == set(entry["sources"])
     text = svsim_process("hardware", "h100_sxm").stdout
     assert "h100_sxm" in text and "a100" not in text and "NVIDIA H100 Tensor Core GPU data sheet" in text
@@ -74,7 +74,7 @@ def test_models_list_derived_sizes(tmp_path):
 
 
 def test_bad_input_is_one_line(tmp_path):
-    assert "did you mean h100_sxm" in svsim_refuses("hardware", "h100")
+    assert "did you mean h100_sxm" in svsim_refuses("hardware", "h100_sx")
     (tmp_path / "config.json").write_text("{}")
     assert "hidden_size is missing" in svsim_refuses("models", "--config", tmp_path / "config.json")
     assert "no such file" in svsim_refuses("models", "--config", tmp_path / "none.json")

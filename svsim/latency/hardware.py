@@ -23,6 +23,7 @@ class GpuDataSheet:
     interconnect_bytes_per_s: one direction, from one GPU to its peers in the server.
     fp8_flop_per_s, int8_op_per_s, fp4_flop_per_s: None without such matrix units.
     power_w: of the whole card or module; None if it is not published.
+    checked: what passes that the roofline priced on this GPU were compared with; None: with nothing.
     """
 
     name: str
@@ -35,6 +36,7 @@ class GpuDataSheet:
     interconnect_bytes_per_s: float
     power_w: float | None
     sources: Mapping[str, str]
+    checked: str | None = None
 
     def flop_per_s(self, dtype: Dtype) -> float | None:
         """Peak of matrix products whose weights and inputs are ``dtype``; None without such units.
@@ -52,20 +54,37 @@ class GpuDataSheet:
         }[dtype]
 
 
-_NUMBERS = tuple(field.name for field in fields(GpuDataSheet) if field.name not in ("name", "sources"))
+_NUMBERS = tuple(
+    field.name for field in fields(GpuDataSheet) if field.name not in ("name", "sources", "checked")
+)
+
+
+@cache
+def _shipped() -> Mapping[str, Any]:
+    text = resources.files("svsim.latency").joinpath("hardware.json").read_text("utf-8")
+    shipped: Mapping[str, Any] = json.loads(text)
+    return shipped
+
+
+def canonical_name(name: str) -> str:
+    """The canonical name of an alias (``h100``); any other name itself."""
+    return str(_shipped()["aliases"].get(name, name))
 
 
 @cache
 def data_sheets() -> Mapping[str, GpuDataSheet]:
     """All known GPUs by canonical name (as aiconfigurator names them), in file order."""
-    data = json.loads(resources.files("svsim.latency").joinpath("hardware.json").read_text("utf-8"))
+    data = _shipped()
     cited = {key: f"{s['title']}, {s['date']}, {s['url']}" for key, s in data["sources"].items()}
     sheets = {}
     for name, numbers in data["gpus"].items():
         known = {key: pair for key, pair in numbers.items() if pair is not None}
         values: dict[str, Any] = {key: pair[0] if pair is not None else None for key, pair in numbers.items()}
         sheets[name] = GpuDataSheet(
-            name=name, sources={key: cited[source] for key, (_, source) in known.items()}, **values
+            name=name,
+            sources={key: cited[source] for key, (_, source) in known.items()},
+            checked=data["checked"].get(name),
+            **values,
         )
     return sheets
 
@@ -77,7 +96,7 @@ def data_sheet(name: str) -> GpuDataSheet:
     """
     if name.endswith(".json"):
         return _described(Path(name))
-    sheets = data_sheets()
+    sheets, name = data_sheets(), canonical_name(name)
     if name not in sheets:
         raise LatencyError(f"no data sheet of hardware {printable(name, 80)}; {closest_names(name, sheets)}")
     return sheets[name]

@@ -53,7 +53,9 @@ class PassKernels:
 
     def token_s(self, tokens: int) -> float:
         """Everything that depends on the (padded) new tokens alone."""
-        return self._attention.fixed_s + sum(self._kernels.seconds(k, tokens) for k in self._per_token)
+        return self._attention.fixed_s + sum(
+            self._kernels.token_seconds(kernel, tokens) for kernel in self._per_token
+        )
 
     def row_s(self, rows: int) -> float:
         """Logits and their gathering."""
@@ -255,4 +257,4 @@ class _LatentAttention:
         return self._kernels.seconds(block, sequences, sequences, context + 1)
 
     def _projections_s(self, tokens: int) -> float:
-        return sum(self._kernels.seconds(kernel, tokens) for kernel in self._projections)
+        return sum(self._kernels.token_seconds(kernel, tokens) for kernel in self._projections)

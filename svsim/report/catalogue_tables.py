@@ -88,6 +88,13 @@ def print_hardware(entries: Sequence[Entry], console: Console) -> None:
     for source in dict.fromkeys(text for entry in entries for text in entry["sources"].values()):
         names = [entry["name"] for entry in entries if source in entry["sources"].values()]
         _line(f"{', '.join(names)}: {source}", console)
+    unchecked = [entry["name"] for entry in entries if not entry["checked"]]
+    if unchecked:
+        _line(
+            f"{', '.join(unchecked)}: not checked. A roofline's prices on these were compared with no pass "
+            "measured there.",
+            console,
+        )
 
 
 def print_models(entries: Sequence[Entry], console: Console) -> None:

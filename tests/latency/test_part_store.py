@@ -117,3 +117,20 @@ def test_parts_price_every_shape_of_the_grid(role: Role) -> None:
     seconds = parts.seconds(role, standard_shapes())
     assert seconds.shape == standard_shapes().num_new_tokens.shape
     assert (seconds > 0).all()
+
+
+@pytest.mark.parametrize("gpu", ["h100_sxm", "h200_sxm"])
+def test_fp8_on_hopper_is_priced_by_whole_tiles(gpu: str) -> None:
+    """A tile just begun is not dearer than a full one, so that FP8 never loses to 16 bits by it."""
+    model = ModelOnGpus(model_geometry("llama-3.1-70b"), 2)
+    fp8, bf16 = (
+        shipped_parts(gpu, replace(model, geometry=replace(model.geometry, weight_dtype=dtype)))
+        for dtype in ("fp8", "bf16")
+    )
+    assert fp8 is not None and bf16 is not None
+    tokens = fp8.keys.tokens
+    for low, high in ((129, 256), (257, 512), (513, 768), (769, 1024), (1025, 1280)):
+        inside = fp8.token_s[(tokens >= low) & (tokens <= high)]
+        assert (inside <= 1.001 * inside[-1]).all()
+    assert (fp8.token_s <= 1.06 * bf16.token_s).all()
+    assert (fp8.token_s[tokens <= 256] < 0.85 * bf16.token_s[tokens <= 256]).all()
