@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from svsim.cli.app import command, common, option
-from svsim.cli.output import check_outputs, integers, this_command, write_json
+from svsim.cli.output import integers, this_command, write_json
 from svsim.errors import printable
 
 if TYPE_CHECKING:
@@ -74,7 +74,6 @@ def capture(json_out: str | None, **options: Any) -> None:
     from svsim.trace_capture.capture import capture as run
     from svsim.trace_capture.settings import CaptureSettings, SamplingSettings
 
-    check_outputs(str(options["out"]), json_out)
     sampling = SamplingSettings(
         **{
             name: options.pop(name)
@@ -137,7 +136,6 @@ def calibrate(
     from svsim.calibration.calibrate import calibrate as run
     from svsim.calibration.settings import CalibrationSettings
 
-    check_outputs(str(options["out"]), json_out)
     settings = CalibrationSettings(
         num_sequences=tuple(integers("--sequences", sequences)),
         contexts=tuple(integers("--contexts", contexts)),

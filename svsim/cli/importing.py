@@ -7,9 +7,8 @@ from typing import Any
 import click
 
 from svsim.cli.app import F, command, common, option
-from svsim.cli.output import check_outputs, command_without, console, write_json
+from svsim.cli.output import command_without, console, write_json
 from svsim.cli.words import as_flags
-from svsim.errors import InputError
 
 FORMAT_NAMES = (
     "specdecode-bench, vllm-metrics (one scrape, or two: before, after), vllm-log, vllm-requests, "
@@ -72,9 +71,6 @@ def import_(format_name: str, files: tuple[str, ...], out: str, json_out: str | 
     from svsim.report.imported import print_imported
     from svsim.trace.file import save_trace
 
-    check_outputs(out, json_out)
-    if out == "-":
-        raise InputError("--out - is no file; a trace goes to a file, as --out T.parquet")
     made = import_acceptance(format_name, files, _options(options, command_without(out, json_out)))
     save_trace(made.trace, out)
     ctx = click.get_current_context()

@@ -3,14 +3,15 @@
 import csv
 import io
 import json
-import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from svsim.errors import InputError
+import click
+
+from svsim.errors import InputError, printable
 from svsim.files import write_atomically
 
 if TYPE_CHECKING:
@@ -22,19 +23,6 @@ def integers(name: str, text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise InputError(f"{name} {text}: expected whole numbers separated by commas, as 1,8,64") from None
-
-
-def check_outputs(*outputs: str | None) -> None:
-    """Fail before the work, not after it."""
-    if sum(out == "-" for out in outputs) > 1:
-        raise InputError("only one output can go to stdout; write the other to a file")
-    for out in outputs:
-        if out and out != "-":
-            folder = Path(out).resolve().parent
-            if Path(out).is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-                raise InputError(
-                    f"{out} cannot be written: give a file in a folder that exists and is writable"
-                )
 
 
 def write_json(document: Any, out: str) -> None:
@@ -54,7 +42,11 @@ def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def write_text(text: str, out: str) -> None:
-    """Write to stdout, to a device as it is, or to a file by way of a temporary one."""
+    """Write to stdout, to a device as it is, or to a file by way of a temporary one.
+
+    Control characters do not get there: a name out of a file is no command to a terminal.
+    """
+    text = clean(text)
     if out == "-":
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -62,24 +54,57 @@ def write_text(text: str, out: str) -> None:
     try:
         write_atomically(Path(out), text.encode())
     except OSError as error:
-        raise InputError(f"{out} cannot be written ({error.strerror}); choose another place") from None
+        raise InputError(
+            f"{printable(out)} cannot be written ({error.strerror}); choose another place"
+        ) from None
+
+
+def clean(text: str) -> str:
+    """``text`` with everything that is not printable, but line breaks and tabs, as ``?``."""
+    if text.isascii() and text.translate(_KEPT).isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in "\n\t" else "?" for char in text)
+
+
+_KEPT = str.maketrans("", "", "\n\t")
+
+
+def say(line: str) -> None:
+    """One line on stdout."""
+    click.echo(clean(line))
 
 
 def console() -> Any:
+    """A terminal that shows what files say and obeys none of it."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else 160)
+    class SafeConsole(Console):
+        def render(self, renderable: Any, options: Any = None) -> Any:
+            for segment in super().render(renderable, options):
+                is_safe = segment.control or segment.text.isprintable()
+                yield segment if is_safe else segment._replace(text=clean(segment.text))
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # the reader has left: no error (rich would exit 1)
+
+    return SafeConsole(width=None if sys.stdout.isatty() else 160)
 
 
 def this_command() -> str:
     """The command line as typed, for provenance."""
-    return shlex.join(["svsim", *sys.argv[1:]])
+    return _joined(sys.argv[1:])
 
 
 def command_without(*outputs: str | None) -> str:
     """The command as typed, without where its results go: two files of one recipe are the same."""
     words = [w for w in sys.argv[1:] if w not in ("--out", "--json", "--debug", *outputs)]
-    return shlex.join(["svsim", *(w for w in words if not w.startswith(("--out=", "--json=")))])
+    return _joined([w for w in words if not w.startswith(("--out=", "--json="))])
+
+
+def _joined(words: Sequence[str]) -> str:
+    """Words as a shell takes them; bytes that are no text (of a file's name) as ``?``."""
+    joined = shlex.join(["svsim", *words])
+    return joined.encode(errors="replace").decode()
 
 
 class progress_bar:

@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 
 from svsim.cli.app import command, common, option
-from svsim.cli.output import check_outputs, console, progress_bar, this_command, write_json
+from svsim.cli.output import console, progress_bar, this_command, write_json
+from svsim.cli.paths import Named, check_outputs
 from svsim.errors import InputError
 
 PAPERS = ("sv-paper",)
@@ -38,10 +39,9 @@ def reproduce(
         raise InputError(f"unknown paper {paper}; known: {', '.join(PAPERS)}")
     if seed < 0:
         raise InputError(f"--seed {seed} is out of range; expected a whole number from 0")
-    check_outputs(json_out, report_out)
-    if report_out == "-":
-        raise InputError("--report - is no file; a page goes to a file, as --report out.html")
     files = [Path(name) for name in traces] or sorted(Path("traces").glob("*.parquet"))
+    outputs = [Named("--json", json_out or ""), Named("--report", report_out or "")]
+    check_outputs([o for o in outputs if o.path], [Named("svsim reproduce", str(file)) for file in files])
     for file in files:
         if not file.is_file():
             raise InputError(f"{file}: no such file; give a trace (.parquet)")

@@ -7,7 +7,6 @@ import click
 from svsim.cli.app import F, command, common, option
 from svsim.cli.options import model_options, with_options
 from svsim.cli.output import (
-    check_outputs,
     console,
     integers,
     progress_bar,
@@ -15,7 +14,6 @@ from svsim.cli.output import (
     write_json,
     write_text,
 )
-from svsim.errors import InputError
 
 if TYPE_CHECKING:
     from svsim.metrics.rows import ResultTable
@@ -111,9 +109,6 @@ def _answer(
     """Ask one of the two engines and show its rows."""
     from svsim import api
 
-    check_outputs(json_out, csv_out, report_out)
-    if report_out == "-":
-        raise InputError("--report - is no file; a page goes to a file, as --report out.html")
     sizes = options["batch_sizes"]
     asked = {**options, "batch_sizes": integers("--batch", sizes) if sizes is not None else ()}
     ask = api.replay if engine == "replay" else api.analytic

@@ -9,14 +9,12 @@ import click
 from svsim.cli.app import F, command, common, option
 from svsim.cli.options import model_options, with_options
 from svsim.cli.output import (
-    check_outputs,
     command_without,
     console,
     integers,
     progress_bar,
     write_json,
 )
-from svsim.errors import InputError
 
 # field of SyntheticSettings -> (kind, default, help)
 SYNTH_NUMBERS: dict[str, tuple[type, int | float | None, str]] = {
@@ -52,7 +50,6 @@ def info(trace: str, json_out: str | None, **options: Any) -> None:
     """What is in TRACE: provenance, acceptance, what its signals tell about it, and whether it is sound."""
     from svsim import api
 
-    check_outputs(json_out)
     with progress_bar("reading") as progress:
         found = api.info(trace, progress=progress, **options)
     if json_out:
@@ -89,7 +86,6 @@ def value(trace: str, batch: str | None, json_out: str | None, **options: Any) -
     """
     from svsim import api
 
-    check_outputs(json_out)
     sizes = integers("--batch", batch) if batch else ()
     with progress_bar("replaying") as progress:
         found = api.value(trace, batch_sizes=sizes, progress=progress, **options)
@@ -147,9 +143,6 @@ def synth(settings_file: str | None, tasks: tuple[str, ...], out: str, seed: int
     from svsim.synthetic.trace import synthesize
     from svsim.trace.file import save_trace
 
-    check_outputs(out, json_out)
-    if out == "-":
-        raise InputError("--out - is no file; a trace goes to a file, as --out T.parquet")
     settings = settings_of(
         with_options(read_settings(settings_file) if settings_file else {}, tasks, options)
     )

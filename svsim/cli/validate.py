@@ -14,7 +14,6 @@ from svsim.cli.app import CommandWithExamples, cli, common, option
 from svsim.cli.collect import live_progress
 from svsim.cli.options import MODEL_OPTIONS, model_options
 from svsim.cli.output import (
-    check_outputs,
     console,
     csv_text,
     integers,
@@ -134,9 +133,6 @@ def validate(
     machine (--loop), or against a trained triplet that really generates (--live).
     """
     way = _way(click.get_current_context(), trace, options)
-    check_outputs(json_out, csv_out, report_out)
-    if report_out == "-":
-        raise InputError("--report - is no file; a page goes to a file, as --report errors.html")
     ways: Mapping[str, Callable[[Any, Mapping[str, Any]], Shown]]
     ways = {"bench": _bench, "loop": _loop, "live": _live}
     document, rows, view = ways[way](trace, options)

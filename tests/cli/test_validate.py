@@ -8,7 +8,7 @@ import pytest
 from support.command_line import svsim_json, svsim_process, svsim_refuses, svsim_run
 from support.small_traces import LINEAR, independent_trace
 
-from svsim.cli import cli
+from svsim.cli.app import cli
 from svsim.errors import SvsimError
 from svsim.spelling import method_label
 from svsim.trace.file import save_trace

@@ -6,6 +6,7 @@ command's own order, the real exit.
 
 import io
 import json
+import signal
 import subprocess
 import sys
 import warnings
@@ -32,10 +33,14 @@ def svsim_run(*args: object, code: int = 0) -> Done:
         warnings.showwarning = _show_on_stderr  # not where pytest collects them
         for category in HIDDEN_BY_PYTHON:
             warnings.simplefilter("ignore", category)
+        interrupt, hook = signal.getsignal(signal.SIGINT), sys.unraisablehook
         try:
             main()
         except SystemExit as exit_:
             found = exit_.code
+        finally:  # main leaves them for the end of its process
+            signal.signal(signal.SIGINT, interrupt)
+            sys.unraisablehook = hook
     assert found is None or isinstance(found, int)
     return _checked(subprocess.CompletedProcess(words, found or 0, _text(out), _text(err)), code)
 
