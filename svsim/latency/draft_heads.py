@@ -29,6 +29,7 @@ LAYERS = {HeadKind.PEAGLE: 4, HeadKind.DFLASH: DFLASH_FEATURES}
 # A head's layer is a plain decoder layer also where the target is a mixture or has latent attention: then
 # with an MLP of 3 hidden sizes (unless the target has dense layers), and 8 KV heads of 128 values.
 MLP_PER_HIDDEN, PLAIN_KV_HEADS, PLAIN_HEAD_SIZE = 3, 8, 128
+LAYER_OF_TARGET = "one layer like the target's"
 # A config that names no kind is no head beyond so many layers.
 MAX_HEAD_LAYERS = 8
 
@@ -118,8 +119,7 @@ def head_of_target(kind: HeadKind, target: ModelGeometry) -> DraftHead:
     name = f"{kind} head of {target.name}"
     if kind is HeadKind.MTP:
         shape = HeadShape(kind, 2 * target.hidden_size)
-        layer = replace(target, name=name, num_layers=1, num_dense_layers=0, recurrent=None, head=shape)
-        return DraftHead(kind, layer, assumed="one layer like the target's")
+        return DraftHead(kind, replace(_one_layer(target), name=name, head=shape), assumed=LAYER_OF_TARGET)
     layers = LAYERS.get(kind, 1)
     hidden, features = target.hidden_size, {HeadKind.EAGLE: 2, HeadKind.DFLASH: DFLASH_FEATURES}
     vocabulary = (
@@ -134,16 +134,39 @@ def head_of_target(kind: HeadKind, target: ModelGeometry) -> DraftHead:
     return DraftHead(kind, geometry, assumed=f"{words}, a vocabulary of {vocabulary}")
 
 
+def _one_layer(target: ModelGeometry) -> ModelGeometry:
+    """A layer with full attention and, in a mixture, experts; plain attention where the target has none."""
+    heads, kv_heads, head_size = _plain_attention(target) if target.latent is None else _heads(target)
+    return replace(
+        target,
+        num_layers=1,
+        num_heads=heads,
+        num_kv_heads=kv_heads,
+        head_size=head_size,
+        intermediate_size=target.intermediate_size or MLP_PER_HIDDEN * target.hidden_size,
+        num_dense_layers=0,
+        recurrent=None,
+        window=None,
+        num_mixer_only_layers=0,
+        num_mlp_only_layers=0,
+        num_other_parameters=0,
+    )
+
+
+def _heads(target: ModelGeometry) -> tuple[int, int, int]:
+    return target.num_heads, target.num_kv_heads, target.head_size
+
+
 def _plain_attention(target: ModelGeometry) -> tuple[int, int, int]:
     """Query heads, KV heads and head size of a plain decoder layer for a target."""
-    if target.latent is None:
-        return target.num_heads, target.num_kv_heads, target.head_size
+    if target.latent is None and target.num_heads:
+        return _heads(target)
     heads = max(target.hidden_size // PLAIN_HEAD_SIZE, 1)
     return heads, PLAIN_KV_HEADS if heads % PLAIN_KV_HEADS == 0 else heads, PLAIN_HEAD_SIZE
 
 
 def _mlp_size(target: ModelGeometry) -> int:
-    if not target.num_experts:
+    if not target.num_experts and target.intermediate_size:
         return target.intermediate_size
     return target.dense_intermediate_size or MLP_PER_HIDDEN * target.hidden_size
 

@@ -170,3 +170,37 @@ def test_the_database_prices_a_head() -> None:
     measured_s = database_latency("h100_sxm", 1, LLAMA_8B, head).predict_s(shape)
     roofline_s = RooflineLatency.of("h100_sxm", 1, LLAMA_8B, head).predict_s(shape)
     assert np.abs(measured_s / roofline_s - 1).max() < 0.3
+
+
+@pytest.mark.parametrize(
+    ("target", "tensor_parallel", "kind", "times"),
+    [("llama-3.1-8b", 1, HeadKind.EAGLE3, 1.9), ("llama-3.1-70b", 4, HeadKind.EAGLE, 3.4)],
+)
+def test_a_tenth_of_the_target_is_too_much(
+    target: str, tensor_parallel: int, kind: HeadKind, times: float
+) -> None:
+    """Of a pass at batch 1 to 64: twice too much for an 8B's EAGLE-3 head, three times for a 70B's head."""
+    model = model_geometry(target)
+    head = head_of_target(kind, model).geometry
+    latency = RooflineLatency.of("h100_sxm", tensor_parallel, model, head, sharded=[Role.DRAFT])
+    batch = np.array([1.0, 8, 32, 64])
+    of_target, of_head = (
+        latency.predict_s(StepShape(r, batch, batch, 800 * batch)) for r in (Role.TARGET, Role.DRAFT)
+    )
+    np.testing.assert_allclose(0.1 * of_target / of_head, times, rtol=0.1)
+
+
+@pytest.mark.parametrize(
+    "name", ["mamba-2.8b", "gemma-4-26b-a4b", "nemotron-nano-9b-v2", "jamba-mini-1.5", "opt-6.7b"]
+)
+@pytest.mark.parametrize("kind", HeadKind)
+def test_every_target_has_heads(kind: HeadKind, name: str) -> None:
+    """A head has attention and an MLP of its own, whatever its target's layers are."""
+    target = model_geometry(name)
+    head = head_of_target(kind, target)
+    shape = head.geometry
+    assert shape.num_full_layers == shape.num_layers == shape.num_mixture_layers
+    assert shape.kv_bytes_per_token > 0 and shape.window is None and shape.recurrent is None
+    assert head.share_of(target) < 0.45
+    seconds = RooflineLatency.of("h200_sxm", 1, target, shape).predict_s(StepShape(Role.DRAFT, 4, 4, 4000))
+    assert 0 < seconds < 0.02
