@@ -12,10 +12,9 @@ from typing import Any
 
 from svsim.errors import InputError, LatencyError
 from svsim.latency.geometry import ModelGeometry, model_geometry
-from svsim.reading import json_object
+from svsim.latency.model_config import config_of
 
 Models = Mapping[str, Any]
-CONFIG = "a Hugging Face config.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +57,7 @@ def named_model(model: str | Path) -> dict[str, Any]:
         raise InputError("a model's name is empty; give a preset of svsim models, or a config.json")
     if not (path.suffix == ".json" or path.exists()):
         return {"name": model_geometry(str(model)).name}
-    file = path / "config.json" if path.is_dir() else path
-    config = json_object(file, CONFIG, LatencyError, strict=False)
+    config, file = config_of(path)
     geometry = ModelGeometry.from_config_file(file)  # refuses what it cannot read, here and not later
     return {"name": geometry.name, "geometry": config}
 

@@ -1,7 +1,7 @@
 """Shapes of transformer models: what a pass has to read and multiply."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
@@ -15,13 +15,11 @@ from svsim.errors import LatencyError, printable
 from svsim.latency.gated_delta_net import GatedDeltaNet
 from svsim.latency.head_shape import HeadKind, HeadShape, head_kind
 from svsim.latency.latent_attention import LatentAttention
-from svsim.latency.model_config import head_shape, model_shape
+from svsim.latency.model_config import config_of, head_shape, model_shape
 from svsim.latency.names import WrittenName, closest_names, same_shape, written_name
 from svsim.latency.precision import BYTES_OF, BYTES_PER_VALUE, Dtype, KvDtype
-from svsim.latency.quantization import SIDECARS
 from svsim.latency.recurrent_layers import RecurrentLayers
 from svsim.latency.sliding_window import WindowedLayers
-from svsim.reading import json_object
 
 MODELS_SOURCE = "config.json of each repository on huggingface.co"
 
@@ -87,33 +85,23 @@ class ModelGeometry:
 
         Files that say a checkpoint's quantization are looked for beside it.
         """
-        path = Path(path)
-        path = path / "config.json" if path.is_dir() else path
-        what = "a Hugging Face config.json"
-        config = json_object(path, what, LatencyError, strict=False)
-        beside = [path.with_name(name) for name in SIDECARS]
-        sidecars = [json_object(file, what, LatencyError, strict=False) for file in beside if file.is_file()]
-        return cls.from_config(config, path.resolve().parent.name, where=str(path), sidecars=sidecars)
+        config, file = config_of(Path(path))
+        return cls.from_config(config, file.resolve().parent.name, where=str(file))
 
     @classmethod
     def from_config(
-        cls,
-        config: object,
-        name: str,
-        where: str | None = None,
-        head: HeadKind | None = None,
-        sidecars: Sequence[Mapping[str, Any]] = (),
+        cls, config: object, name: str, where: str | None = None, head: HeadKind | None = None
     ) -> "ModelGeometry":
         """From a parsed ``config.json``; ``architectures`` lists the ones that are known.
 
-        head: read it as this drafting head; None: as what the file says it is. sidecars: parsed files
-        beside it that say its quantization. LatencyError, one line, for what cannot be read.
+        head: read it as this drafting head; None: as what the file says it is. LatencyError, one line, for
+        what cannot be read.
         """
         where = name if where is None else where
         if not isinstance(config, Mapping):
             raise LatencyError(f"{where}: a model configuration must be a JSON object")
         kind = head or head_kind(config)
-        shape = model_shape(config, where, is_head=kind is not None, sidecars=sidecars)
+        shape = model_shape(config, where, is_head=kind is not None)
         known_as = printable(config.get("_name_or_path") or name, 80)
         made = head_shape(config, where, kind, shape["hidden_size"]) if kind else None
         return cls(name=known_as, head=made, **shape)

@@ -5,8 +5,9 @@ model_type is read by its keys as a Llama-like model; one whose keys mean layers
 is refused by name.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from svsim.errors import LatencyError, printable
@@ -16,9 +17,10 @@ from svsim.latency.head_shape import DFLASH_FEATURES, EAGLE3_FEATURES, HeadKind,
 from svsim.latency.layer_kinds import Mixer, Mlp, layer_words, mixers, mlps
 from svsim.latency.layer_readers import latent_attention, recurrent_layers
 from svsim.latency.precision import Dtype
-from svsim.latency.quantization import Layout, Precision, precision
+from svsim.latency.quantization import SIDECARS, Layout, Precision, precision, with_sidecar
 from svsim.latency.sliding_window import WindowedLayers
 from svsim.latency.special_shapes import SPECIAL
+from svsim.reading import json_object
 
 TEXT_KEYS = ("text_config", "llm_config", "language_config", "thinker_config")
 # Multimodal configurations whose nested part need not name its own model_type.
@@ -90,17 +92,21 @@ def head_shape(config: Mapping[str, Any], where: str, kind: HeadKind, hidden_siz
     return HeadShape(kind, num_features * target_size, 0 if kind is HeadKind.DFLASH else hidden_size)
 
 
-def model_shape(
-    config: Mapping[str, Any],
-    where: str,
-    *,
-    is_head: bool = False,
-    sidecars: Sequence[Mapping[str, Any]] = (),
-) -> dict[str, Any]:
+def config_of(path: Path) -> tuple[Mapping[str, Any], Path]:
+    """A parsed ``config.json`` (the file or its folder), with the quantization that files beside it tell."""
+    file = path / "config.json" if path.is_dir() else path
+    what = "a Hugging Face config.json"
+    config = json_object(file, what, LatencyError, strict=False)
+    beside = [file.with_name(name) for name in SIDECARS]
+    told = [json_object(other, what, LatencyError, strict=False) for other in beside if other.is_file()]
+    return with_sidecar(config, told), file
+
+
+def model_shape(config: Mapping[str, Any], where: str, *, is_head: bool = False) -> dict[str, Any]:
     """Fields of ``ModelGeometry`` (but name and head) from a parsed ``config.json``.
 
-    sidecars: parsed quantization files beside it. LatencyError, one line: a key that is missing, impossible
-    or contradicts another; an architecture or a quantization that is not known.
+    LatencyError, one line: a key that is missing, impossible or contradicts another; an architecture or a
+    quantization that is not known.
     """
     text, is_nested = (head_layers(config, where), False) if is_head else text_model(config, where)
     rule = _rule(text, where, is_head)
@@ -119,7 +125,7 @@ def model_shape(
     if rule.model_type in SPECIAL:
         SPECIAL[rule.model_type](keys, shape)
     layout = Layout(shape["num_layers"], bool(shape["num_experts"]))
-    return shape | _precision(precision((config, text, *sidecars), layout, where), shape)
+    return shape | _precision(precision((config, text), layout, where), shape)
 
 
 def _precision(found: Precision, shape: Mapping[str, Any]) -> dict[str, Any]:

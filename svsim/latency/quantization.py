@@ -67,8 +67,18 @@ class Layout(NamedTuple):
     is_mixture: bool
 
 
+def with_sidecar(config: Mapping[str, Any], sidecars: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """A config.json with the quantization that a file beside it tells, unless it tells one itself."""
+    nested = (value for value in config.values() if isinstance(value, Mapping))
+    if any(_settings(place) is not None for place in (config, *nested)):
+        return config
+    told = (settings for place in sidecars if (settings := _settings(place)) is not None)
+    settings = next(told, None)
+    return config if settings is None else {**config, "quantization_config": dict(settings)}
+
+
 def precision(places: Sequence[Mapping[str, Any]], layout: Layout, where: str) -> Precision:
-    """What the first of ``places`` (config.json, its text_config, sidecars) that quantizes says.
+    """What the first of ``places`` (config.json, its text_config) that quantizes says.
 
     LatencyError, one line with the name, for a method that is not modelled.
     """

@@ -8,6 +8,7 @@ from svsim.errors import LatencyError
 from svsim.latency.geometry import ModelGeometry
 from svsim.latency.hardware import data_sheet
 from svsim.latency.precision import BYTES_OF
+from svsim.latency.quantization import with_sidecar
 from svsim.latency.roofline import RooflineLatency
 from svsim.latency.shape import Role, StepShape
 
@@ -90,8 +91,10 @@ def test_it_may_stand_beside_or_inside_the_text_model(place: str) -> None:
     ],
 )
 def test_sidecars(sidecar: dict[str, Any], dtype: str, kv: str) -> None:
-    model = ModelGeometry.from_config(DENSE, "x", sidecars=[sidecar])
+    model = ModelGeometry.from_config(with_sidecar(DENSE, [{"unrelated": 1}, sidecar]), "x")
     assert (model.weight_dtype, model.kv_dtype) == (dtype, kv)
+    said = {"text_config": DENSE | {"quantization_config": packed(INT8, INT8)}}
+    assert with_sidecar(said, [sidecar]) is said  # the file's own word counts
 
 
 @pytest.mark.parametrize(
