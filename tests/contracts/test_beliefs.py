@@ -194,3 +194,45 @@ def test_the_histogram_averages_the_belief_over_the_drafts_law():
     assert predicted({1: 0.25, 7: 0.25}) == pytest.approx((low + high) / 2, abs=1e-6)
     alone = fitted(CausalBelief, 200_000).predict((similarity, similarity))
     assert predicted({}) == pytest.approx(float(alone[0]), abs=1e-6)
+
+
+def by_hand(belief):
+    """Eight tokens: rows are halves of S, columns halves of A within a row, one token of prior."""
+    columns = {
+        "similarity": np.repeat(np.float32([0.2, 0.8]), 4),
+        "companion_accept": np.float32([0.1, 0.1, 0.6, 0.6, 0.6, 0.6, 0.9, 0.9]),
+    }
+    accept = np.float32([0, 0, 1, 0, 1, 1, 1, 1])
+    signals = tuple(columns[name] for name in belief.signals)
+    return belief.fit(signals, accept).predict(signals)
+
+
+def test_rows_of_similarity_and_columns_of_companion_acceptance_by_hand():
+    """Overall 5/8; rows (1 + 5/8) / 5 and (4 + 5/8) / 5; cells shrunk to their row."""
+    low, high = (1 + 5 / 8) / 5, (4 + 5 / 8) / 5
+    cells = [(0 + low) / 3, (1 + low) / 3, (2 + high) / 3, (2 + high) / 3]
+    believed = by_hand(BinnedBelief(num_rows=2, num_columns=2, prior_count=1.0))
+    np.testing.assert_allclose(believed, np.repeat(cells, 2), rtol=1e-6)
+    other_way = by_hand(BinnedBelief(("companion_accept", "similarity"), 2, 2, 1.0))
+    assert np.abs(other_way - believed).max() > 0.05  # the negative control: rows of A are another belief
+
+
+def test_svs_belief_has_sixteen_rows_of_similarity():
+    belief = fitted(BinnedBelief, num=200_000)
+    assert belief.signals == ("similarity", "companion_accept")
+    assert len(np.unique(belief.table_, axis=0)) == 16  # [code of S, code of A]
+    assert belief.num_cells_ == 16 * 17
+
+
+def test_seen_tokens_are_judged_by_similarity_and_companion_acceptance():
+    """Survival at depth 2: the first token by SV's belief in (S, A), the second by its S alone."""
+    signals, accept = tokens(CausalBelief(), (5000,))
+    causal, seen = CausalBelief().fit(signals, accept), BinnedBelief().fit(signals, accept)
+    alone = BinnedBelief(("similarity",), num_rows=64).fit(signals[:1], accept)
+    similarity, companion_accept = chains = tokens(CausalBelief(), (300, 2), seed=1)[0]
+    first = alone.predict((similarity,))[:, 0]
+    second = alone.predict((similarity,))[:, 1] * seen.predict(chains)[:, 0]
+    np.testing.assert_allclose(causal.survival(chains)[:, 0], first, rtol=1e-6)
+    np.testing.assert_allclose(causal.survival(chains)[:, 1], np.minimum(first, second), rtol=1e-6)
+    swapped = seen.predict((companion_accept, similarity))
+    assert np.abs(swapped - seen.predict(chains)).max() > 0.1  # the negative control
