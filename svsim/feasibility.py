@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from svsim.decoding.drafters import MODEL
 from svsim.decoding.method import DecodingMethod
 from svsim.decoding.pipelines import Pipeline
 from svsim.deployments import data_sheet_of, known_geometries, models_in_memory
@@ -93,13 +92,12 @@ class MemoryFit:
 def _plan(
     known: Mapping[Role, ModelGeometry], deployment: Deployment, method: DecodingMethod, utilization: float
 ) -> MemoryPlan | None:
-    roles = {Role.TARGET}
-    if method.num_speculative_tokens and method.drafter == MODEL:  # a head is small beside its target
-        roles.add(Role.DRAFT)
-    if method.uses_companion:
-        roles.add(Role.COMPANION)
+    work = deployment.priced(method).work
+    shapes = {role: shape for role, shape in known.items() if role in work.roles}
+    if work.draft.geometry is not None:
+        shapes[Role.DRAFT] = work.draft.geometry
     degree, sheet = deployment.latency.tensor_parallel, data_sheet_of(deployment.latency)
-    if sheet is None or degree is None or roles - known.keys():
+    if sheet is None or degree is None or work.roles - shapes.keys():
         return None
-    models = models_in_memory({role: known[role] for role in roles}, degree, deployment.spec)
+    models = models_in_memory(shapes, degree, deployment.spec)
     return MemoryPlan(sheet, models, method.num_speculative_tokens, utilization)

@@ -8,13 +8,25 @@ import pytest
 from support.command_line import svsim_json, svsim_refuses
 from support.small_traces import independent_trace
 
-from svsim.trace.file import save_trace
+from svsim.decoding.drafters import drafter_named
+from svsim.decoding.presets import parse_method
+from svsim.engines.binding import Deployment
+from svsim.engines.settings import RunSettings, prepare
+from svsim.feasibility import MemoryFit
+from svsim.latency.draft_heads import draft_head
+from svsim.latency.geometry import model_geometry
+from svsim.latency.roofline import RooflineLatency
+from svsim.trace.file import TraceReader, save_trace
+from svsim.trace.parts import FileSource
 
 MODELS = {
     "target": {"name": "meta-llama/Llama-3.1-70B-Instruct"},
     "draft": {"name": "meta-llama/Llama-3.2-1B-Instruct"},
     "companion": {"name": "meta-llama/Llama-3.2-3B-Instruct"},
 }
+
+
+NAMES = [model["name"] for model in MODELS.values()]
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +131,21 @@ def test_two_whole_micro_batches_hold_twice_the_sequences(trace):
             largest[label[0]] = int(label[2].split()[0])
     serial, half, full = (largest[text] for text in methods)
     assert serial == half and full == serial // 2 > 0
+
+
+def test_a_head_is_held_by_its_own_shape_and_an_ngram_by_none(trace):
+    """Beside td: a draft model of 1.5 B weights, an EAGLE head of about 1 B, nothing for copied tokens."""
+    source = FileSource(TraceReader(trace))
+    drafted = [
+        parse_method("sd:k=5").with_drafter(drafter_named(name)) for name in ("model", "eagle", "ngram")
+    ]
+    deployment = Deployment(RooflineLatency.of("h100_sxm", 2, *map(model_geometry, NAMES)))
+    largest = []
+    for method in (parse_method("td"), *drafted):
+        prepared = prepare(source, RunSettings((method,), (1,)), [deployment])
+        (batches,) = MemoryFit.of(prepared).batches.values()
+        largest.append(batches.largest)
+    alone, with_model, with_head, with_ngram = largest
+    assert with_model < with_head < with_ngram <= alone
+    head = draft_head("eagle", model_geometry(NAMES[0]))
+    assert head.weight_bytes == pytest.approx(2 * 1.0e9, rel=0.1)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from svsim.compiled import compiled
-from svsim.decoding.work import DraftWork, StepWork
+from svsim.decoding.work import DraftWork, Schedule, StepWork
 from svsim.latency.host import HostTime, host_time
 from svsim.latency.model import LatencyModel
 from svsim.latency.price_table import PredictsSeconds, lay_out
@@ -38,6 +38,16 @@ class PricedWork:
     def draft_s(self, num_sequences: ArrayLike, new_tokens: ArrayLike, kv_tokens: ArrayLike) -> Floats:
         """Draft passes of these shapes, float64 of the broadcast shape."""
         return self.draft_passes.predict_s(StepShape(Role.DRAFT, num_sequences, new_tokens, kv_tokens))
+
+    def full_draft_s(self, num_sequences: int, num_kv_tokens: float) -> float:
+        """A draft of K tokens for sequences that owe nothing beyond their last token."""
+        n, k, draft = num_sequences, self.work.num_speculative_tokens, self.work.draft
+        if draft.schedule is Schedule.SEQUENTIAL:
+            return float(self.draft_s(n, np.full(k, n), num_kv_tokens + n * np.arange(k)).sum())
+        if draft.schedule is Schedule.BLOCK:
+            each = 1 if draft.of_one_sequence else n
+            return float(self.draft_s(n, each * (k + draft.tokens_beside), num_kv_tokens))
+        return 0.0
 
     def companion_s(self, num_sequences: ArrayLike, new_tokens: ArrayLike, kv_tokens: ArrayLike) -> Floats:
         """Passes of the companion."""

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from svsim.decoding.method import DecodingMethod, SelectByRule
+from svsim.decoding.method import DecodingMethod
 from svsim.device.extras import hardware_name, require_extra, software_versions
-from svsim.engines.binding import Deployment
+from svsim.engines.binding import Deployment, selects
 from svsim.engines.replay import ClosedLoopReplay
 from svsim.engines.settings import PreparedRun, RunSettings, prepare
 from svsim.errors import InputError
@@ -29,7 +29,7 @@ from svsim.trace_capture.capture import capture
 from svsim.trace_capture.prompts import read_prompts
 from svsim.trace_capture.settings import CaptureSettings
 from svsim.validation.live_latency import Stopwatch, live_latency
-from svsim.validation.live_plan import Selection
+from svsim.validation.live_plan import LivePlan
 from svsim.validation.live_report import LiveReport, LiveRow, LiveSettings
 from svsim.validation.runnable import runnable_methods
 from svsim.validation.two_samples import LawTest, compare_laws
@@ -160,10 +160,10 @@ class _Live:
             found.append(np.stack([text.num_steps, text.num_accepted, text.num_verified], 1))
         return sum(map(len, batches)) * num / seconds, np.concatenate(found)
 
-    def _plan(self, method: DecodingMethod) -> Selection | None:
-        return Selection(method, self.latency) if isinstance(method.selection, SelectByRule) else None
+    def _plan(self, method: DecodingMethod) -> LivePlan | None:
+        return LivePlan(method, self.latency) if selects(method) else None
 
-    def _decoder(self, method: DecodingMethod, plan: Selection | None, seed: int) -> "LiveDecoder":
+    def _decoder(self, method: DecodingMethod, plan: LivePlan | None, seed: int) -> "LiveDecoder":
         from svsim.validation.live_decoder import LiveDecoder
 
         k = method.num_speculative_tokens

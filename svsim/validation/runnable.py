@@ -3,9 +3,10 @@
 from collections.abc import Collection, Sequence
 
 from svsim.decoding.drafters import MODEL
-from svsim.decoding.method import DecodingMethod, PlanBySignals, SelectByRule
+from svsim.decoding.method import DecodingMethod
 from svsim.decoding.pipelines import SERIAL
 from svsim.decoding.ranges import parse_methods
+from svsim.decoding.selections import Plan
 from svsim.errors import InputError
 from svsim.latency.shape import Role
 from svsim.trace.parts import Source
@@ -18,18 +19,15 @@ def check_runs(method: DecodingMethod, roles: Collection[Role], *, live: bool = 
     """
     needed = [Role.DRAFT] * (method.num_speculative_tokens > 0) + [Role.COMPANION] * method.uses_companion
     missing = [role for role in needed if role not in roles]
-    plan = method.selection
-    stops = (isinstance(plan, SelectByRule) and plan.before_draft) or (
-        isinstance(plan, PlanBySignals) and plan.stops_draft
-    )
+    lengths_from = method.selection.lengths_from
     reasons = {
         "is a bound that no machine can run": method.is_bound,
         f"needs a {''.join(missing[:1])} model": bool(missing),
         "drafts in another way than by passes of a model": method.drafter != MODEL,
         "overlaps drafting with verification": method.pipeline != SERIAL,
-        "ends its draft early, and k tokens are always drafted here": stops,
-        "plans from a recorded trace": live and isinstance(plan, PlanBySignals),
-        "selects without a companion": live and isinstance(plan, SelectByRule) and not method.uses_companion,
+        "ends its draft early, and k tokens are always drafted here": method.stops_draft,
+        "plans from a recorded trace": live and lengths_from is Plan.PLANNED,
+        "selects without a companion": live and lengths_from is Plan.SELECTED and not method.uses_companion,
     }
     for reason, holds in reasons.items():
         if holds:
