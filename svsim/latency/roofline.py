@@ -162,8 +162,12 @@ class RooflineLatency:
         """All layers of passes of ``tokens`` new tokens whose contexts cost as given."""
         geometry, padded = model.geometry, graph_padded(tokens)
         mixer_s = self._mixer_s(model, tokens, padded, contexts)
-        around_s = self._element_wise_s(model, padded) + 2 * self._all_reduce_s(model, padded)
-        layer_s = mixer_s + around_s * (geometry.num_blocks / (2 * geometry.num_layers))
+        blocks = geometry.num_blocks / (2 * geometry.num_layers)
+        layer_s = (
+            mixer_s
+            + blocks * self._element_wise_s(model, padded)
+            + blocks * 2 * self._all_reduce_s(model, padded)
+        )
         return np.asarray(
             geometry.num_layers * layer_s
             + geometry.num_mixture_layers * self._mlp_s(model, padded)
