@@ -29,6 +29,8 @@ def replay(
     target: str | Path | None = None,
     draft: str | Path | None = None,
     companion: str | Path | None = None,
+    drafter: str | None = None,
+    head: str | Path | None = None,
     refill: str | None = None,
     batch_of: str | None = None,
     prefill: str | None = None,
@@ -56,6 +58,9 @@ def replay(
     latency: ``"trace"`` (its own step times), ``"database"``, ``"roofline"``, a file, or a LatencyModel.
     target, draft, companion: models in the place of those that the trace names: a preset, a Hugging Face
         config.json, or its folder.
+    drafter: what drafts in ``sd`` and every method that leaves it open: ``"model"``, ``"eagle"``,
+        ``"eagle3"``, ``"mtp"``, ``"dflash"``, ``"peagle"``, ``"ngram"`` or ``"none"``.
+    head: a head's own config.json or its folder; default the usual head for the target.
     refill: ``"continuous"`` (default) or ``"static"``.
     batch_of: ``"requests"`` (default) or ``"copies"``.
     prefill: ``"exclude"`` (default) or ``"include"``.
@@ -76,7 +81,7 @@ def replay(
         batch_sizes=batch_sizes,
         hardware=hardware,
         latency=latency,
-        models=ModelChoice(target, draft, companion),
+        models=ModelChoice(target, draft, companion, drafter, head),
         refill=refill,
         batch_of=batch_of,
         prefill=prefill,
@@ -102,6 +107,8 @@ def analytic(
     target: str | Path | None = None,
     draft: str | Path | None = None,
     companion: str | Path | None = None,
+    drafter: str | None = None,
+    head: str | Path | None = None,
     refill: str | None = None,
     batch_of: str | None = None,
     prefill: str | None = None,
@@ -127,7 +134,7 @@ def analytic(
         batch_sizes=batch_sizes,
         hardware=hardware,
         latency=latency,
-        models=ModelChoice(target, draft, companion),
+        models=ModelChoice(target, draft, companion, drafter, head),
         refill=refill,
         batch_of=batch_of,
         prefill=prefill,
@@ -152,6 +159,8 @@ def info(
     target: str | Path | None = None,
     draft: str | Path | None = None,
     companion: str | Path | None = None,
+    drafter: str | None = None,
+    head: str | Path | None = None,
     seed: int = 0,
     jobs: int | None = None,
     progress: OnProgress | None = None,
@@ -162,7 +171,7 @@ def info(
     ``hardware`` and models, as in ``replay``, price the steps that are slower than target-only decoding.
     Raises the errors of ``svsim.errors``.
     """
-    models = ModelChoice(target, draft, companion)
+    models = ModelChoice(target, draft, companion, drafter, head)
     return inspect(trace, profile_split, latency, hardware, models, seed, jobs, progress)
 
 
@@ -176,6 +185,8 @@ def value(
     target: str | Path | None = None,
     draft: str | Path | None = None,
     companion: str | Path | None = None,
+    drafter: str | None = None,
+    head: str | Path | None = None,
     profile_split: float = 0.5,
     seed: int = 0,
     jobs: int | None = None,
@@ -191,7 +202,7 @@ def value(
         batch_sizes=batch_sizes,
         hardware=hardware,
         latency=latency,
-        models=ModelChoice(target, draft, companion),
+        models=ModelChoice(target, draft, companion, drafter, head),
         profile_split=profile_split,
         seed=seed,
         jobs=jobs,

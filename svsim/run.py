@@ -23,6 +23,7 @@ from svsim.trace.token_trace import TokenTrace
 from svsim.version import __version__
 
 if TYPE_CHECKING:
+    from svsim.decoding.drafters import Drafter
     from svsim.decoding.method import DecodingMethod
     from svsim.engines.binding import Deployment
     from svsim.engines.settings import PreparedRun
@@ -145,7 +146,8 @@ def understand(trace: Trace, options: RunOptions) -> Run:
 
     source = open_source(trace, options.models)
     notes = model_notes(trace, source, options.models, options.latency)
-    methods = methods_of(options.methods, source, notes)
+    drafter = options.models.drafter_of(source.metadata.models)
+    methods = methods_of(options.methods, source, drafter, notes)
     asked = frozenset(method.label for method in methods)
     if "td" not in asked:
         methods = [target_only(), *methods]  # the baseline of every speedup
@@ -198,15 +200,21 @@ def _config(options: RunOptions, prepared: "PreparedRun", asked: frozenset[str])
 
 
 def methods_of(
-    given: "Sequence[str | DecodingMethod] | str | DecodingMethod", source: Source, notes: list[str]
+    given: "Sequence[str | DecodingMethod] | str | DecodingMethod",
+    source: Source,
+    drafter: "Drafter | None",
+    notes: list[str],
 ) -> list["DecodingMethod"]:
-    """The distinct methods that are asked for, or td, a ladder of fixed lengths and sv."""
+    """The distinct methods that are asked for, or td, a ladder of fixed lengths and sv, drafting so."""
     from svsim.decoding.ranges import parse_methods
 
     limit = source.metadata.num_speculative_tokens
     methods: list[DecodingMethod] = []
-    for one in several(given) or default_methods(source, notes):
+    drafts = drafter is None or drafter.name != "none"
+    for one in several(given) or (default_methods(source, notes) if drafts else ["td"]):
         methods += parse_methods([one], limit, source.signals) if isinstance(one, str) else [one]
+    if drafter is not None:
+        methods = [method.with_drafter(drafter) for method in methods]
     return list({method.label: method for method in methods}.values())
 
 
@@ -236,6 +244,8 @@ def inspect(
     """What ``svsim.info`` answers."""
     from svsim.inspection.inspect import InspectionSettings, inspect_trace
 
+    source = open_source(trace, models)
+    model_notes(trace, source, models, latency)
     settings = InspectionSettings(
         file=file_name(trace),
         profile_split=open_share("profile_split", profile_split),
@@ -243,9 +253,8 @@ def inspect(
         latency=latency,
         hardware=several(hardware),
         jobs=workers(jobs),
+        drafter=models.drafter_of(source.metadata.models),
     )
-    source = open_source(trace, models)
-    model_notes(trace, source, models, latency)
     return inspect_trace(source, settings, progress)
 
 
@@ -269,6 +278,7 @@ def value_signals(
         deployments_of(source, options.latency, options.hardware),
         integer("k", min(SV_TOKENS, longest) if k is None else k, 1, longest),
         file_name(trace),
+        options.models.drafter_of(source.metadata.models),
         progress,
     )
 

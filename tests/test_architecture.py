@@ -57,7 +57,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving": ENGINES | {"workload", "deployments", "feasibility"},
     "inspection": ENGINES | {"deployments"},
     "feasibility": ENGINES | {"deployments"},
-    "model_choice": BASE | {"latency"},
+    "model_choice": TRACES | {"compiled", "latency", "decoding"},
     "options": ENGINES | {"model_choice"},
     "run": EVERYTHING | {"model_choice", "options", "report"},
     "api": EVERYTHING | {"model_choice", "options", "run"},

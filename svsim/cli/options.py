@@ -5,7 +5,7 @@ from typing import Any
 
 from svsim.cli.app import F, option
 
-MODEL_OPTIONS = ("target", "draft", "companion")  # as functions of ``svsim`` take them
+MODEL_OPTIONS = ("target", "draft", "companion", "drafter", "head")  # as functions of ``svsim`` take them
 
 
 def with_options(function: F, options: Sequence[Callable[[Any], Any]]) -> F:
@@ -24,5 +24,10 @@ def model_options(function: F) -> F:
                    "config.json, or its folder.  [default: as the trace says]"),
             option("--draft", metavar="MODEL", help="The same for the draft model."),
             option("--companion", metavar="MODEL", help="The same for the companion."),
+            option("--drafter", metavar="model|eagle|eagle3|mtp|dflash|peagle|ngram|none",
+                   help="What drafts, unless the method says: a model, a head on the target, a look-up.  "
+                   "[default: as the trace says, else a model]"),
+            option("--head", metavar="CONFIG", help="A head's own config.json, or its folder.  "
+                   "[default: the usual head for the target]"),
         ],
     )  # fmt: skip

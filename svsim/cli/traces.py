@@ -1,13 +1,13 @@
 """Commands that make and describe traces: info, value, synth."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from svsim.cli.app import F, command, common, option
-from svsim.cli.options import model_options, with_options
+from svsim.cli.options import MODEL_OPTIONS, model_options, with_options
 from svsim.cli.output import (
     command_without,
     console,
@@ -123,10 +123,12 @@ def _synth_options(function: F) -> F:
     """
     svsim synth --acceptance 0.8 --information-gain-bits 0.2 --out T.parquet
     svsim synth --task chat:acceptance=0.65,share=2 --task code:acceptance=0.9 --out T.parquet
+    svsim synth --acceptance 0.7 --target llama-3.1-8b --drafter eagle3 --out T.parquet
     svsim synth --settings settings.json --num-requests 2000 --seed 7 --out T.parquet --json -
     """
 )
 @_synth_options
+@model_options
 @option("--out", required=True, metavar="FILE", help="The trace to write (.parquet).")
 @option("--seed", type=int, default=0, show_default=True, help="Same settings and seed, same bytes.")
 @common
@@ -137,16 +139,20 @@ def synth(settings_file: str | None, tasks: tuple[str, ...], out: str, seed: int
     Each property is an observable of the trace; what no trace can have together is refused, naming the
     limit. svsim info describes the result, svsim replay runs it (with --latency).
     """
+    from svsim.model_choice import ModelChoice
     from svsim.report.outcomes import print_outcomes
     from svsim.synthetic.options import read_settings, settings_of, with_options
     from svsim.synthetic.outcome import is_small, outcomes
     from svsim.synthetic.trace import synthesize
     from svsim.trace.file import save_trace
 
+    models = ModelChoice(**{name: options.pop(name) for name in MODEL_OPTIONS})
     settings = settings_of(
         with_options(read_settings(settings_file) if settings_file else {}, tasks, options)
     )
+    named = models.stored({})
     trace = synthesize(settings, seed, command_without(out, json_out))
+    trace = replace(trace, metadata=replace(trace.metadata, models={**trace.metadata.models, **named}))
     found = outcomes(settings, trace)
     save_trace(trace, out)
     if json_out:

@@ -119,11 +119,13 @@ def _knowing_target(deployment: Deployment, metadata: TraceMetadata) -> Deployme
 
 def _foreign_drafts(source: Source, settings: RunSettings) -> tuple[str, ...]:
     """A head is priced as itself, but accepted as the trace's own drafter was."""
-    heads = [method.label for method in settings.methods if method.drafter != MODEL]
+    told = source.metadata.models.get("draft")
+    model = told if isinstance(told, Mapping) else {}
+    own, name = model.get("drafter", MODEL.name), model.get("name")
+    drafting = [method for method in settings.methods if method.num_speculative_tokens]
+    heads = [method.label for method in drafting if method.drafter.name != own]
     if not heads:
         return ()
-    model = source.metadata.models.get("draft")
-    name = model.get("name") if isinstance(model, Mapping) else None
     return (
         f"{', '.join(heads)}: what is accepted is what the trace's drafter"
         f"{f' ({name})' if name else ''} proposed; import or capture a trace of the head to judge one",

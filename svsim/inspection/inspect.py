@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from svsim.decoding.drafters import Drafter
 from svsim.inspection.held_out import first_token_acceptance, information_of
 from svsim.inspection.slow_steps import slow_steps_of
 from svsim.latency.model import LatencyModel
@@ -26,7 +27,7 @@ from svsim.version import __version__
 
 @dataclass(frozen=True, slots=True)
 class InspectionSettings:
-    """The file's name, the split and seed of beliefs, and the step times that price slow steps."""
+    """The file's name, the split and seed of beliefs; step times and drafter of the slow steps."""
 
     file: str | None
     profile_split: float
@@ -34,6 +35,7 @@ class InspectionSettings:
     latency: str | LatencyModel
     hardware: tuple[str, ...]
     jobs: int
+    drafter: Drafter | None = None
 
 
 def inspect_trace(
@@ -49,7 +51,15 @@ def inspect_trace(
             f"({trace.num_positions:,} positions), chosen by a hash of their ids"
         )
     deployment, slow_steps = slow_steps_of(
-        source, trace, settings.latency, settings.hardware, seed, settings.jobs, notes, progress
+        source,
+        trace,
+        settings.latency,
+        settings.hardware,
+        seed,
+        settings.jobs,
+        notes,
+        settings.drafter,
+        progress,
     )
     latency = settings.latency if isinstance(settings.latency, str) else settings.latency.source
     return TraceInformation(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from svsim.decoding.beliefs import BinnedBelief
+from svsim.decoding.drafters import MODEL, Drafter
 from svsim.decoding.method import DecodingMethod, SelectByRule
 from svsim.decoding.presets import fixed_length, target_only
 from svsim.decoding.selection_rules import best_goodput
@@ -38,6 +39,7 @@ def value_of_signals(
     deployments: Sequence[Deployment],
     k: int,
     file: str | None,
+    drafter: Drafter | None = None,
     progress: OnProgress | None = None,
 ) -> SignalValues:
     """All of ``SignalValues``; the methods of ``settings`` are chosen here.
@@ -56,7 +58,8 @@ def value_of_signals(
         )
     methods = _methods([belief.name for belief in information.beliefs], k)
     fixed = [fixed_length(n) for n in range(1, min(k, LONGEST_FIXED) + 1)]
-    run = replace(settings, methods=(target_only(), *fixed, *methods))
+    drafting = (method.with_drafter(drafter or MODEL) for method in (*fixed, *methods))
+    run = replace(settings, methods=(target_only(), *drafting))
     prepared = prepare(source, run, deployments)
     records = ClosedLoopReplay(prepared).run(progress)
     records = with_belief_error(records, prepared)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from svsim.decoding.drafters import MODEL, Drafter
 from svsim.decoding.presets import fixed_length, target_only
 from svsim.deployments import priced_hardware
 from svsim.engines.binding import Deployment
@@ -28,6 +29,7 @@ def slow_steps_of(
     seed: int,
     jobs: int,
     notes: list[str],
+    drafter: Drafter | None = None,
     progress: OnProgress | None = None,
 ) -> tuple[str | None, tuple[SlowSteps, ...]]:
     """(deployment, slow steps of SD(k) per batch size) at the first deployment of ``latency``.
@@ -41,7 +43,7 @@ def slow_steps_of(
             deployment = Deployment(priced.latency, spec=priced.spec)
         else:
             deployment = Deployment(latency)
-        records = _replay(trace, deployment, seed, jobs, progress)
+        records = _replay(trace, deployment, seed, jobs, drafter or MODEL, progress)
     except LatencyError as error:
         if latency != "trace" or hardware:
             raise
@@ -51,11 +53,16 @@ def slow_steps_of(
 
 
 def _replay(
-    trace: TokenTrace, deployment: Deployment, seed: int, jobs: int, progress: OnProgress | None
+    trace: TokenTrace,
+    deployment: Deployment,
+    seed: int,
+    jobs: int,
+    drafter: Drafter,
+    progress: OnProgress | None,
 ) -> list[RunRecord]:
     lengths = [k for k in LENGTHS if k <= trace.num_speculative_tokens]
     settings = RunSettings(
-        methods=(target_only(), *(fixed_length(k) for k in lengths)),
+        methods=(target_only(), *(fixed_length(k).with_drafter(drafter) for k in lengths)),
         batch_sizes=BATCH_SIZES,
         trim_batch_sizes=True,
         profile_split=0.0,

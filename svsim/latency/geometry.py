@@ -370,7 +370,7 @@ def told_geometry(model: object, role: str) -> ModelGeometry | None:
 
     Raises LatencyError for a name or a shape that is not known.
     """
-    if not isinstance(model, Mapping):
+    if not isinstance(model, Mapping) or model.get("drafter", "model") != "model":
         return None
     name, geometry = str(model.get("name", role)), model.get("geometry")
     return ModelGeometry.from_config(geometry, name) if geometry else model_geometry(name)

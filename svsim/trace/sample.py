@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,7 @@ def sample_requests(source: Source, max_positions: int = IN_MEMORY_POSITIONS) ->
     reader = source.reader
     if reader.num_positions <= max_positions:
         trace = next(reader.iter_chunks(min_positions=reader.num_positions))
+        trace = replace(trace, metadata=source.metadata)
         return TraceSample(trace, _sizes_of(trace), True)
     threshold = np.uint64(min(SAMPLE_POSITIONS, max_positions) / reader.num_positions * 2.0**64)
     kept, sizes = [], []
@@ -53,7 +54,8 @@ def sample_requests(source: Source, max_positions: int = IN_MEMORY_POSITIONS) ->
         chosen = np.flatnonzero(request_ranks(chunk.request_ids, _SAMPLE_KEY) < threshold)
         if len(chosen):
             kept.append(chunk.select(chosen))
-    return TraceSample(concatenate(kept or [chunk.select(np.arange(1))]), _join_sizes(sizes), False)
+    trace = concatenate(kept or [chunk.select(np.arange(1))])
+    return TraceSample(replace(trace, metadata=source.metadata), _join_sizes(sizes), False)
 
 
 def _sizes_of(trace: TokenTrace) -> RequestSizes:

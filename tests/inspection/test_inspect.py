@@ -202,5 +202,5 @@ def sample_little(source):
 
 @pytest.mark.parametrize("split", [0.0, 1.0, -1.0, float("nan")])
 def test_a_split_must_leave_both_parts(split):
-    with pytest.raises(InputError, match="profile-split"):
+    with pytest.raises(InputError, match="profile_split"):
         svsim.info(independent_trace(20, 3), profile_split=split)
