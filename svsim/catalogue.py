@@ -5,8 +5,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from svsim.decoding.drafters import DRAFTER_NAMES, drafter_named
 from svsim.decoding.preset import Option
 from svsim.decoding.presets import PRESETS, parse_method
+from svsim.decoding.work import Reading, Schedule
 from svsim.latency.engines.catalogue import DEFAULT_ENGINE, engine_profile, engine_profiles
 from svsim.latency.engines.profile import EngineProfile
 from svsim.latency.geometry import MODELS_SOURCE, ModelGeometry, model_presets
@@ -35,6 +37,31 @@ def method_entries() -> list[dict[str, Any]]:
                 "runs_companion": method.uses_companion,
                 "learns_from_profile": method.belief is not None and method.belief.needs_profile,
                 "source": preset.source,
+            }
+        )
+    return entries
+
+
+def drafter_entries() -> list[dict[str, Any]]:
+    """Every drafter by name: what it is and costs, and the passes of a step that drafts k tokens.
+
+    passes: ``k`` one after another, ``1`` of k tokens per sequence, or ``0``. reads_again: the first pass
+    takes every token emitted in the last step. has_own_shape: priced by its config, or the usual head of
+    the target.
+    """
+    entries = []
+    for name in DRAFTER_NAMES:
+        drafter = drafter_named(name)
+        work = drafter.work(None)
+        is_sequential = work.schedule is Schedule.SEQUENTIAL
+        entries.append(
+            {
+                "drafter": name,
+                "summary": drafter.summary,
+                "passes": "k" if is_sequential else str(work.num_passes(1)),
+                "reads_again": is_sequential and work.reading is Reading.ALL,
+                "has_own_shape": work.is_head,
+                "drafts_on_host": work.on_host,
             }
         )
     return entries

@@ -7,8 +7,9 @@ from rich.console import Console
 from support.command_line import svsim_json, svsim_process, svsim_refuses
 
 from svsim.catalogue import method_entries
+from svsim.decoding.drafters import DRAFTER_NAMES
 from svsim.decoding.presets import PRESETS
-from svsim.report.catalogue_tables import print_methods
+from svsim.report.catalogue_tables import print_drafters, print_methods
 
 CONFIG = {
     "hidden_size": 2048, "intermediate_size": 768, "num_attention_heads": 16, "num_hidden_layers": 4,
@@ -32,6 +33,24 @@ def test_methods_list_options_with_defaults_and_domains():
         assert set(entry["options"]) == set(entry["option_domains"])
         assert entry["lossless"] in ("lossless", "lossless-greedy-only", "lossy")
         assert entry["why"] and entry["source"]
+
+
+def test_drafters_say_what_they_are_and_cost():
+    entries = {entry["drafter"]: entry for entry in svsim_json("methods")["drafters"]}
+    assert list(entries) == list(DRAFTER_NAMES)
+    passes = {name: entry["passes"] for name, entry in entries.items()}
+    assert passes == {
+        "model": "k", "eagle": "k", "eagle3": "k", "mtp": "k", "dflash": "1", "peagle": "1", "ngram": "0",
+        "none": "0",
+    }  # fmt: skip
+    heads = {"eagle", "eagle3", "mtp", "dflash", "peagle"}
+    assert {name for name, entry in entries.items() if entry["has_own_shape"]} == heads
+    assert {name for name, entry in entries.items() if entry["reads_again"]} == heads - {"dflash", "peagle"}
+    console = Console(width=80, record=True, file=io.StringIO())
+    print_drafters(list(entries.values()), console)
+    text = console.export_text()
+    assert all(len(line.rstrip()) <= 80 for line in text.splitlines())
+    assert all(entry["summary"] in " ".join(text.split()) for entry in entries.values())
 
 
 def test_methods_are_readable_at_80_columns():

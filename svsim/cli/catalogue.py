@@ -14,15 +14,16 @@ from svsim.cli.output import console, write_json
 )
 @common
 def methods(json_out: str | None) -> None:
-    """List decoding methods, their options, losslessness, what they need, and source."""
-    from svsim.catalogue import method_entries
-    from svsim.report.catalogue_tables import print_methods
+    """List decoding methods, their options, losslessness, what they need, and source; and what may draft."""
+    from svsim.catalogue import drafter_entries, method_entries
+    from svsim.report.catalogue_tables import print_drafters, print_methods
 
-    entries = method_entries()
+    entries, drafters = method_entries(), drafter_entries()
     if json_out:
-        write_json({"methods": entries}, json_out)
+        write_json({"methods": entries, "drafters": drafters}, json_out)
     if json_out != "-":
         print_methods(entries, console())
+        print_drafters(drafters, console())
 
 
 @command(

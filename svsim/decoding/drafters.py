@@ -88,8 +88,10 @@ class ShapedHeadDrafter:
     @property
     def summary(self) -> str:
         """What it is and costs."""
-        per = "one pass of a head of several layers for all" if self.kind.is_one_pass else "a head's pass per"
-        return f"{HEAD_WORDS[self.kind]}: {per} draft token{'s' * self.kind.is_one_pass}"
+        costs = "one pass of a head's layers per draft token"
+        if self.kind.is_one_pass:
+            costs = "one pass of a head of several layers for all draft tokens"
+        return f"{HEAD_WORDS[self.kind]}: {costs}"
 
     def on(self, target: ModelGeometry | None) -> DraftHead | None:
         """The head itself; None where neither its config nor the target is known."""

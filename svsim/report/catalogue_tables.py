@@ -54,6 +54,17 @@ def print_methods(entries: Sequence[Entry], console: Console) -> None:
     console.print(view, highlight=False)
 
 
+def print_drafters(entries: Sequence[Entry], console: Console) -> None:
+    """A line per drafter: what it is, and what a draft of k tokens costs."""
+    view = Table.grid(padding=(0, 2))
+    view.add_column(style="bold", no_wrap=True)
+    view.add_column()
+    for entry in entries:
+        view.add_row(entry["drafter"], escape(entry["summary"]))
+    console.print("\nDrafters: what sd and every chain method may draft with", highlight=False)
+    console.print(view, highlight=False)
+
+
 def _needs(entry: Entry) -> Iterator[str]:
     parts = [f"reads {', '.join(entry['needs'])}"] if entry["needs"] else []
     parts += ["learns from the profile part"] if entry["learns_from_profile"] else []

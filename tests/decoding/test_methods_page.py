@@ -8,6 +8,7 @@ import numpy as np
 from support.small_traces import StairLatency, independent_trace
 
 from svsim.analytic_model.model import AnalyticModel
+from svsim.decoding.drafters import DRAFTER_NAMES
 from svsim.decoding.presets import PRESETS, parse_method
 from svsim.engines.binding import Deployment
 from svsim.engines.replay import ClosedLoopReplay
@@ -15,14 +16,21 @@ from svsim.engines.settings import RunSettings, prepare
 from svsim.trace.parts import MemorySource
 
 PAGE = (Path(__file__).parents[2] / "docs" / "methods.md").read_text()
+METHODS, _, REST = PAGE.partition("## What drafts")
+DRAFTERS = REST.partition("## A new method")[0]
 
 
 def test_the_table_has_every_method_and_its_label():
-    rows = {m[1]: m[0].split("|") for m in re.finditer(r"\| `([a-z-]+)` \|.*", PAGE)}
+    rows = {m[1]: m[0].split("|") for m in re.finditer(r"\| `([a-z-]+)` \|.*", METHODS)}
     assert list(rows) == list(PRESETS)
     for name, cells in rows.items():
         lossless, label = cells[5].strip(), parse_method(name, 7).lossless.value
         assert lossless.startswith({"lossless": "yes", "lossless-greedy-only": "greedy only"}[label]), name
+
+
+def test_the_table_has_every_drafter():
+    rows = re.findall(r"^\| (.*?) \|", DRAFTERS, re.MULTILINE)
+    assert set(re.findall(r"`([a-z0-9]+)`", " ".join(rows))) == set(DRAFTER_NAMES)
 
 
 def test_defaults_that_are_named_are_the_code_s():
