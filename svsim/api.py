@@ -37,7 +37,7 @@ def replay(
     profile_split: float | None = None,
     coins: str = "recorded",
     convention: str = "native",
-    out_of_range: OutOfRange = "raise",
+    out_of_range: OutOfRange | None = None,
     prices: str | Path | None = None,
     gpu_memory_utilization: float | None = None,
     seed: int = 0,
@@ -67,7 +67,7 @@ def replay(
     profile_split: share of requests that beliefs learn from and nobody replays (default 0.5).
     coins: ``"recorded"``, or ``"redraw:N"`` for N fresh draws.
     convention: ``"native"`` or ``"specdecode-bench"``, which fixes the four above.
-    out_of_range: passes outside the calibrated step times: ``"raise"``, ``"clip"`` or ``"extrapolate"``.
+    out_of_range: passes outside the calibrated range: ``"raise"`` (default), ``"clip"``, ``"extrapolate"``.
     prices: a file of dollars per GPU-hour.
     gpu_memory_utilization: share of each GPU's memory that the server uses (default 0.9).
     seed: of split, order and intervals.
@@ -115,7 +115,7 @@ def analytic(
     profile_split: float | None = None,
     coins: str = "recorded",
     convention: str = "native",
-    out_of_range: OutOfRange = "raise",
+    out_of_range: OutOfRange | None = None,
     prices: str | Path | None = None,
     gpu_memory_utilization: float | None = None,
     seed: int = 0,

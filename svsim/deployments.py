@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from svsim.errors import LatencyError
+from svsim.errors import InputError, LatencyError, printable
 from svsim.latency.data_parallel import DataParallelLatency
 from svsim.latency.geometry import ModelGeometry, told_geometry
 from svsim.latency.hardware import GpuDataSheet, canonical_name, data_sheets
@@ -18,6 +18,7 @@ from svsim.latency.pass_work import ModelOnGpus, models_on_gpus
 from svsim.latency.prices import hourly_prices
 from svsim.latency.roofline import RooflineLatency
 from svsim.latency.shape import Role
+from svsim.latency.valid_range import checked_choice
 from svsim.trace.parts import Source
 from svsim.trace.token_trace import TraceMetadata
 
@@ -31,7 +32,7 @@ class PricedHardware:
 
 
 def priced_hardware(
-    source: Source, latency: str, hardware: Sequence[str], out_of_range: OutOfRange = "raise"
+    source: Source, latency: str, hardware: Sequence[str], out_of_range: OutOfRange | None = None
 ) -> list[PricedHardware]:
     """One latency model per distinct hardware asked for; without any, the first of the source.
 
@@ -39,9 +40,12 @@ def priced_hardware(
     (``.json``) or a step-time table (``.parquet``).
     """
     specs = list(dict.fromkeys(HardwareSpec.parse(text) for text in hardware))
+    given, out_of_range = out_of_range, checked_choice("raise" if out_of_range is None else out_of_range)
     if latency in ("database", "roofline"):
         if not specs:
             raise LatencyError(f"`latency={latency}` needs `hardware`, NAME:tp=N as h200_sxm:tp=4")
+        if latency == "roofline":
+            _refuse_range(given, "a roofline")
         geometries = _geometries(source, latency)
         return [_replicated(_modelled(latency, spec, geometries, out_of_range), spec) for spec in specs]
     if latency == "trace":
@@ -56,7 +60,16 @@ def priced_hardware(
         return _measured(read_step_times(path), latency, specs, out_of_range)
     if specs:
         raise LatencyError(f"{path}: a linear latency file is one hardware by itself; leave `hardware` out")
+    _refuse_range(given, "a linear latency file")
     return [PricedHardware(LinearLatency.from_file(path))]
+
+
+def _refuse_range(given: OutOfRange | None, what: str) -> None:
+    if given not in (None, "extrapolate"):
+        raise LatencyError(
+            f"`out_of_range={given}` has no effect: {what} has no calibrated range and always extrapolates; "
+            "leave `out_of_range` out"
+        )
 
 
 def _measured(
@@ -150,6 +163,23 @@ class RunningCost:
         sheet = data_sheet_of(latency)
         power_w = None if sheet is None or sheet.power_w is None else sheet.power_w * degree
         return cls(None if price is None else price.usd_per_gpu_hour * degree, power_w)
+
+
+def running_costs(
+    latencies: Mapping[str, LatencyModel], prices: str | Path | None = None
+) -> dict[str, RunningCost]:
+    """What each deployment costs. InputError if the user's prices are of none of them."""
+    if prices is not None:
+        listed = hourly_prices(prices)
+        priced = [m for m in latencies.values() if m.tensor_parallel is not None and m.hardware in listed]
+        if not priced:
+            asked = ", ".join(dict.fromkeys(printable(m.hardware, 40) for m in latencies.values()))
+            raise InputError(
+                f"`prices` {printable(prices, 80)} has no effect: it has no price of {asked} "
+                f"(a linear file has no GPUs), but of {printable(', '.join(listed), 200) or 'nothing'}; "
+                "add it, or leave it out"
+            )
+    return {name: RunningCost.of(latency, prices) for name, latency in latencies.items()}
 
 
 def known_geometries(metadata: TraceMetadata) -> dict[Role, ModelGeometry]:

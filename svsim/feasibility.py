@@ -67,6 +67,11 @@ class MemoryFit:
         fit._check(settings.batch_sizes)
         return fit
 
+    @property
+    def is_known(self) -> bool:
+        """Whether memory is modelled for any row."""
+        return any(batches is not None for batches in self.batches.values())
+
     def of_record(self, record: RunRecord) -> bool | None:
         """Whether a record's batch fits; None: not known."""
         batches = self.batches[record.deployment, record.label]

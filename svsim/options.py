@@ -47,7 +47,7 @@ class RunOptions:
     profile_split: float | None = None
     coins: str = "recorded"
     convention: str = "native"
-    out_of_range: OutOfRange = "raise"
+    out_of_range: OutOfRange | None = None
     prices: str | Path | None = None
     gpu_memory_utilization: float | None = None
     seed: int = 0

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
-from svsim.deployments import PricedHardware, RunningCost, priced_hardware, unchecked_notes
-from svsim.errors import InputError, LatencyError
+from svsim.deployments import PricedHardware, RunningCost, priced_hardware, running_costs, unchecked_notes
+from svsim.errors import InputError, LatencyError, require
 from svsim.latency.model import LatencyModel, OutOfRange
 from svsim.metrics.rows import ResultTable, result_rows
 from svsim.model_choice import AS_THE_TRACE_SAYS, ModelChoice
@@ -80,7 +80,7 @@ class RunResult(ResultTable):
             found = inspect(
                 asked.trace,
                 latency=asked.options.latency,
-                hardware=asked.options.hardware,
+                hardware=several(asked.options.hardware)[:1],
                 models=asked.options.models,
                 seed=asked.options.seed,
             )
@@ -161,12 +161,20 @@ def understand(trace: Trace, options: RunOptions) -> Run:
     )
     prepared = prepare(source, settings, deployments)
     memory = MemoryFit.of(prepared, options.memory_share)
+    require(
+        options.gpu_memory_utilization is None or memory.is_known,
+        "`gpu_memory_utilization` has no effect: memory is modelled for a GPU with a data sheet and models "
+        "of known shape; leave it out, or name the hardware and the models",
+    )
+    costs = running_costs({d.name: d.latency for d in deployments}, options.prices)
     unchecked = unchecked_notes(d.latency for d in deployments)
+    if options.profile_split and not any(m.belief is not None and m.belief.needs_profile for m in methods):
+        notes.append("profile_split has no effect: no method here learns a belief, all requests are replayed")
     notes += [*prepared.notes, *unchecked, *memory.notes(prepared.settings.batch_sizes)]
     return Run(
         prepared,
         memory,
-        {d.name: RunningCost.of(d.latency, options.prices) for d in deployments},
+        costs,
         asked,
         {
             "file": file_name(trace),
@@ -244,6 +252,9 @@ def inspect(
     """What ``svsim.info`` answers."""
     from svsim.inspection.inspect import InspectionSettings, inspect_trace
 
+    require(
+        len(several(hardware)) <= 1, "`hardware`: slow steps are told of one deployment; name one at a time"
+    )
     source = open_source(trace, models)
     model_notes(trace, source, models, latency)
     settings = InspectionSettings(
@@ -287,7 +298,7 @@ def deployments_of(
     source: Source,
     latency: str | LatencyModel,
     hardware: Sequence[str] | str,
-    out_of_range: OutOfRange = "raise",
+    out_of_range: OutOfRange | None = None,
     draft_of_one_sequence: bool = False,
 ) -> list["Deployment"]:
     """What ``latency`` and ``hardware`` stand for, or the given latency model."""
@@ -296,6 +307,8 @@ def deployments_of(
     if isinstance(latency, str):
         priced = priced_hardware(source, latency, several(hardware), out_of_range)
     else:
+        for name, given in (("hardware", several(hardware)), ("out_of_range", out_of_range)):
+            require(not given, f"`{name}` has no effect with a latency model, which says it; leave it out")
         priced = [PricedHardware(latency)]
     return [Deployment(p.latency, draft_of_one_sequence, p.spec) for p in priced]
 

@@ -45,8 +45,8 @@ def run_options(function: F) -> F:
                 help="Acceptance as recorded, or N fresh draws from its probabilities."),
         option("--convention", default="native", show_default=True, metavar="native|specdecode-bench",
                 help="Accounting of svsim, or of SpecDecode-Bench's simulator."),
-        option("--out-of-range", default="raise", show_default=True, metavar="raise|clip|extrapolate",
-                help="Passes outside the calibrated step times."),
+        option("--out-of-range", metavar="raise|clip|extrapolate",
+                help="Passes outside the calibrated step times.  [default: raise]"),
         option("--gpu-memory-utilization", type=float, metavar="SHARE",
                 help="Share of each GPU's memory that the server uses; what does not fit says so.  "
                 "[default: 0.9]"),

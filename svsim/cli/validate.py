@@ -84,7 +84,7 @@ class ValidateCommand(CommandWithExamples):
 @option("--latency", default="trace", metavar="trace|database|roofline|FILE",
         help="Where predicted step times come from.  [default: trace]")  # fmt: skip
 @option("--refill", metavar="continuous|static", help="How the measured run was fed.  [default: continuous]")
-@option("--out-of-range", default="raise", metavar="raise|clip|extrapolate",
+@option("--out-of-range", metavar="raise|clip|extrapolate",
         help="Passes outside the calibrated step times.  [default: raise]")  # fmt: skip
 @option("--loop", is_flag=True, help="Hardware in the loop: the replay's clock is replaced by this machine.")
 @model_options
@@ -257,7 +257,7 @@ def _loop(trace: str, options: Mapping[str, Any]) -> Shown:
         is_new = not table.exists()
         if is_new:
             calibrate_for(source, settings, table, options["calibration_seconds"], on_progress)
-        latency = MeasuredLatency.from_file(table, out_of_range=options["out_of_range"])
+        latency = MeasuredLatency.from_file(table, out_of_range=options["out_of_range"] or "raise")
         try:
             report = hardware_in_the_loop(source, latency, settings, on_progress, read_step_times(table))
         except OutOfRangeError as error:

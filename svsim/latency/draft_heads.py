@@ -11,6 +11,7 @@ prices in the place of a draft model (``Role.DRAFT``) and ``MemoryPlan`` holds b
 Without a config the published heads' proportions are assumed and said in ``assumed``.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,7 +82,7 @@ def draft_head(
     wanted = None if kind is None else _kind(kind)
     if config is not None:
         path = Path(config)
-        path = path / "config.json" if path.is_dir() else path
+        path = path / "config.json" if os.path.isdir(path) else path
         return head_from_config(
             json_object(path, "a head's config.json", LatencyError, strict=False), wanted, where=str(path)
         )

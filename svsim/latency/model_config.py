@@ -5,6 +5,7 @@ model_type is read by its keys as a Llama-like model; one whose keys mean layers
 is refused by name.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -94,11 +95,11 @@ def head_shape(config: Mapping[str, Any], where: str, kind: HeadKind, hidden_siz
 
 def config_of(path: Path) -> tuple[Mapping[str, Any], Path]:
     """A parsed ``config.json`` (the file or its folder), with the quantization that files beside it tell."""
-    file = path / "config.json" if path.is_dir() else path
+    file = path / "config.json" if os.path.isdir(path) else path
     what = "a Hugging Face config.json"
     config = json_object(file, what, LatencyError, strict=False)
     beside = [file.with_name(name) for name in SIDECARS]
-    told = [json_object(other, what, LatencyError, strict=False) for other in beside if other.is_file()]
+    told = [json_object(other, what, LatencyError, strict=False) for other in beside if os.path.isfile(other)]
     return with_sidecar(config, told), file
 
 

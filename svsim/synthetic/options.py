@@ -92,7 +92,7 @@ def _value(name: str, value: object) -> Any:
         if not isinstance(value, int) or isinstance(value, bool):
             raise _wrong(name, value, "a whole number")
         return value
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < math.inf:
         raise _wrong(name, value, "a number")
     return float(value)
 

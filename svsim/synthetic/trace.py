@@ -55,6 +55,7 @@ from svsim.random_streams import RandomStreams
 from svsim.synthetic.calibration import calibrate
 from svsim.synthetic.drawing import RequestPlan, batches, grow, plan_requests, signals_of
 from svsim.synthetic.latent import LatentParameters
+from svsim.synthetic.memory import check_memory
 from svsim.synthetic.settings import SyntheticSettings
 from svsim.trace.token_trace import ObservableColumns, TargetColumns, TokenTrace, TraceMetadata
 
@@ -64,6 +65,7 @@ def synthesize(settings: SyntheticSettings, seed: int, command: str | None = Non
 
     InputError names the binding limit where no trace can have them all.
     """
+    check_memory(settings)
     parameters = calibrate(settings, seed)
     plan = plan_requests(settings, seed, settings.num_requests)
     signals, target = _draw_columns(plan, parameters, settings.num_speculative_tokens, seed)

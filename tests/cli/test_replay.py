@@ -169,7 +169,7 @@ def test_copies_have_no_limit_and_match_one_request_each(files):
         (["--batch", "0"], "--batch 0"),
         (["--batch", "-3"], "--batch -3"),
         (["--batch", "eight"], "whole numbers"),
-        (["--batch", ""], "whole numbers"),
+        (["--batch", ""], "empty"),
         (["--batch", "61", "--method", "sd:k=2"], "60 requests"),
         (["--method", "sd:k=9"], "K = 8"),
         (["--method", "sd:k=0"], "k=0"),
