@@ -279,8 +279,8 @@ class AnalyticModel:
 
 def _in_memory(part: EvaluationPart) -> TokenTrace:
     """The part, or whole requests of it chosen by a hash of their ids where it is too long for memory."""
-    if part.in_memory:
-        return next(part.chunks())
+    if part.trace is not None:
+        return part.trace
     threshold = np.uint64(min(SAMPLE_POSITIONS / part.num_positions, 0.999) * 2.0**64)
     kept = []
     for chunk in part.chunks():

@@ -8,8 +8,9 @@ warm-up   the first 2 B places of B slots: one permutation of the requests, over
 stagger   the first sequence of each slot starts at a random point of its request, as in a server that has
           run for long: else slots would end together, in waves.
 cycle     one pass over the evaluation part, each in a permutation of its own, or in the order of the file.
-stretch   the part of the queue that a loop is handed at once: some cycles of a trace in memory, or a piece
-          of a streamed file. A loop that has used it up asks for the next; what runs is carried over.
+stretch   the part of the queue that a loop is handed at once: a chunk of the evaluation part, or some cycles
+          of a part of one chunk. A loop that has used it up asks for the next; what runs is carried over.
+          Cycles are shuffled within chunks, so that a file need not fit in memory.
 measured  the places of the cycles that count, from admission to the last token; then others run on, so
           that the batch is full to the end.
 
@@ -130,11 +131,11 @@ def take_next(queue):  # type: ignore[no-untyped-def]
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A piece of the evaluation part, and where it lies there.
+    """A chunk of the evaluation part, and where it lies there.
 
-    first_request, first_row: numbers in the whole part. cycles: passes over the part in which this piece is
-    replayed now (several, if it is all in memory). index: of the piece in its pass. is_new: its columns are
-    not those of the last stretch.
+    first_request, first_row: numbers in the whole part. cycles: passes over the part in which it is replayed
+    now (several, if there is no other chunk). index: of the chunk in its pass. is_new: its columns are not
+    those of the last stretch.
     """
 
     trace: TokenTrace
@@ -175,7 +176,8 @@ class Stretch:
 class Admission:
     """Queues over an evaluation part: the same requests in the same order for every method.
 
-    in_file_order: cycles keep the order of the file. Copies of a request (1: none) follow one another.
+    in_file_order: warm-up and cycles keep the order of the file, else they are shuffled. Copies of a request
+    (1: none) follow one another.
     """
 
     part: EvaluationPart
@@ -185,14 +187,12 @@ class Admission:
 
     @property
     def num_cycles(self) -> int:
-        """Passes that are measured: several over a short part, one over a streamed one."""
-        if not self.part.in_memory:
-            return 1
+        """Passes that are measured: several over a short part."""
         return min(max(1, -(-MIN_POSITIONS // self.part.num_positions)), self.max_cycles)
 
     def stretches(self) -> Iterator[Stretch]:
-        """The evaluation part over and over; what is in memory comes in one piece."""
-        if self.part.in_memory:
+        """The evaluation part over and over."""
+        if self.part.is_one_chunk:
             trace = next(self.part.chunks())
             together = max(1, min(self.num_cycles, REQUESTS_PER_STRETCH // self.part.num_requests))
             for start in count(0, together):
@@ -215,13 +215,22 @@ class Admission:
         order = np.repeat(np.concatenate([self._cycle(stretch, cycle) for cycle in stretch.cycles]), copies)
         if not stretch.is_first:
             return order
-        warm_up = RandomStreams(self.seed).generator("warm-up").permutation(stretch.trace.num_requests)
+        warm_up = np.arange(stretch.trace.num_requests)
+        if not self.in_file_order:
+            warm_up = RandomStreams(self.seed).generator("warm-up").permutation(warm_up)
         return np.concatenate([np.resize(np.repeat(warm_up, copies), WARM_UP_PER_SLOT * num_slots), order])
 
-    def batches(self, stretch: Stretch, num_slots: int, copies: int = 1) -> Order:
-        """Batches of consecutive requests of a stretch, int64 [N, B]; a short last one is left out."""
-        order = np.repeat(self._cycle(stretch, 0), copies)
-        return order[: len(order) // num_slots * num_slots].reshape(-1, num_slots)
+    def batches(
+        self, stretch: Stretch, num_slots: int, copies: int = 1, num_left: int = 0
+    ) -> tuple[Order, Order]:
+        """Batches of consecutive requests of the first cycle, int64 [N, B], and those too few for another.
+
+        num_left: requests left over from the stretch before; they are numbered first, and come first.
+        """
+        order = np.repeat(num_left + self._cycle(stretch, 0), copies)
+        order = np.concatenate([np.arange(num_left), order])
+        full = len(order) // num_slots * num_slots
+        return order[:full].reshape(-1, num_slots), order[full:]
 
     def _cycle(self, stretch: Stretch, cycle: int) -> Order:
         if self.in_file_order:

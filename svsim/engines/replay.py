@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from svsim.decoding.acceptance_rules import RecordedCoins
 from svsim.decoding.method import DecodingMethod
-from svsim.engines.admission import MAX_CYCLES, Admission, Queue, Stretch, next_stretch
+from svsim.engines.admission import MAX_CYCLES, Admission, Queue, Requests, Stretch, next_stretch
 from svsim.engines.binding import (
     BatchShape,
     PriceBook,
@@ -36,7 +36,8 @@ from svsim.records import GroupSums, RunRecord
 class _Run:
     """One (deployment, batch size, method): its state and its accounts, float64 [groups, tallies].
 
-    copies: slots that the copies of a request take, one each.
+    copies: slots that the copies of a request take, one each. left: static refill's requests that wait for
+    the next stretch to fill their batch, and their columns.
     """
 
     method_index: int
@@ -49,6 +50,7 @@ class _Run:
     queue: Queue
     copies: int
     tallies: NDArray[np.float64]
+    left: tuple[BoundColumns, Requests] | None = None
     num_batches: int = 0
     finished: bool = False
 
@@ -126,7 +128,7 @@ class ClosedLoopReplay:
                 run.batch.end[:] -= keep_from
                 run.batch.context_base[:] += keep_from
                 run.slots.first[:] -= keep_from
-            kept = columns[m].from_row(keep_from)
+            kept = columns[m].at(slice(keep_from, None))
             joined.append(new.after(kept))
             offsets.append(len(kept.accepted))
         return joined, offsets
@@ -151,32 +153,34 @@ class ClosedLoopReplay:
     def _run_static(
         self, runs: Sequence[_Run], replicate: int, pool: ThreadPoolExecutor, report: Callable[[int], None]
     ) -> None:
-        """Batches of consecutive requests until empty; a short last batch (of a stretch) is dropped."""
+        """Batches of consecutive requests until empty; a short last batch is dropped."""
         for stretch in self.admission.stretches():
             if stretch.cycles.start > 0:
                 break
             columns = self._bind_columns(stretch, replicate)
             jobs = ((run, columns[run.method_index], stretch) for run in runs)
             for done, _ in enumerate(pool.map(lambda job: self._drain(*job), jobs), 1):
-                report(done if self.part.in_memory else 0)
+                report(done if self.part.is_one_chunk else 0)
+        report(len(runs))
         for run in runs:
             run.tallies = run.tallies[: min(run.num_batches, len(run.tallies))]
 
     def _drain(self, run: _Run, columns: BoundColumns, stretch: Stretch) -> None:
-        batches = self.admission.batches(stretch, run.shape.num_slots, run.copies)
-        prefill_s = np.zeros(len(batches))
-        if self.settings.prefill == "include" and len(batches):
-            tokens = stretch.trace.num_prompt_tokens.astype(np.int64)[batches].sum(axis=1)
-            sequences = np.full(len(batches), float(run.shape.num_slots * run.shape.multiplicity))
-            prefill_s = self._prefill_s(run, sequences, tokens * run.shape.multiplicity)
+        requests = stretch.requests(0, None, len(run.tallies), self.convention.num_prefilled)
+        num_left = 0
+        if run.left is not None:
+            num_left = len(run.left[1].first)
+            columns, requests = _after(columns, requests, *run.left)
+        batches, left = self.admission.batches(stretch, run.shape.num_slots, run.copies, num_left)
+        run.left = _only(columns, requests, left) if len(left) and not self.part.is_one_chunk else None
         run_static(
             bind(run.method, columns, run.prices, run.shape),
             compiled_rule(run.method),
             run.batch,
             run.slots,
-            stretch.requests(0, None, len(run.tallies), self.convention.num_prefilled),
+            requests,
             batches,
-            prefill_s,
+            self._batch_prefill_s(run, requests.num_context_tokens[batches] - self.convention.num_prefilled),
             run.num_batches,
             run.tallies,
         )
@@ -214,6 +218,16 @@ class ClosedLoopReplay:
             np.zeros((self.convention.num_groups(self.part.num_requests), NUM_TALLIES)),
         )
 
+    def _batch_prefill_s(self, run: _Run, num_prompt_tokens: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Seconds of the prefill of batches whose sequences have these prompts [N, B], float64 [N]."""
+        num_batches, num_slots = num_prompt_tokens.shape
+        if self.settings.prefill == "exclude" or num_batches == 0:
+            return np.zeros(num_batches)
+        m = run.shape.multiplicity
+        return self._prefill_s(
+            run, np.full(num_batches, float(num_slots * m)), num_prompt_tokens.sum(axis=1) * m
+        )
+
     def _prefill_s(
         self, run: _Run, num_sequences: NDArray[np.float64], num_tokens: NDArray[np.int64]
     ) -> NDArray[np.float64]:
@@ -243,6 +257,28 @@ class ClosedLoopReplay:
             num_micro_batches=method.pipeline.num_micro_batches(run.batch_size),
             hardware_options=run.prices.deployment.options,
         )
+
+
+def _only(
+    columns: BoundColumns, requests: Requests, chosen: NDArray[np.int64]
+) -> tuple[BoundColumns, Requests]:
+    """The chosen requests, in that order, and their rows."""
+    num_rows = (requests.end - requests.first)[chosen]
+    end = np.cumsum(num_rows)
+    rows = np.arange(num_rows.sum()) + np.repeat(requests.first[chosen] - end + num_rows, num_rows)
+    kept = Requests._make(field[chosen] for field in requests)
+    return columns.at(rows), kept._replace(first=end - num_rows, end=end)
+
+
+def _after(
+    columns: BoundColumns, requests: Requests, earlier: BoundColumns, left: Requests
+) -> tuple[BoundColumns, Requests]:
+    """Requests behind others that were left."""
+    moved = requests._replace(
+        first=requests.first + len(earlier.accepted), end=requests.end + len(earlier.accepted)
+    )
+    joined = Requests._make(np.concatenate(pair) for pair in zip(left, moved, strict=True))
+    return columns.after(earlier), joined
 
 
 def _shifted(count: Count, done: int) -> Callable[[int], None]:

@@ -60,11 +60,11 @@ class PreparedRun:
     @property
     def trace(self) -> TokenTrace:
         """The evaluation part as one trace. Raises InputError where it is too long for memory."""
-        if not self.part.in_memory:
+        if self.part.trace is None:
             raise InputError(
                 f"this needs the {self.part.num_positions:,} positions in memory; use a shorter trace"
             )
-        return next(self.part.chunks())
+        return self.part.trace
 
 
 def prepare(source: Source, settings: RunSettings, deployments: Sequence[Deployment]) -> PreparedRun:

@@ -60,9 +60,9 @@ class BoundColumns(NamedTuple):
             np.concatenate([earlier.survival, self.survival]),
         )
 
-    def from_row(self, row: int) -> "BoundColumns":
-        """The columns from a row on."""
-        return BoundColumns(self.accepted[row:], self.planned[row:], self.survival[row:])
+    def at(self, rows: NDArray[np.int64] | slice) -> "BoundColumns":
+        """The columns at some rows only; a column that is not there stays empty."""
+        return BoundColumns._make(column[rows] if len(column) else column for column in self)
 
 
 class Turn(NamedTuple):

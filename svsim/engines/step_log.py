@@ -15,7 +15,7 @@ from svsim.decoding.drafters import MODEL
 from svsim.decoding.pipelines import SERIAL
 from svsim.decoding.selection_rules import RULE
 from svsim.decoding.selections import Plan
-from svsim.engines.admission import PLACE, WARM_UP_PER_SLOT, Admission, next_stretch
+from svsim.engines.admission import PLACE, WARM_UP_PER_SLOT, Admission, Stretch, next_stretch
 from svsim.engines.binding import BatchShape, PriceBook, bind, bind_columns, compiled_rule
 from svsim.engines.closed_loop import (
     BATCH,
@@ -123,11 +123,8 @@ class StepWalk:
         self.batch_size = batch_size
         self._admission = Admission(prepared.part, settings.seed)
         self._stretches = self._admission.stretches()
-        stretch = next(self._stretches)
-        self._queue = next_stretch(
-            self._admission.queue(batch_size), self._admission.order(stretch, batch_size)
-        )
-        self._requests, self._tallies = stretch.requests(0), np.zeros((1, NUM_TALLIES))
+        self._queue, self._tallies = self._admission.queue(batch_size), np.zeros((1, NUM_TALLIES))
+        self._begin(next(self._stretches))
         self._refill()
 
     @property
@@ -171,5 +168,9 @@ class StepWalk:
         batch = self._batch
         self._owed[batch.finished[: batch.counters[NUM_FINISHED]]] = 1
         while not _refill(self._program, batch, self._slots, self._requests, self._queue, self._tallies):
-            order = self._admission.order(next(self._stretches), self.batch_size)
-            self._queue = next_stretch(self._queue, order)
+            self._begin(next(self._stretches))
+
+    def _begin(self, stretch: Stretch) -> None:
+        """Go on with the requests of a stretch; the columns are those of the whole part."""
+        self._requests = stretch.requests(stretch.first_row)
+        self._queue = next_stretch(self._queue, self._admission.order(stretch, self.batch_size))

@@ -1,7 +1,7 @@
 """Profile and evaluation parts of a trace, in memory or read from the file chunk by chunk.
 
-A trace of up to IN_MEMORY_POSITIONS is loaded whole. A longer one is streamed: the split then decides
-request by request, and memory stays flat however long the file is.
+A trace of up to IN_MEMORY_POSITIONS is loaded whole. A longer one is streamed, and memory stays flat but for
+some bytes a request. The parts are the same either way, and come in the same chunks: so do all numbers.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from svsim.errors import InputError
 from svsim.trace.file import TraceReader
-from svsim.trace.split import profile_mask, profile_mask_by_threshold
+from svsim.trace.split import lowest_ranks, profile_mask, request_ranks
 from svsim.trace.token_trace import ObservableColumns, TargetColumns, TokenTrace, TraceMetadata
 
 IN_MEMORY_POSITIONS = 1 << 21
 CHUNK_POSITIONS = 1 << 19
-MAX_PROFILE_POSITIONS = 1 << 20  # of a streamed trace: more would not change a belief
+MAX_PROFILE_POSITIONS = 1 << 20  # more would not change a belief
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class EvaluationPart:
     """The requests that are replayed.
 
     context_range: smallest and largest context of any position; context_mean and context_deviation:
-    over all positions. ``chunks()`` starts a new pass over traces of whole requests (one chunk if the
-    part is in memory).
+    over all positions. ``chunks()`` starts a new pass over whole requests, CHUNK_POSITIONS or a little more
+    at a time; ``trace``: all of them, if they are in memory.
     """
 
     metadata: TraceMetadata
@@ -45,23 +45,31 @@ class EvaluationPart:
     context_mean: float
     context_deviation: float
     chunks: Callable[[], Iterator[TokenTrace]]
-    in_memory: bool
+    trace: TokenTrace | None
 
     @classmethod
     def of(cls, trace: TokenTrace) -> "EvaluationPart":
         """A part that is one trace in memory."""
-        low, high = _context_range(trace)
-        mean, deviation = _moments(trace.num_positions, _context_sums(trace))
+        sizes = trace.num_prompt_tokens, trace.num_output_tokens
         return cls(
             trace.metadata,
             trace.num_requests,
             trace.num_positions,
-            (low, high),
-            mean,
-            deviation,
-            lambda: iter((trace,)),
-            True,
+            _context_range(*sizes),
+            *_moments(trace.num_positions, _context_sums(*sizes)),
+            lambda: _in_chunks(iter((trace,))),
+            trace,
         )
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether all of it is in memory."""
+        return self.trace is not None
+
+    @property
+    def is_one_chunk(self) -> bool:
+        """Whether a pass over it has a single chunk for sure."""
+        return self.num_positions <= CHUNK_POSITIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +107,8 @@ class MemorySource:
         if mask.all() or not mask.any():
             raise _empty_part(share, trace.num_requests)
         slim = _slim(trace, needed)
-        return slim.select(np.flatnonzero(mask)), EvaluationPart.of(slim.select(np.flatnonzero(~mask)))
+        profile = _first_of(trace.num_output_tokens, np.flatnonzero(mask))
+        return slim.select(profile), EvaluationPart.of(slim.select(np.flatnonzero(~mask)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,30 +143,29 @@ class FileSource:
         return "accept_prob" in self.reader.target_columns
 
     def split(self, share: float, seed: int, needed: Needed) -> tuple[TokenTrace | None, EvaluationPart]:
-        """As in memory; of a long file, deciding by a hash of each request's id, and a capped profile."""
+        """As in memory; a long file is read once for its requests, and again in every pass."""
         if self.reader.num_positions <= IN_MEMORY_POSITIONS:
             return MemorySource(next(self._read(needed, self.reader.num_positions))).split(
                 share, seed, needed
             )
-        profile = self._profile(share, seed, needed) if share else None
-        requests, positions, low, high = 0, 0, np.iinfo(np.int64).max, 0
-        sums = np.zeros(2)
-        for chunk in self._evaluation_chunks(share, seed, Needed((), ())):
-            first, last = _context_range(chunk)
-            low, high = min(low, first), max(high, last)
-            requests += chunk.num_requests
-            positions += chunk.num_positions
-            sums += _context_sums(chunk)
-        if requests == 0:
-            raise _empty_part(share, requests)
+        sizes = _RequestSizes.of(self._read(Needed((), ())), seed)
+        mask = lowest_ranks(sizes.ranks, sizes.labels, share)
+        if mask.all() or (share and not mask.any()):
+            raise _empty_part(share, len(mask))
+        profile = None
+        if share:
+            chosen = _first_of(sizes.num_output_tokens, np.flatnonzero(mask))
+            profile = concatenate(list(self._selected(np.isin(np.arange(len(mask)), chosen), needed)))
+        prompts, outputs = sizes.num_prompt_tokens[~mask], sizes.num_output_tokens[~mask]
+        positions = int(outputs.sum())
         part = EvaluationPart(
             self.metadata,
-            requests,
+            len(outputs),
             positions,
-            (int(low), high),
-            *_moments(positions, sums),
-            lambda: self._evaluation_chunks(share, seed, needed),
-            False,
+            _context_range(prompts, outputs),
+            *_moments(positions, _context_sums(prompts, outputs)),
+            lambda: _in_chunks(self._selected(~mask, needed)),
+            None,
         )
         return profile, part
 
@@ -169,24 +177,16 @@ class FileSource:
         )
         return (replace(chunk, metadata=self.metadata) for chunk in chunks)
 
-    def _evaluation_chunks(self, share: float, seed: int, needed: Needed) -> Iterator[TokenTrace]:
+    def _selected(self, mask: NDArray[np.bool_], needed: Needed) -> Iterator[TokenTrace]:
+        """The requests of a mask over the whole file, in its order; reading ends with the last of them."""
+        first, end = 0, int(np.flatnonzero(mask)[-1]) + 1
         for chunk in self._read(needed):
-            mask = profile_mask_by_threshold(chunk.request_ids, share, seed)
-            if not mask.all():
-                yield chunk.select(np.flatnonzero(~mask)) if mask.any() else chunk
-
-    def _profile(self, share: float, seed: int, needed: Needed) -> TokenTrace:
-        """The first profile requests of the file, up to MAX_PROFILE_POSITIONS."""
-        parts: list[TokenTrace] = []
-        for chunk in self._read(needed):
-            mask = profile_mask_by_threshold(chunk.request_ids, share, seed)
-            parts.append(chunk.select(np.flatnonzero(mask)))
-            if sum(p.num_positions for p in parts) >= MAX_PROFILE_POSITIONS:
-                break
-        joined = concatenate(parts)
-        if joined.num_requests == 0:
-            raise _empty_part(share, 0)
-        return joined
+            chosen = np.flatnonzero(mask[first : first + chunk.num_requests])
+            first += chunk.num_requests
+            if len(chosen):
+                yield chunk if len(chosen) == chunk.num_requests else chunk.select(chosen)
+            if first >= end:
+                return
 
 
 Source = MemorySource | FileSource
@@ -206,6 +206,8 @@ def _slim(trace: TokenTrace, needed: Needed) -> TokenTrace:
 
 def concatenate(traces: Sequence[TokenTrace]) -> TokenTrace:
     """Traces of the same columns, one after another."""
+    if len(traces) == 1:
+        return traces[0]
     offsets = np.cumsum([0, *(t.num_positions for t in traces)])
     first = [t.first_position[:-1] + offset for t, offset in zip(traces, offsets, strict=False)]
     head = traces[0]
@@ -234,16 +236,73 @@ def concatenate(traces: Sequence[TokenTrace]) -> TokenTrace:
     )
 
 
-def _context_range(trace: TokenTrace) -> tuple[int, int]:
-    if trace.num_requests == 0:
-        return np.iinfo(np.int64).max, 0
-    last = trace.num_prompt_tokens + trace.num_output_tokens - 1
-    return int(trace.num_prompt_tokens.min()), int(last.max())
+@dataclass(frozen=True, slots=True)
+class _RequestSizes:
+    """What a split needs of every request of a file, [R] each: a rank, a number for its task, its tokens."""
+
+    ranks: NDArray[np.uint64]
+    labels: NDArray[np.int64]
+    num_prompt_tokens: NDArray[np.int32]
+    num_output_tokens: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, chunks: Iterator[TokenTrace], seed: int) -> "_RequestSizes":
+        ranks, labels, prompts, outputs = [], [], [], []
+        label_of: dict[str, int] = {}
+        for chunk in chunks:
+            ranks.append(request_ranks(chunk.request_ids, seed))
+            tasks = chunk.tasks or ("",) * chunk.num_requests
+            labels.append(np.array([label_of.setdefault(task, len(label_of)) for task in tasks], np.int64))
+            prompts.append(chunk.num_prompt_tokens)
+            outputs.append(chunk.num_output_tokens)
+        return cls(*map(np.concatenate, (ranks, labels, prompts, outputs)))  # type: ignore[arg-type]
 
 
-def _context_sums(trace: TokenTrace) -> NDArray[np.float64]:
+def _first_of(num_output_tokens: NDArray[np.int64], requests: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The first of ``requests``, until they hold MAX_PROFILE_POSITIONS."""
+    before = np.cumsum(num_output_tokens[requests]) - num_output_tokens[requests]
+    return requests[before < MAX_PROFILE_POSITIONS]
+
+
+def _in_chunks(pieces: Iterator[TokenTrace]) -> Iterator[TokenTrace]:
+    """The requests of all pieces in chunks, each ending as soon as it holds CHUNK_POSITIONS."""
+    held: list[TokenTrace] = []
+    for piece in pieces:
+        first = 0
+        for end in _chunk_ends(piece.first_position, sum(trace.num_positions for trace in held)):
+            yield concatenate([*held, _slice(piece, first, end)])
+            first, held = end, []
+        if first < piece.num_requests:
+            held.append(_slice(piece, first, piece.num_requests))
+    if held:
+        yield concatenate(held)
+
+
+def _chunk_ends(first_position: NDArray[np.int64], num_held: int) -> Iterator[int]:
+    """One past the last request of every chunk that ends in a piece, ``num_held`` positions before it."""
+    start = -num_held
+    while (last := int(np.searchsorted(first_position[1:], start + CHUNK_POSITIONS))) < len(
+        first_position
+    ) - 1:
+        yield last + 1
+        start = int(first_position[last + 1])
+
+
+def _slice(trace: TokenTrace, first: int, end: int) -> TokenTrace:
+    return trace if (first, end) == (0, trace.num_requests) else trace.select(np.arange(first, end))
+
+
+def _context_range(
+    num_prompt_tokens: NDArray[np.int32], num_output_tokens: NDArray[np.int64]
+) -> tuple[int, int]:
+    return int(num_prompt_tokens.min()), int((num_prompt_tokens + num_output_tokens - 1).max())
+
+
+def _context_sums(
+    num_prompt_tokens: NDArray[np.int32], num_output_tokens: NDArray[np.int64]
+) -> NDArray[np.float64]:
     """Sum and sum of squares of the context over all positions (prompt + 0, 1, ... of each request), [2]."""
-    prompt, n = trace.num_prompt_tokens.astype(np.float64), trace.num_output_tokens.astype(np.float64)
+    prompt, n = num_prompt_tokens.astype(np.float64), num_output_tokens.astype(np.float64)
     ranks, squares = n * (n - 1) / 2, (n - 1) * n * (2 * n - 1) / 6
     total = n * prompt + ranks
     return np.array([total.sum(), (n * prompt**2 + 2 * prompt * ranks + squares).sum()])

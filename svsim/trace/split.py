@@ -24,6 +24,13 @@ def profile_mask(
         raise InputError(f"profile split {profile_split:g} is out of range; expected 0 <= split < 1")
     ranks = request_ranks(request_ids, seed)
     labels = np.zeros(len(ranks), np.int64) if tasks is None else np.unique(tasks, return_inverse=True)[1]
+    return lowest_ranks(ranks, labels, profile_split)
+
+
+def lowest_ranks(
+    ranks: NDArray[np.uint64], labels: NDArray[np.int64], profile_split: float
+) -> NDArray[np.bool_]:
+    """True for the share ``profile_split`` of lowest rank among the requests of every label, bool [R]."""
     mask = np.zeros(len(ranks), np.bool_)
     for label in range(labels.max() + 1 if len(labels) else 0):
         members = np.flatnonzero(labels == label)

@@ -75,8 +75,11 @@ def test_the_order_of_the_file(part):
     assert taken[4:] == [0, 1, 2, 3, 4] * 2
     batches = Admission(part, seed=1, in_file_order=True).batches
     stretch = next(Admission(part, seed=1).stretches())
-    assert batches(stretch, 2).tolist() == [[0, 1], [2, 3]], "a short last batch is left out"
-    assert batches(stretch, 2, copies=2).tolist() == [[r, r] for r in range(NUM_REQUESTS)]
+    full, left = batches(stretch, 2)
+    assert (full.tolist(), left.tolist()) == ([[0, 1], [2, 3]], [4])
+    full, left = batches(stretch, 3, num_left=2)
+    assert (full.tolist(), left.tolist()) == ([[0, 1, 2], [3, 4, 5]], [6]), "those left over come first"
+    assert batches(stretch, 2, copies=2)[0].tolist() == [[r, r] for r in range(NUM_REQUESTS)]
 
 
 def test_only_first_sequences_skip(part):
