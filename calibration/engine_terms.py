@@ -5,11 +5,12 @@ from functools import cache
 
 from engine_panels import FACTS, Cell, Setting
 
-from svsim.errors import LatencyError
 from svsim.latency.database import database_latency
 from svsim.latency.draft_heads import draft_head
+from svsim.latency.engines.latency import reading_s
 from svsim.latency.geometry import ModelGeometry, model_geometry, model_presets
 from svsim.latency.hardware import GpuDataSheet, data_sheets
+from svsim.latency.head_latency import with_head
 from svsim.latency.head_shape import HeadKind
 from svsim.latency.model import LatencyModel
 from svsim.latency.pass_work import models_on_gpus
@@ -56,47 +57,35 @@ def gpu(name: str) -> GpuDataSheet:
 
 
 @cache
-def latency_of(setting_key: tuple[str, int, str, str | None, str | None, str | None, str]) -> LatencyModel:
-    """Database where it has GPU and model, else roofline; the drafter as its kind says."""
-    hardware, degree, target_name, draft_name, weights, kv, kind = setting_key
-    target = geometry(target_name)
-    target = replace(target, weight_dtype=weights or target.weight_dtype, kv_dtype=kv or target.kv_dtype)
-    draft, sharded = None, ()
-    if kind == "model" and draft_name:
-        draft = geometry(draft_name)
-    elif kind in tuple(HeadKind):
-        plain = replace(target, weight_dtype="bf16", kv_dtype="bf16")
-        draft, sharded = draft_head(kind, plain).geometry, (Role.DRAFT,)
-    if hardware in DATABASE_GPUS:
-        try:
-            return database_latency(
-                hardware, degree, target, draft, sharded=sharded, out_of_range="extrapolate"
-            )
-        except LatencyError as error:
-            print("roofline for", setting_key, error)
-    sheet = gpu(hardware)
-    return RooflineLatency(sheet, models_on_gpus(target, draft, None, degree, sharded))
+def bare_passes(
+    gpu_name: str, degree: int, target: ModelGeometry, draft: ModelGeometry | None
+) -> LatencyModel:
+    """Database where it has the GPU, else roofline."""
+    if gpu_name in DATABASE_GPUS:
+        return database_latency(gpu_name, degree, target, draft, out_of_range="extrapolate")
+    return RooflineLatency(gpu(gpu_name), models_on_gpus(target, draft, None, degree, ()))
 
 
-def latency_for(setting: Setting, kind: str) -> LatencyModel:
-    return latency_of(
-        (
-            setting.gpu,
-            setting.tensor_parallel,
-            setting.target,
-            setting.draft,
-            setting.weights,
-            setting.kv,
-            kind,
-        )
-    )
+def latency_of(setting: Setting, kind: str) -> LatencyModel:
+    """The latency model of a cell's passes: a head's by its shape, as the product prices it."""
+    plain = geometry(setting.target)
+    weights, kv = setting.weights or plain.weight_dtype, setting.kv or plain.kv_dtype
+    target = replace(plain, weight_dtype=weights, kv_dtype=kv)
+    draft = geometry(setting.draft) if kind == "model" and setting.draft else None
+    bare = bare_passes(setting.gpu, setting.tensor_parallel, target, draft)
+    if kind not in tuple(HeadKind):
+        return bare
+    head = draft_head(kind, replace(target, weight_dtype="bf16", kv_dtype="bf16")).geometry
+    headed = with_head(bare, head)
+    assert headed is not None
+    return headed
 
 
 def terms_of(cell: Cell) -> Terms:
     """Bare passes of one cell."""
     setting, speculation = cell.setting, cell.speculation
     kind = speculation.kind if speculation else "none"
-    latency = latency_for(setting, kind)
+    latency = latency_of(setting, kind)
     batch, context = setting.batch_size, setting.mean_context
     is_mixture = geometry(setting.target).num_experts > 0
 
@@ -113,7 +102,7 @@ def terms_of(cell: Cell) -> Terms:
         return common
     tokens = batch * speculation.num_verified
     verify_s = seconds(Role.TARGET, batch, tokens, context)
-    attention_s = pass_s - seconds(Role.TARGET, batch, batch, 0.0)
+    attention_s = float(reading_s(latency, batch, batch * context))
     is_one_pass = kind in tuple(HeadKind) and HeadKind(kind).is_one_pass
     k = speculation.k
     if kind == "ngram":

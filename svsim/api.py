@@ -26,6 +26,7 @@ def replay(
     batch_sizes: Sequence[int] | int = (),
     hardware: Sequence[str] | str = (),
     latency: str | LatencyModel = "trace",
+    engine: str | None = None,
     target: str | Path | None = None,
     draft: str | Path | None = None,
     companion: str | Path | None = None,
@@ -56,6 +57,9 @@ def replay(
     batch_sizes: default 1 to 64, as far as the trace has requests.
     hardware: names such as ``"h100_sxm:tp=4,draft=replicated"``; default the first of the step times.
     latency: ``"trace"`` (its own step times), ``"database"``, ``"roofline"``, a file, or a LatencyModel.
+    engine: what runs the passes: a profile (``svsim engines``), an engine's version (``"vllm-0.24"``), a
+        profile's file, or ``"none"`` (bare passes and the step times' own overhead). Default ``"vllm-0.20"``
+        where passes are modelled, ``"none"`` where they were measured.
     target, draft, companion: models in the place of those that the trace names: a preset, a Hugging Face
         config.json, or its folder.
     drafter: what drafts in ``sd`` and every method that leaves it open: ``"model"``, ``"eagle"``,
@@ -81,6 +85,7 @@ def replay(
         batch_sizes=batch_sizes,
         hardware=hardware,
         latency=latency,
+        engine=engine,
         models=ModelChoice(target, draft, companion, drafter, head),
         refill=refill,
         batch_of=batch_of,
@@ -104,6 +109,7 @@ def analytic(
     batch_sizes: Sequence[int] | int = (),
     hardware: Sequence[str] | str = (),
     latency: str | LatencyModel = "trace",
+    engine: str | None = None,
     target: str | Path | None = None,
     draft: str | Path | None = None,
     companion: str | Path | None = None,
@@ -134,6 +140,7 @@ def analytic(
         batch_sizes=batch_sizes,
         hardware=hardware,
         latency=latency,
+        engine=engine,
         models=ModelChoice(target, draft, companion, drafter, head),
         refill=refill,
         batch_of=batch_of,
@@ -155,6 +162,7 @@ def info(
     *,
     profile_split: float = 0.5,
     latency: str | LatencyModel = "trace",
+    engine: str | None = None,
     hardware: Sequence[str] | str = (),
     target: str | Path | None = None,
     draft: str | Path | None = None,
@@ -172,7 +180,7 @@ def info(
     Raises the errors of ``svsim.errors``.
     """
     models = ModelChoice(target, draft, companion, drafter, head)
-    return inspect(trace, profile_split, latency, hardware, models, seed, jobs, progress)
+    return inspect(trace, profile_split, latency, engine, hardware, models, seed, jobs, progress)
 
 
 def value(
@@ -182,6 +190,7 @@ def value(
     batch_sizes: Sequence[int] | int = (),
     hardware: Sequence[str] | str = (),
     latency: str | LatencyModel = "trace",
+    engine: str | None = None,
     target: str | Path | None = None,
     draft: str | Path | None = None,
     companion: str | Path | None = None,
@@ -202,6 +211,7 @@ def value(
         batch_sizes=batch_sizes,
         hardware=hardware,
         latency=latency,
+        engine=engine,
         models=ModelChoice(target, draft, companion, drafter, head),
         profile_split=profile_split,
         seed=seed,

@@ -6,8 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from svsim.errors import InputError, LatencyError, printable
+from svsim.errors import InputError, LatencyError, printable, require
 from svsim.latency.data_parallel import DataParallelLatency
+from svsim.latency.engines.catalogue import DEFAULT_ENGINE, NO_ENGINE, engine_profile
+from svsim.latency.engines.latency import EngineLatency
+from svsim.latency.engines.profile import EngineProfile
 from svsim.latency.geometry import ModelGeometry, told_geometry
 from svsim.latency.hardware import GpuDataSheet, canonical_name, data_sheets
 from svsim.latency.hardware_spec import HardwareSpec, Placement
@@ -22,6 +25,9 @@ from svsim.latency.valid_range import checked_choice
 from svsim.trace.parts import Source
 from svsim.trace.token_trace import TraceMetadata
 
+# Sources that are computed from shapes; all others were measured, or are what a user says.
+MODELLED = ("database", "roofline")
+
 
 @dataclass(frozen=True, slots=True)
 class PricedHardware:
@@ -31,8 +37,67 @@ class PricedHardware:
     spec: HardwareSpec | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PricesAsked:
+    """Where seconds come from, in the caller's words: ``latency``, ``engine``, ``hardware``."""
+
+    latency: str | LatencyModel = "trace"
+    engine: str | None = None
+    hardware: tuple[str, ...] = ()
+
+    @property
+    def is_default(self) -> bool:
+        """The trace's own step times, first hardware."""
+        return self.latency == "trace" and not self.hardware
+
+    def priced(self, source: Source, out_of_range: OutOfRange | None = None) -> list[PricedHardware]:
+        """One latency model per hardware asked for, or the given one; each as the engine runs it."""
+        if isinstance(self.latency, str):
+            return priced_hardware(source, self.latency, self.hardware, out_of_range, self.engine)
+        for name, given in (("hardware", self.hardware), ("out_of_range", out_of_range)):
+            require(not given, f"`{name}` has no effect with a latency model, which says it; leave it out")
+        return on_engine(source, [PricedHardware(self.latency)], self.engine or NO_ENGINE)
+
+
 def priced_hardware(
-    source: Source, latency: str, hardware: Sequence[str], out_of_range: OutOfRange | None = None
+    source: Source,
+    latency: str,
+    hardware: Sequence[str],
+    out_of_range: OutOfRange | None = None,
+    engine: str | None = None,
+) -> list[PricedHardware]:
+    """One latency model per distinct hardware asked for, as the engine runs it.
+
+    engine: a profile's name; ``none``: bare passes and the source's own overhead. Not said: modelled passes
+    run on the default engine, measured ones as they were measured.
+    """
+    priced = _bare(source, latency, hardware, out_of_range)
+    return on_engine(source, priced, engine or (DEFAULT_ENGINE if latency in MODELLED else NO_ENGINE))
+
+
+def on_engine(source: Source, priced: Sequence[PricedHardware], engine: str) -> list[PricedHardware]:
+    """The same hardware under an engine's profile; unchanged for ``none``."""
+    profile = engine_profile(engine)
+    if profile is None:
+        return list(priced)
+    target = known_geometries(source.metadata).get(Role.TARGET)
+    return [replace(one, latency=_with_profile(one, profile, target)) for one in priced]
+
+
+def _with_profile(
+    priced: PricedHardware, profile: EngineProfile, target: ModelGeometry | None
+) -> LatencyModel:
+    """The latency model under a profile, with what the profile asks of the target and the GPU."""
+    spec, sheet = priced.spec or HardwareSpec(""), data_sheet_of(priced.latency)
+    model = target and spec.quantized(Role.TARGET, target)
+    without_units = bool(model and model.kv_dtype == "fp8" and sheet and sheet.fp8_flop_per_s is None)
+    base = _bare_passes(priced.latency)
+    is_checked = not isinstance(base, RooflineLatency) or base.gpu.checked is not None
+    return EngineLatency(priced.latency, profile, model, without_units, is_checked)
+
+
+def _bare(
+    source: Source, latency: str, hardware: Sequence[str], out_of_range: OutOfRange | None
 ) -> list[PricedHardware]:
     """One latency model per distinct hardware asked for; without any, the first of the source.
 
@@ -41,7 +106,7 @@ def priced_hardware(
     """
     specs = list(dict.fromkeys(HardwareSpec.parse(text) for text in hardware))
     given, out_of_range = out_of_range, checked_choice("raise" if out_of_range is None else out_of_range)
-    if latency in ("database", "roofline"):
+    if latency in MODELLED:
         if not specs:
             raise LatencyError(f"`latency={latency}` needs `hardware`, NAME:tp=N as h200_sxm:tp=4")
         if latency == "roofline":
@@ -115,15 +180,21 @@ def _replicated(latency: LatencyModel, spec: HardwareSpec) -> PricedHardware:
 
 def data_sheet_of(latency: LatencyModel) -> GpuDataSheet | None:
     """The GPU of a latency model, where it is known."""
-    base = latency.base if isinstance(latency, DataParallelLatency) else latency
+    base = _bare_passes(latency)
     return base.gpu if isinstance(base, RooflineLatency) else data_sheets().get(latency.hardware)
+
+
+def _bare_passes(latency: LatencyModel) -> LatencyModel:
+    """The source of seconds itself, without an engine and without copies."""
+    base = latency.base if isinstance(latency, EngineLatency) else latency
+    return base.base if isinstance(base, DataParallelLatency) else base
 
 
 def unchecked_notes(models: Iterable[LatencyModel]) -> tuple[str, ...]:
     """One note per GPU that a roofline priced and no measured pass was ever compared with."""
     found: dict[str, None] = {}
     for latency in models:
-        base = latency.base if isinstance(latency, DataParallelLatency) else latency
+        base = _bare_passes(latency)
         if isinstance(base, RooflineLatency) and base.gpu.checked is None:
             found[base.gpu.name] = None
     return tuple(

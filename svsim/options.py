@@ -40,6 +40,7 @@ class RunOptions:
     batch_sizes: Sequence[int] | int = ()
     hardware: Sequence[str] | str = ()
     latency: str | LatencyModel = "trace"
+    engine: str | None = None
     models: ModelChoice = AS_THE_TRACE_SAYS
     refill: str | None = None
     batch_of: str | None = None

@@ -47,7 +47,9 @@ class RunRecord:
 
     num_micro_batches: take turns; a sequence has a step once in so many. belief_error: relative standard
     deviation of goodput between the beliefs that other profile requests would have taught (infinite:
-    unknown); None where none is learnt, or enough requests taught it.
+    unknown); None where none is learnt, or enough requests taught it. engine: the profile that priced the
+    steps (``none``: bare passes); price_error: relative, 1 sigma, of its speedups on panels it was not fitted
+    on, None of measured step times. prefills_stall: prefills are counted, and hold up running sequences.
     """
 
     method: str
@@ -70,6 +72,9 @@ class RunRecord:
     usd_per_hour: float | None = None
     power_w: float | None = None
     hardware_options: str | None = None
+    engine: str = "none"
+    price_error: float | None = None
+    prefills_stall: bool = False
 
     @property
     def label(self) -> str:

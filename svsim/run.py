@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
-from svsim.deployments import PricedHardware, RunningCost, priced_hardware, running_costs, unchecked_notes
+from svsim.deployments import PricesAsked, RunningCost, running_costs, unchecked_notes
 from svsim.errors import InputError, LatencyError, require
-from svsim.latency.model import LatencyModel, OutOfRange
+from svsim.latency.model import LatencyModel
 from svsim.metrics.rows import ResultTable, result_rows
 from svsim.model_choice import AS_THE_TRACE_SAYS, ModelChoice
 from svsim.options import MAX_SEED, VALUE_BATCH_SIZES, RunOptions, integer, open_share, several, workers
@@ -80,6 +80,7 @@ class RunResult(ResultTable):
             found = inspect(
                 asked.trace,
                 latency=asked.options.latency,
+                engine=asked.options.engine,
                 hardware=several(asked.options.hardware)[:1],
                 models=asked.options.models,
                 seed=asked.options.seed,
@@ -154,9 +155,7 @@ def understand(trace: Trace, options: RunOptions) -> Run:
     settings = options.settings(methods)
     deployments = deployments_of(
         source,
-        options.latency,
-        options.hardware,
-        options.out_of_range,
+        options,
         settings.convention.draft_of_one_sequence,
     )
     prepared = prepare(source, settings, deployments)
@@ -196,6 +195,7 @@ def _config(options: RunOptions, prepared: "PreparedRun", asked: frozenset[str])
         "deployments": [d.name for d in prepared.deployments],
         "gpu_memory_utilization": options.memory_share,
         "latency": latency if isinstance(latency, str) else latency.source,
+        "engine_profile": prepared.deployments[0].engine,
         "refill": settings.refill,
         "batch_of": settings.batch_of,
         "prefill": settings.prefill,
@@ -243,6 +243,7 @@ def inspect(
     trace: Trace,
     profile_split: float = 0.5,
     latency: str | LatencyModel = "trace",
+    engine: str | None = None,
     hardware: Sequence[str] | str = (),
     models: ModelChoice = AS_THE_TRACE_SAYS,
     seed: int = 0,
@@ -261,8 +262,7 @@ def inspect(
         file=file_name(trace),
         profile_split=open_share("profile_split", profile_split),
         seed=integer("seed", seed, 0, MAX_SEED),
-        latency=latency,
-        hardware=several(hardware),
+        prices=PricesAsked(latency, engine, several(hardware)),
         jobs=workers(jobs),
         drafter=models.drafter_of(source.metadata.models),
     )
@@ -286,7 +286,7 @@ def value_signals(
     return value_of_signals(
         source,
         settings,
-        deployments_of(source, options.latency, options.hardware),
+        deployments_of(source, options),
         integer("k", min(SV_TOKENS, longest) if k is None else k, 1, longest),
         file_name(trace),
         options.models.drafter_of(source.metadata.models),
@@ -295,21 +295,13 @@ def value_signals(
 
 
 def deployments_of(
-    source: Source,
-    latency: str | LatencyModel,
-    hardware: Sequence[str] | str,
-    out_of_range: OutOfRange | None = None,
-    draft_of_one_sequence: bool = False,
+    source: Source, options: RunOptions, draft_of_one_sequence: bool = False
 ) -> list["Deployment"]:
-    """What ``latency`` and ``hardware`` stand for, or the given latency model."""
+    """What ``latency``, ``engine`` and ``hardware`` stand for, or the given latency model on that engine."""
     from svsim.engines.binding import Deployment
 
-    if isinstance(latency, str):
-        priced = priced_hardware(source, latency, several(hardware), out_of_range)
-    else:
-        for name, given in (("hardware", several(hardware)), ("out_of_range", out_of_range)):
-            require(not given, f"`{name}` has no effect with a latency model, which says it; leave it out")
-        priced = [PricedHardware(latency)]
+    asked = PricesAsked(options.latency, options.engine, several(options.hardware))
+    priced = asked.priced(source, options.out_of_range)
     return [Deployment(p.latency, draft_of_one_sequence, p.spec) for p in priced]
 
 

@@ -245,6 +245,9 @@ class AnalyticModel:
             is_bound=method.is_bound,
             num_micro_batches=method.pipeline.num_micro_batches(size),
             hardware_options=self.deployments[h].options,
+            engine=self.deployments[h].engine,
+            price_error=self.deployments[h].price_error,
+            prefills_stall=self.settings.prefills_stall,
         )
 
     def _sums(self, h: int, size: int, method: DecodingMethod, account: _Account) -> Floats:
@@ -265,16 +268,18 @@ class AnalyticModel:
         if self.settings.prefill == "exclude":
             return np.zeros(len(prompts))
         if self.settings.refill == "continuous":  # each by itself, copies one after another
-            alone = self._prefill_pass_s(h, method, 1, prompts)
+            alone = self._prefill_pass_s(h, method, 1, prompts, size > 1)
             return alone * (size if self.of_copies else 1)
         if self.of_copies:
             return self._prefill_pass_s(h, method, size, prompts * size)
         together = self._prefill_pass_s(h, method, size, prompts.mean(keepdims=True) * size)
         return np.full(len(prompts), together[0] / size)
 
-    def _prefill_pass_s(self, h: int, method: DecodingMethod, num_sequences: int, tokens: Floats) -> Floats:
+    def _prefill_pass_s(
+        self, h: int, method: DecodingMethod, num_sequences: int, tokens: Floats, beside: bool = False
+    ) -> Floats:
         target_only = self.convention.prefills_target_only
-        return self.deployments[h].prefill_s(method, num_sequences, tokens, target_only)
+        return self.deployments[h].prefill_s(method, num_sequences, tokens, target_only, beside)
 
 
 def _in_memory(part: EvaluationPart) -> TokenTrace:

@@ -31,3 +31,14 @@ def model_options(function: F) -> F:
                    "[default: the usual head for the target]"),
         ],
     )  # fmt: skip
+
+
+def engine_option(function: F) -> F:
+    """Which engine runs the passes."""
+    made = option(
+        "--engine",
+        metavar="NAME",
+        help="The engine whose steps are priced: see svsim engines; a version (vllm-0.24), a profile's .json "
+        "file, or none (bare passes).  [default: vllm-0.20 with --latency database or roofline, else none]",
+    )
+    return made(function)

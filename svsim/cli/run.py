@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from svsim.cli.app import F, command, common, option
-from svsim.cli.options import model_options, with_options
+from svsim.cli.options import engine_option, model_options, with_options
 from svsim.cli.output import (
     console,
     integers,
@@ -33,6 +33,7 @@ def run_options(function: F) -> F:
                 "[default: the first of the step times]"),
         option("--latency", default="trace", show_default=True, metavar="trace|database|roofline|FILE",
                 help="Where step times come from; FILE is a linear .json or a step-time .parquet."),
+        engine_option,
         model_options,
         option("--refill", metavar="continuous|static", help="New requests at once, or batches that drain."
                 "  [default: continuous]"),
@@ -66,6 +67,7 @@ def run_options(function: F) -> F:
     svsim replay traces/llama70b.parquet --batch 8,64 --hardware h100_sxm:tp=4 --hardware h200_sxm:tp=4
     svsim replay T.parquet --method sd:k=1-5 --method sv:k=7,stop=first-drop --json rows.json
     svsim replay T.parquet --target llama-3.1-8b --draft draft/config.json --latency roofline --hardware l40s
+    svsim replay T.parquet --latency database --hardware a100_sxm --engine vllm-0.24 --prefill include
     svsim replay gsm8k.parquet --latency linear.json --method sd:k=3 --batch 1,32
     svsim replay traces/llama70b.parquet --report out.html
     """
@@ -99,7 +101,7 @@ def analytic(trace: str, **options: Any) -> None:
 
 
 def _answer(
-    engine: str,
+    way: str,
     trace: str,
     json_out: str | None,
     csv_out: str | None,
@@ -111,8 +113,8 @@ def _answer(
 
     sizes = options["batch_sizes"]
     asked = {**options, "batch_sizes": integers("--batch", sizes) if sizes is not None else ()}
-    ask = api.replay if engine == "replay" else api.analytic
-    with progress_bar(engine) as progress:
+    ask = api.replay if way == "replay" else api.analytic
+    with progress_bar(way) as progress:
         table = ask(trace, progress=progress, **asked)
     try:
         _show(table, json_out, csv_out)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from svsim.cli.app import F, command, common, option
-from svsim.cli.options import MODEL_OPTIONS, model_options, with_options
+from svsim.cli.options import MODEL_OPTIONS, engine_option, model_options, with_options
 from svsim.cli.output import (
     command_without,
     console,
@@ -43,6 +43,7 @@ SYNTH_NUMBERS: dict[str, tuple[type, int | float | None, str]] = {
 @option("--latency", default="trace", show_default=True, metavar="trace|database|roofline|FILE",
          help="Step times for the share of slow steps.")  # fmt: skip
 @option("--hardware", multiple=True, metavar="NAME[:tp=4]", help="Hardware of these step times.")
+@engine_option
 @model_options
 @option("--seed", type=int, default=0, show_default=True, help="Seed of split, shuffles and intervals.")
 @common
@@ -72,6 +73,7 @@ def info(trace: str, json_out: str | None, **options: Any) -> None:
 @option("--hardware", multiple=True, metavar="NAME[:key=value,...]", help="Hardware to price; repeatable.")
 @option("--latency", default="trace", show_default=True, metavar="trace|database|roofline|FILE",
         help="Where step times come from.")  # fmt: skip
+@engine_option
 @model_options
 @option("--profile-split", type=float, default=0.5, show_default=True, metavar="SHARE",
         help="Share of requests that beliefs learn from and nobody replays.")  # fmt: skip

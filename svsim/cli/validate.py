@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from svsim.cli.app import CommandWithExamples, cli, common, option
 from svsim.cli.collect import live_progress
-from svsim.cli.options import MODEL_OPTIONS, model_options
+from svsim.cli.options import MODEL_OPTIONS, engine_option, model_options
 from svsim.cli.output import (
     console,
     csv_text,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 WAYS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "bench": (
         "--bench: your own results",
-        ("bench", "methods", "batch", "prefill", "hardware", "latency", *MODEL_OPTIONS, "refill",
+        ("bench", "methods", "batch", "prefill", "hardware", "latency", "engine", *MODEL_OPTIONS, "refill",
          "out_of_range"),
     ),
     "loop": (
@@ -83,6 +83,7 @@ class ValidateCommand(CommandWithExamples):
 @option("--hardware", metavar="NAME[:tp=4]", help="What they were measured on.  [default: first step times]")
 @option("--latency", default="trace", metavar="trace|database|roofline|FILE",
         help="Where predicted step times come from.  [default: trace]")  # fmt: skip
+@engine_option
 @option("--refill", metavar="continuous|static", help="How the measured run was fed.  [default: continuous]")
 @option("--out-of-range", metavar="raise|clip|extrapolate",
         help="Passes outside the calibrated step times.  [default: raise]")  # fmt: skip
@@ -201,7 +202,10 @@ def _bench(trace: str, options: Mapping[str, Any]) -> Shown:
             hardware=(hardware,) if hardware else (),
             prefill=prefill,
             progress=progress,
-            **{name: options[name] for name in (*MODEL_OPTIONS, "latency", "refill", "out_of_range", "seed")},
+            **{
+                name: options[name]
+                for name in (*MODEL_OPTIONS, "latency", "engine", "refill", "out_of_range", "seed")
+            },
         )
     found = compare_with_bench(table.rows, measured, *mean_lengths(source))
     first = table.rows[0]

@@ -15,6 +15,8 @@ from svsim.decoding.work import DraftWork, Schedule, StepWork
 from svsim.engines.prices import EMPTY_SHEET, PricedWork, PriceSheet, lay_out_sheet
 from svsim.engines.step import BoundColumns, Drafting, StepPrices, StepProgram, Turn
 from svsim.errors import LatencyError
+from svsim.latency.engines.catalogue import NO_ENGINE
+from svsim.latency.engines.latency import EngineLatency
 from svsim.latency.geometry import ModelGeometry
 from svsim.latency.hardware_spec import HardwareSpec
 from svsim.latency.head_latency import with_head
@@ -65,6 +67,16 @@ class Deployment:
         return self.spec.options if self.spec else None
 
     @property
+    def engine(self) -> str:
+        """Name of the engine profile that prices steps; ``none`` without."""
+        return self.latency.profile.name if isinstance(self.latency, EngineLatency) else NO_ENGINE
+
+    @property
+    def price_error(self) -> float | None:
+        """Relative, 1 sigma, of speedups; None where step times were measured."""
+        return self.latency.price_error if isinstance(self.latency, EngineLatency) else None
+
+    @property
     def name(self) -> str:
         """``h100_sxm:tp=4,draft=replicated``."""
         return deployment_name(self.latency.hardware, self.latency.tensor_parallel, self.options)
@@ -102,11 +114,22 @@ class Deployment:
         return latency, draft
 
     def prefill_s(
-        self, method: DecodingMethod, num_sequences: ArrayLike, num_tokens: ArrayLike, target_only: bool
+        self,
+        method: DecodingMethod,
+        num_sequences: ArrayLike,
+        num_tokens: ArrayLike,
+        target_only: bool,
+        beside: bool = False,
     ) -> NDArray[np.float64]:
-        """Seconds of prefill steps from empty caches, [N]: every model of the method, or the target alone."""
+        """Seconds of prefill steps from empty caches, [N]: every model of the method, or the target alone.
+
+        beside: other sequences run; an engine that mixes prompts into their steps reads weights once.
+        """
         priced = PricedWork(self.latency, StepWork(0)) if target_only else self.priced(method)
         seconds = priced.prefill_s(num_sequences, num_tokens)
+        if beside and isinstance(self.latency, EngineLatency) and not self.latency.profile.prefills_apart:
+            shared_s = self.latency.profile.value("prefill") * priced.prefill_s(1, 1)
+            return np.maximum(seconds - shared_s, 0.0)
         return np.asarray(seconds + self.latency.overhead_per_step_s, np.float64)
 
 

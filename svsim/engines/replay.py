@@ -139,7 +139,7 @@ class ClosedLoopReplay:
         prompts = stretch.trace.num_prompt_tokens.astype(np.int64)
         prefill_s = None
         if self.settings.prefill == "include":
-            prefill_s = self._prefill_s(run, np.ones(len(prompts)), prompts)
+            prefill_s = self._prefill_s(run, np.ones(len(prompts)), prompts, run.batch_size > 1)
         run.finished = run_continuous(
             bind(run.method, columns, run.prices, run.shape),
             compiled_rule(run.method),
@@ -229,10 +229,14 @@ class ClosedLoopReplay:
         )
 
     def _prefill_s(
-        self, run: _Run, num_sequences: NDArray[np.float64], num_tokens: NDArray[np.int64]
+        self,
+        run: _Run,
+        num_sequences: NDArray[np.float64],
+        num_tokens: NDArray[np.int64],
+        beside: bool = False,
     ) -> NDArray[np.float64]:
         target_only = self.convention.prefills_target_only
-        return run.prices.deployment.prefill_s(run.method, num_sequences, num_tokens, target_only)
+        return run.prices.deployment.prefill_s(run.method, num_sequences, num_tokens, target_only, beside)
 
     def _record(self, run: _Run, tallies: NDArray[np.float64]) -> RunRecord:
         method, latency, metadata = run.method, run.prices.deployment.latency, self.part.metadata
@@ -256,6 +260,9 @@ class ClosedLoopReplay:
             is_bound=method.is_bound,
             num_micro_batches=method.pipeline.num_micro_batches(run.batch_size),
             hardware_options=run.prices.deployment.options,
+            engine=run.prices.deployment.engine,
+            price_error=run.prices.deployment.price_error,
+            prefills_stall=self.settings.prefills_stall,
         )
 
 

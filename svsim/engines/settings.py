@@ -40,6 +40,11 @@ class RunSettings:
     seed: int = 0
     jobs: int = 1
 
+    @property
+    def prefills_stall(self) -> bool:
+        """Whether prefills are counted and hold up running sequences."""
+        return self.prefill == "include" and self.refill == "continuous"
+
 
 @dataclass(frozen=True, slots=True)
 class PreparedRun:

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from svsim.decoding.drafters import Drafter
+from svsim.deployments import PricesAsked
 from svsim.inspection.held_out import first_token_acceptance, information_of
 from svsim.inspection.slow_steps import slow_steps_of
-from svsim.latency.model import LatencyModel
 from svsim.metrics.acceptance import acceptance_by_depth, autocorrelation, fixed_length
 from svsim.metrics.trace_checks import check_trace
 from svsim.metrics.trace_information import Course, Sizes, TaskSummary, TokenCounts, TraceInformation
@@ -32,8 +32,7 @@ class InspectionSettings:
     file: str | None
     profile_split: float
     seed: int
-    latency: str | LatencyModel
-    hardware: tuple[str, ...]
+    prices: PricesAsked
     jobs: int
     drafter: Drafter | None = None
 
@@ -51,24 +50,20 @@ def inspect_trace(
             f"({trace.num_positions:,} positions), chosen by a hash of their ids"
         )
     deployment, slow_steps = slow_steps_of(
-        source,
-        trace,
-        settings.latency,
-        settings.hardware,
-        seed,
-        settings.jobs,
-        notes,
-        settings.drafter,
-        progress,
+        source, trace, settings.prices, seed, settings.jobs, notes, settings.drafter, progress
     )
-    latency = settings.latency if isinstance(settings.latency, str) else settings.latency.source
+    latency = (
+        settings.prices.latency
+        if isinstance(settings.prices.latency, str)
+        else settings.prices.latency.source
+    )
     return TraceInformation(
         version=__version__,
         trace={"file": settings.file, **asdict(trace.metadata)},
         config={
             "profile_split": settings.profile_split,
             "latency": latency,
-            "hardware": list(settings.hardware),
+            "hardware": list(settings.prices.hardware),
             "seed": seed,
         },
         sizes=_sizes(sample),

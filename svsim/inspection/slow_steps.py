@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 from svsim.decoding.drafters import MODEL, Drafter
 from svsim.decoding.presets import fixed_length, target_only
-from svsim.deployments import priced_hardware
+from svsim.deployments import PricesAsked
 from svsim.engines.binding import Deployment
 from svsim.engines.replay import ClosedLoopReplay
 from svsim.engines.settings import RunSettings, prepare
 from svsim.errors import LatencyError
-from svsim.latency.model import LatencyModel
 from svsim.metrics.acceptance import law_of_emitted, probability_below
 from svsim.metrics.trace_information import SlowSteps
 from svsim.progress import OnProgress
@@ -24,28 +23,24 @@ LENGTHS = (1, 3, 5, 7)
 def slow_steps_of(
     source: Source,
     trace: TokenTrace,
-    latency: str | LatencyModel,
-    hardware: Sequence[str],
+    prices: PricesAsked,
     seed: int,
     jobs: int,
     notes: list[str],
     drafter: Drafter | None = None,
     progress: OnProgress | None = None,
 ) -> tuple[str | None, tuple[SlowSteps, ...]]:
-    """(deployment, slow steps of SD(k) per batch size) at the first deployment of ``latency``.
+    """(deployment, slow steps of SD(k) per batch size) at the first deployment of ``prices``.
 
     Without step times in the trace, or where they do not cover it, (None, ()) and a note. Raises
     LatencyError only where step times other than the trace's own were asked for.
     """
     try:
-        if isinstance(latency, str):
-            priced = priced_hardware(source, latency, hardware)[0]
-            deployment = Deployment(priced.latency, spec=priced.spec)
-        else:
-            deployment = Deployment(latency)
+        priced = prices.priced(source)[0]
+        deployment = Deployment(priced.latency, spec=priced.spec)
         records = _replay(trace, deployment, seed, jobs, drafter or MODEL, progress)
     except LatencyError as error:
-        if latency != "trace" or hardware:
+        if not prices.is_default:
             raise
         notes.append(f"no slow steps: {error}")
         return None, ()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from svsim.metrics.bootstrap import goodput_tok_s, interval, resampled_goodput
 from svsim.metrics.gain_share import UNDEFINED, Goodput, WithInterval, gain_share
+from svsim.metrics.verdict import verdicts
 from svsim.records import RunRecord
 from svsim.spelling import deployment_name, method_label, params_text
 
@@ -29,7 +30,10 @@ class ResultRow:
     of the deployment, at the listed price of an hour and at the full power of the data sheet.
     oracle_gain_share: of the gain over target-only decoding of the fastest bound in the run, which
     ``oracle_bound`` names (``svsim.metrics.gain_share``). tpot_s: mean time between two tokens of a
-    sequence, decoding only.
+    sequence; where prefills are counted in a batch that stays full, those of the other sequences are in it.
+    engine: the profile that priced the steps (``none``: bare passes, and the step times' own overhead);
+    price_error: relative, 1 sigma, of speedups on panels that profile was not fitted on, None where step
+    times were measured. All intervals (``_ci_``) are of sampling alone.
     """
 
     method: str
@@ -74,6 +78,8 @@ class ResultRow:
     lossless: bool
     is_bound: bool
     hardware_options: str | None
+    engine: str
+    price_error: float | None
 
     @property
     def label(self) -> str:
@@ -97,12 +103,13 @@ class ResultTable:
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON document: svsim version, trace provenance, config, notes, rows."""
+        """The JSON document: svsim version, trace provenance, config, notes, verdict per batch size, rows."""
         return {
             "svsim": self.version,
             "trace": dict(self.trace),
             "config": dict(self.config),
             "notes": list(self.notes),
+            "verdict": [asdict(verdict) for verdict in verdicts(self.rows)],
             "rows": [asdict(row) for row in self.rows],
         }
 
@@ -184,6 +191,12 @@ def _ratio(part: float, whole: float) -> float | None:
     return part / whole if whole > 0 else None
 
 
+def _tpot_s(record: RunRecord, step_time_s: float, prefill_s: float, steps_per_token: float) -> float:
+    """Between two tokens of a sequence: its steps, and the prefills of the other sequences."""
+    others = 1.0 - 1.0 / record.batch_size if record.prefills_stall else 0.0
+    return (step_time_s * record.num_micro_batches + others * prefill_s) * steps_per_token
+
+
 def _row(
     mine: _Measured, baseline: _Measured, best_fixed: _Measured | None, bound: _Measured | None
 ) -> ResultRow:
@@ -221,7 +234,9 @@ def _row(
         verify_time_s=parts["verify"],
         overhead_time_s=parts["overhead"],
         prefill_time_s=parts["prefill"],
-        tpot_s=step_time_s * record.num_micro_batches * total["sequence_steps"] / total["emitted_tokens"],
+        tpot_s=_tpot_s(
+            record, step_time_s, parts["prefill"], total["sequence_steps"] / total["emitted_tokens"]
+        ),
         num_steps=round(total["steps"]),
         num_emitted_tokens=round(total["emitted_tokens"]),
         fits_memory=record.fits_memory,
@@ -231,4 +246,6 @@ def _row(
         lossless=record.lossless,
         is_bound=record.is_bound,
         hardware_options=record.hardware_options,
+        engine=record.engine,
+        price_error=record.price_error,
     )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import groupby, takewhile
 
 from svsim.metrics.rows import ResultRow, ResultTable
+from svsim.report.verdict import price_caveats, verdict_sentences
 
 MAX_NAMES = 4  # of methods in a sentence
 
@@ -20,7 +21,8 @@ def findings(table: ResultTable) -> list[str]:
         best = best_by_batch_size(table, hardware)
         if best:
             sentences += _bands(hardware, best)
-            sentences += _limit_of_speculation(hardware, [row for row, _ in best])
+            limit = verdict_sentences(table, hardware)
+            sentences += limit or _limit_of_speculation(hardware, [row for row, _ in best])
     return sentences
 
 
@@ -120,7 +122,7 @@ def caveats(table: ResultTable) -> list[str]:
     """What the result rests on: provenance of acceptance and step times, approximate rows, lossy text."""
     kind = table.trace.get("acceptance_kind")
     sources = "+".join(dict.fromkeys(s for r in table.rows for s in r.latency_source.split("+")))
-    sentences = [f"Acceptance is {kind}, step times are {sources}."]
+    sentences = [f"Acceptance is {kind}, step times are {sources}.", *price_caveats(table)]
     adaptive = [r for r in table.rows if r.method not in ("td", "sd") and not r.is_bound]
     if kind in ("reconstructed", "synthetic") and adaptive:
         names = list(dict.fromkeys(r.method for r in adaptive))

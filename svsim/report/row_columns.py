@@ -114,6 +114,8 @@ COLUMNS = (
         is_words=True,
     ),
     RowColumn("step times", lambda r: r.latency_source, is_words=True),
+    RowColumn("engine", lambda r: r.engine, is_words=True),
+    RowColumn("price error (1 sigma)", lambda r: number(r.price_error, ".1%")),
 )
 # On the terminal, in order; a narrow one leaves out the least needed, first to go first.
 LEAST_NEEDED = (

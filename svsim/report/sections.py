@@ -13,6 +13,7 @@ from svsim.report.recommendation import caveats, findings
 from svsim.report.strip import band_strip, glyph, tone
 from svsim.report.tables import csv_link, facts, row_tables
 from svsim.report.tables import plain as plain_table
+from svsim.report.verdict import engine_words
 
 MAX_COMMAND_LENGTH = 10_000
 
@@ -61,6 +62,10 @@ def header(table: ResultTable) -> Html:
     chips = [
         chip(f"{kind} acceptance: {KINDS.get(kind, 'of unknown origin')}", kind not in _TRUSTED_KINDS),
         chip(f"step times: {sources}"),
+        *(
+            chip(words)
+            for words in dict.fromkeys(w for r in table.rows for w in engine_words(table, r.deployment))
+        ),
         chip(f"{requests} requests replayed"),
         chip(f"approximate replay: {', '.join(approximate)}") if approximate else chip("exact replay"),
         chip(f"not lossless: {', '.join(lossy)}") if lossy else chip("every method lossless"),

@@ -12,6 +12,7 @@ from svsim.metrics.rows import ResultRow, ResultTable
 from svsim.report.heat_map import print_heat_map
 from svsim.report.recommendation import recommend
 from svsim.report.row_columns import LEAST_NEEDED, terminal_cells
+from svsim.report.verdict import engine_words
 
 
 def print_table(table: ResultTable, console: Console) -> None:
@@ -49,8 +50,9 @@ FOLDED_LABEL = 24  # characters of a method's name and options in a line of a na
 
 def _table_of(table: ResultTable, rows: Sequence[ResultRow], width: int) -> Table:
     first, config = rows[0], table.config
+    said = "".join(f", {words}" for words in engine_words(table, first.deployment))
     title = (
-        f"{escape(first.deployment)} ({escape(first.latency_source)} step times), closed loop, "
+        f"{escape(first.deployment)} ({escape(first.latency_source)} step times{escape(said)}), closed loop, "
         f"{config['refill']} refill, {first.num_requests:,} requests "
         f"{'in the analytic model' if _is_analytic(table) else 'replayed'}"
     )

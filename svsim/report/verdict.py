@@ -1,0 +1,55 @@
+"""Verdicts in words: where to speculate, where not, where to measure, and with which command."""
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from svsim.metrics.rows import ResultTable
+from svsim.metrics.verdict import Answer, Verdict, verdicts
+
+
+def verdict_sentences(table: ResultTable, hardware: str) -> list[str]:
+    """One sentence per run of neighbouring batch sizes with one verdict, of modelled prices.
+
+    Empty where step times were measured: intervals tell the rest.
+    """
+    found = [v for v in verdicts(table.rows) if v.hardware == hardware and v.price_error is not None]
+    runs = groupby(sorted(found, key=lambda v: v.batch_size), key=lambda v: v.verdict)
+    return [_sentence(hardware, answer, list(run)) for answer, run in runs]
+
+
+def price_caveats(table: ResultTable) -> list[str]:
+    """Which engine ran the passes, how sure its prices are, and whether prefills are counted."""
+    sentences = []
+    errors = {(row.engine, row.price_error) for row in table.rows if row.price_error is not None}
+    for engine, error in sorted(errors):
+        sentences.append(
+            f"Steps are priced as {engine} runs them; on panels that did not help to fit it, speedups were "
+            f"off by {error:.0%} (1 sigma). Intervals are of sampling alone."
+        )
+    if table.config.get("prefill") == "exclude":
+        sentences.append("Prefill is not counted: a server that runs prompts beside them is slower.")
+    return sentences
+
+
+def engine_words(table: ResultTable, hardware: str) -> list[str]:
+    """``engine vllm-0.20``, ``prefill not counted``: what a title says of one hardware's prices."""
+    engines = dict.fromkeys(row.engine for row in table.rows if row.deployment == hardware)
+    said = [f"engine {name}" for name in engines if name != "none"]
+    prefill = table.config.get("prefill")
+    if prefill:
+        said.append("prefill counted" if prefill == "include" else "prefill not counted")
+    return said
+
+
+def _sentence(hardware: str, answer: Answer, run: Sequence[Verdict]) -> str:
+    first, last = run[0].batch_size, run[-1].batch_size
+    where = f"batch {first}" if first == last else f"batch {first} to {last}"
+    low, high = min(v.low for v in run), max(v.high for v in run)
+    bar = f"80 % error bar {low:.2f}x to {high:.2f}x"
+    if answer is Answer.SPECULATE:
+        return f"{hardware}, {where}: speculate ({bar}, prices and sampling)."
+    if answer is Answer.DO_NOT:
+        return f"{hardware}, {where}: do not speculate ({bar}, prices and sampling)."
+    return (
+        f"{hardware}, {where}: measure, the price error covers both sides of 1 ({bar}): {run[0].measure_with}"
+    )
