@@ -139,7 +139,8 @@ def _precision(found: Precision, shape: Mapping[str, Any]) -> dict[str, Any]:
 def _rule(text: Mapping[str, Any], where: str, is_head: bool) -> Architecture:
     """The architecture of a configuration; of one without model_type, by its keys."""
     said = text.get("model_type")
-    if is_head and (said in HEAD_TYPES or said not in architectures()):
+    is_known = isinstance(said, str) and said in architectures() and said not in HEAD_TYPES
+    if is_head and not is_known:
         said = None
     if said is not None:
         return architecture(said, where)
