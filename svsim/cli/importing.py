@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from svsim.cli.app import F, command, common, option
+from svsim.cli.options import MODEL_OPTIONS, model_options, with_options
 from svsim.cli.output import command_without, console, write_json
 from svsim.cli.words import as_flags
 
@@ -34,15 +35,9 @@ def _import_options(function: F) -> F:
         option("--proposal-share", type=float, default=1.0, show_default=True, metavar="SHARE",
                 help="Of the steps that draft anything; n-gram drafters do not always."),
         option("--series", metavar="NAME", help="Which model or mode, where a file holds several."),
-        option("--drafter", metavar="NAME",
-                help="Kept in the trace; specdecode-bench: eagle or ngram.  [default there: eagle]"),
         option("--greedy/--sampled", default=None, help="How the target decoded.  [default: unknown]"),
-        *(option(f"--{role}", metavar="MODEL", help=f"The {role} model, kept in the trace.")
-          for role in ("target", "draft", "companion")),
     ]  # fmt: skip
-    for made in reversed(options):
-        function = made(function)
-    return function
+    return with_options(function, options)
 
 
 @command(
@@ -58,6 +53,7 @@ def _import_options(function: F) -> F:
 @click.argument("format_name", metavar="FORMAT")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @_import_options
+@model_options
 @option("--seed", type=int, default=0, show_default=True, help="Same files, options and seed, same bytes.")
 @option("--out", required=True, metavar="FILE", help="The trace to write (.parquet).")
 @common
@@ -71,7 +67,11 @@ def import_(format_name: str, files: tuple[str, ...], out: str, json_out: str | 
     from svsim.report.imported import print_imported
     from svsim.trace.file import save_trace
 
-    made = import_acceptance(format_name, files, _options(options, command_without(out, json_out)))
+    made = import_acceptance(
+        format_name,
+        files,
+        _options(options, format_name == "specdecode-bench", command_without(out, json_out)),
+    )
     save_trace(made.trace, out)
     ctx = click.get_current_context()
     notes = [as_flags(note, ctx) for note in made.notes]
@@ -86,14 +86,16 @@ assert import_.help is not None
 import_.help = import_.help.replace("{formats}", FORMAT_NAMES)
 
 
-def _options(options: dict[str, Any], written_as: str) -> Any:
-    """The command line's words as ``ImportOptions``."""
+def _options(options: dict[str, Any], is_dense: bool, written_as: str) -> Any:
+    """The command line's words as ``ImportOptions``; is_dense: SpecDecode-Bench's form."""
     from svsim.importing.record import ImportOptions
+    from svsim.model_choice import ModelChoice
     from svsim.synthetic.options import length_of_text, rates_of_text
 
-    models = {
-        role: {"name": name} for role in ("target", "draft", "companion") if (name := options.pop(role))
-    }
+    named = {name: options.pop(name) for name in MODEL_OPTIONS}
+    if is_dense:  # its drafter is the column that is read
+        options["drafter"] = named.pop("drafter")
+    models = ModelChoice(**named).stored({})
     for name in ("prompt_tokens", "output_tokens"):
         if options[name] is not None:
             options[name] = length_of_text(name, options[name])

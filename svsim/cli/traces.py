@@ -15,6 +15,7 @@ from svsim.cli.output import (
     progress_bar,
     write_json,
 )
+from svsim.cli.words import as_flags
 
 # field of SyntheticSettings -> (kind, default, help)
 SYNTH_NUMBERS: dict[str, tuple[type, int | float | None, str]] = {
@@ -109,6 +110,15 @@ def _synth_options(function: F) -> F:
         option("--acceptance", metavar="A|A1/.../AK",
                 help="Mean acceptance at depth 1, or conditional at depths 1 to K.  [default: 0.75]"),
         option("--verified-acceptance", metavar="A", help="Accepted/verified of SD(K), instead."),
+        option("--accept-by-position", metavar="R1/R2/...",
+                help="Instead: as engines report it, the share of steps whose first 1, 2, ... tokens are "
+                "accepted; a trace without signals."),
+        option("--acceptance-length", type=float, metavar="LENGTH",
+                help="Instead: mean tokens per step, bonus included; with --num-speculative-tokens."),
+        option("--shape", default="constant", show_default=True, metavar="constant|decay:RATIO|even|front",
+                help="How --acceptance-length is spread over positions."),
+        option("--proposal-share", type=float, default=1.0, show_default=True, metavar="SHARE",
+                help="Of the steps that draft anything, for reported rates; n-gram drafters do not always."),
         option("--prompt-tokens", metavar="MEAN[:VARIATION]", help="Prompt lengths.  [default: 200:0.5]"),
         option("--output-tokens", metavar="MEAN[:VARIATION]", help="Output lengths.  [default: 200:0.5]"),
         *(option(f"--{name.replace('_', '-')}", type=kind,
@@ -124,6 +134,8 @@ def _synth_options(function: F) -> F:
 @command(
     """
     svsim synth --acceptance 0.8 --information-gain-bits 0.2 --out T.parquet
+    svsim synth --accept-by-position .77/.45/.24 --prompt-tokens 800 --output-tokens 300 --out T.parquet
+    svsim synth --acceptance-length 2.46 --num-speculative-tokens 3 --shape decay:0.9 --out T.parquet
     svsim synth --task chat:acceptance=0.65,share=2 --task code:acceptance=0.9 --out T.parquet
     svsim synth --acceptance 0.7 --target llama-3.1-8b --drafter eagle3 --out T.parquet
     svsim synth --settings settings.json --num-requests 2000 --seed 7 --out T.parquet --json -
@@ -143,24 +155,27 @@ def synth(settings_file: str | None, tasks: tuple[str, ...], out: str, seed: int
     """
     from svsim.model_choice import ModelChoice
     from svsim.report.outcomes import print_outcomes
-    from svsim.synthetic.options import read_settings, settings_of, with_options
-    from svsim.synthetic.outcome import is_small, outcomes
-    from svsim.synthetic.trace import synthesize
+    from svsim.synthetic.making import ReportedAcceptance, make
+    from svsim.synthetic.options import read_settings
+    from svsim.synthetic.outcome import is_small
     from svsim.trace.file import save_trace
 
+    words = ("accept_by_position", "acceptance_length", "shape", "proposal_share")
+    reported = ReportedAcceptance(**{name: options.pop(name) for name in words})
     models = ModelChoice(**{name: options.pop(name) for name in MODEL_OPTIONS})
-    settings = settings_of(
-        with_options(read_settings(settings_file) if settings_file else {}, tasks, options)
-    )
+    values = read_settings(settings_file) if settings_file else {}
     named = models.stored({})
-    trace = synthesize(settings, seed, command_without(out, json_out))
+    done = make(values, tasks, options, reported, seed, command_without(out, json_out))
+    trace, found = done.trace, done.outcomes
     trace = replace(trace, metadata=replace(trace.metadata, models={**trace.metadata.models, **named}))
-    found = outcomes(settings, trace)
     save_trace(trace, out)
+    notes = [as_flags(note, click.get_current_context()) for note in done.notes]
     if json_out:
         about = {"file": Path(out).name, **asdict(trace.metadata)}
-        write_json({"trace": about, "outcomes": [outcome.to_dict() for outcome in found]}, json_out)
+        write_json(
+            {"trace": about, "outcomes": [outcome.to_dict() for outcome in found], "notes": notes}, json_out
+        )
     if json_out != "-":
         size = f"{trace.num_requests:,} requests, {trace.num_positions:,} positions"
         made = f"{out}: {size}, K = {trace.num_speculative_tokens}"
-        print_outcomes(made, found, is_small(trace), console())
+        print_outcomes(made, found, is_small(trace), console(), notes)

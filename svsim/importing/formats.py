@@ -116,9 +116,7 @@ def import_acceptance(
         raise InputError(f"{format_name}: {len(files)} files, expected {expected}")
     options = options or ImportOptions()
     paths = [Path(file) for file in files]
-    source: dict[str, Any] = {"format": format_name, "files": [path.name for path in paths]}
-    if options.drafter is not None:
-        source["drafter"] = options.drafter
+    source = {"format": format_name, "files": [path.name for path in paths]}
     metadata = TraceMetadata(
         num_speculative_tokens=1,
         acceptance_kind="imported",
@@ -199,10 +197,10 @@ def _of_rates(
     if options.accept_by_position is not None:
         profile = _given_rates(profile, options.accept_by_position, printable(file))
     if options.proposal_share != 1.0:
-        profile = with_proposal_share(profile, options.proposal_share)
+        profile = profile.drafting(options.proposal_share)
         notes.append(f"{options.proposal_share:g} of the steps draft; the others accept nothing")
     lengths = _lengths(record, options, notes)
-    notes.append(assumption_of(profile))
+    notes.append(profile.assumptions())
     about = _with_notes(_metadata_of(record, options, metadata), notes)
     return Imported(trace_of_rates(profile, lengths, about, options.seed), tuple(notes))
 
@@ -217,26 +215,6 @@ def _given_rates(profile: AcceptanceProfile, rates: tuple[float, ...], where: st
             f"{known:.3f} at k = {profile.k}; expected the same, leave one out"
         )
     return given
-
-
-def with_proposal_share(profile: AcceptanceProfile, share: float) -> AcceptanceProfile:
-    """The profile over all steps where only this share drafted anything and ``profile`` is of those."""
-    if not 0.0 <= share <= 1.0:
-        raise InputError(f"`proposal_share` {share:g} is out of range; expected 0 to 1")
-    return replace(profile, rates=tuple(share * rate for rate in profile.rates))
-
-
-def assumption_of(profile: AcceptanceProfile) -> str:
-    """What is assumed for other numbers of draft tokens, in a line."""
-    low, high = (profile.at(max(profile.k // 2, 1), word).mean_acceptance_length for word in ("low", "high"))
-    deeper = profile.at(profile.k + 1).rates[-1]
-    return (
-        f"other k than {profile.k}: steps are taken to be alike, k = {max(profile.k // 2, 1)} then has an "
-        "acceptance "
-        f"length of {low:.2f} to {high:.2f}, and token {profile.k + 1} would be accepted in {deeper:.3f} "
-        "of steps "
-        f"(0 to {profile.rates[-1]:.3f}); see other_k in the trace's metadata"
-    )
 
 
 def _lengths(record: AcceptanceRecord, options: ImportOptions, notes: list[str]) -> RequestLengths:

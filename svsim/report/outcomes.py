@@ -13,7 +13,9 @@ from svsim.synthetic.outcome import Outcome
 _MARKS = {True: "[green]✓[/green]", False: "[bold red]✗[/bold red]", None: ""}
 
 
-def print_outcomes(made: str, outcomes: Sequence[Outcome], is_small: bool, console: Console) -> None:
+def print_outcomes(
+    made: str, outcomes: Sequence[Outcome], is_small: bool, console: Console, notes: Sequence[str] = ()
+) -> None:
     """What was made, in words, then one line per observable; what is off is marked."""
     console.print(f"[bold]{escape(printable(made, 300))}[/bold], synthetic", highlight=False)
     view = bare_table()
@@ -28,6 +30,8 @@ def print_outcomes(made: str, outcomes: Sequence[Outcome], is_small: bool, conso
             _MARKS[outcome.is_met],
         )
     console.print(view)
+    for note in notes:
+        console.print(f"[dim]note: {escape(printable(note, 400))}[/dim]", highlight=False)
     if any(outcome.is_met is False for outcome in outcomes):
         reason = "a trace this small deviates by chance; ask for more requests" if is_small else "see ✗"
         console.print(f"[dim]note: not all settings are met within their tolerance ({reason})[/dim]")

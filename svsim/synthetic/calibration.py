@@ -10,11 +10,10 @@ from dataclasses import asdict, replace
 import numpy as np
 from scipy.optimize import brentq
 
-from svsim.errors import InputError
 from svsim.speculation_math import information_ceiling_bits
 from svsim.synthetic.latent import LatentParameters, companion_accept, draft_entropy, similarity
 from svsim.synthetic.pilot import Drawn, Pilot
-from svsim.synthetic.settings import TOLERANCES, SyntheticSettings
+from svsim.synthetic.settings import TOLERANCES, OutOfReachError, SyntheticSettings
 from svsim.synthetic.target_fit import TargetFit, unseen_share
 from svsim.trace import measurement as observed
 
@@ -67,9 +66,11 @@ def _fit_signals(
 
     ceiling, asked = information_ceiling_bits(a), settings.information_gain_bits
     if settings.information_measure == "acceptance" and asked > ceiling:
-        raise InputError(
+        raise OutOfReachError(
             f"synthetic trace: information_gain_bits {asked:g} exceeds the ceiling h(mean a) - E h(a) = "
-            f"{ceiling:.3f} at this acceptance; lower it or raise overlap_spread"
+            f"{ceiling:.3f} at this acceptance; lower it or raise overlap_spread",
+            "information_gain_bits",
+            ceiling,
         )
     at = f"at overlap_correlation {settings.overlap_correlation:g}"
     limits = f"S and A can tell {at} (ceiling {ceiling:.3f})", f"S alone tells {at}"
@@ -85,11 +86,11 @@ def _bracketed(
     low, high = observable(0.0), observable(MAX_LINK)
     slack = TOLERANCES[name] / 2
     if asked > high + slack:
-        raise InputError(
-            f"synthetic trace: {name} {asked:g} exceeds {high:.3f}, the most that {limits[0]}; lower it"
-        )
+        message = f"synthetic trace: {name} {asked:g} exceeds {high:.3f}, the most that {limits[0]}; lower it"
+        raise OutOfReachError(message, name, high)
     if asked < low - slack:
-        raise InputError(f"synthetic trace: {name} {asked:g} is below {low:.3f}, which {limits[1]}; raise it")
+        message = f"synthetic trace: {name} {asked:g} is below {low:.3f}, which {limits[1]}; raise it"
+        raise OutOfReachError(message, name, low)
     if not low < asked < high:
         return 0.0 if asked <= low else MAX_LINK
     return float(brentq(lambda link: observable(link) - asked, 0.0, MAX_LINK, xtol=1e-4))

@@ -19,7 +19,7 @@ known one), and the least and the most that the numbers leave room for:
 * where rates are unknown, low spreads their sum evenly, high puts it as far forward as it goes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -120,6 +120,24 @@ class AcceptanceProfile:
             _even(rest, self.k - known) if assumption == "low" else _front(rest, self.k - known, cap)
         )
         return rates
+
+    def drafting(self, share: float) -> "AcceptanceProfile":
+        """The profile over all steps where only this share drafted anything, and these rates are of those."""
+        if not 0.0 <= share <= 1.0:
+            raise InputError(f"`proposal_share` {share:g} is out of range; expected 0 to 1")
+        return self if share == 1.0 else replace(self, rates=tuple(share * rate for rate in self.rates))
+
+    def assumption(self, k: int) -> str:
+        """What steps of another k are taken to be, in words, with the least and the most they may be."""
+        low, assumed, high = (self.at(k, word).mean_acceptance_length for word in ("low", "assumed", "high"))
+        taken = "the same first tokens are accepted" if k < self.k else "deeper tokens are as the last one"
+        return f"{taken}, an acceptance length of {assumed:.2f} ({low:.2f} to {high:.2f})"
+
+    def assumptions(self) -> str:
+        """What a trace of these rates takes other k to be, in a line."""
+        others = [k for k in (self.k // 2, self.k + 2) if 1 <= k <= MAX_SPECULATIVE_TOKENS]
+        told = "; ".join(f"k = {k}: {self.assumption(k)}" for k in others)
+        return f"other k than {self.k} are assumptions: {told}; all in other_k of the trace's metadata"
 
     def to_dict(self) -> dict[str, object]:
         """Plain JSON values."""

@@ -15,6 +15,8 @@ from svsim.limits import MAX_SPECULATIVE_TOKENS
 
 MAX_LENGTH = 1_000_000
 
+LATENT_ACCEPTANCE = 0.01, 0.995  # what the latent model can draw with signals that tell something
+
 # How far the measured value may lie from the setting, on a trace at least as large as the pilot.
 TOLERANCES: Mapping[str, float] = {
     "acceptance": 0.005,
@@ -28,6 +30,16 @@ TOLERANCES: Mapping[str, float] = {
     "drift": 0.02,
     "wrong_prefix_decay": 0.02,
 }
+
+
+class OutOfReachError(InputError):
+    """A setting that no trace with the others has; ``limit`` is the nearest value that one has."""
+
+    def __init__(self, message: str, name: str, limit: float) -> None:
+        super().__init__(message)
+        self.name = name
+        self.limit = limit
+
 
 InformationMeasure = Literal["acceptance", "paper"]
 
@@ -90,14 +102,18 @@ class TaskSettings:
         )
         _require(self.name != "", "task name", "an empty text", "a name")
         _require(0 < self.share < np.inf, "task share", self.share, "a positive number")
-        values = [self.verified_acceptance]
-        values += self.acceptance if isinstance(self.acceptance, tuple) else [self.acceptance]
-        for value in values:
-            _require(
-                value is None or 0.01 <= value <= 0.995, "acceptance", value, "a probability in 0.01..0.995"
-            )
+        low, high = LATENT_ACCEPTANCE
+        for value in self.depth_acceptance or ():
+            _require(low <= value <= high, "acceptance", value, f"a probability in {low:g}..{high:g}")
+        for mean in (self.mean_acceptance, self.verified_acceptance):
+            _require(mean is None or 0.0 <= mean <= 1.0, "acceptance", mean, "a probability in 0..1")
         if self.depth_acceptance:
             check_depth_acceptance(self.depth_acceptance)
+
+    @property
+    def mean_acceptance(self) -> float | None:
+        """Mean acceptance at depth 1, where that is asked for."""
+        return None if isinstance(self.acceptance, tuple) else self.acceptance
 
     @property
     def depth_acceptance(self) -> tuple[float, ...] | None:
@@ -192,7 +208,8 @@ def check_depth_acceptance(conditional: tuple[float, ...]) -> None:
             f"acceptance at depth {depth + 1}",
             f"{deeper:g}",
             f"at least 2 - 1/{here:g} = {floor:.4f} after {here:g} at depth {depth}: coherent chains make a "
-            f"token at depth {depth + 1} a later one at depth 1; raise it or lower the depth before",
+            f"token at depth {depth + 1} a later one at depth 1; raise it, lower the depth before, or give "
+            "rates at step starts (`accept_by_position`)",
         )
 
 

@@ -23,6 +23,7 @@ from svsim.synthetic.latent import (
 from svsim.synthetic.pilot import Drawn, Pilot, TargetObservables
 from svsim.synthetic.settings import (
     TOLERANCES,
+    OutOfReachError,
     SyntheticSettings,
     TaskSettings,
     fresh_chain_acceptance,
@@ -103,9 +104,12 @@ def check_limits(settings: SyntheticSettings, aims: Aims, weights: Floats) -> No
     widest = float(np.average(overlap_covariance(aims.acceptance, 0.999, s.overlap_spread), weights=weights))
     between = s.request_spread**2
     if between > 0.95 * widest:
-        raise InputError(
-            f"synthetic trace: request_spread {s.request_spread:g} exceeds {np.sqrt(0.95 * widest):.3f}, the "
-            "deviation of the overlap itself at this acceptance; lower it or raise overlap_spread"
+        most_spread = float(np.sqrt(0.95 * widest))
+        raise OutOfReachError(
+            f"synthetic trace: request_spread {s.request_spread:g} exceeds {most_spread:.3f}, the "
+            "deviation of the overlap itself at this acceptance; lower it or raise overlap_spread",
+            "request_spread",
+            0.5 * most_spread,
         )
     most = (0.97 * widest - between) / (_variance(s, aims.acceptance, weights) - between)
     if s.burstiness is not None and s.burstiness > most:

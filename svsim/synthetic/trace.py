@@ -56,7 +56,7 @@ from svsim.synthetic.calibration import calibrate
 from svsim.synthetic.drawing import RequestPlan, batches, grow, plan_requests, signals_of
 from svsim.synthetic.latent import LatentParameters
 from svsim.synthetic.memory import check_memory
-from svsim.synthetic.settings import SyntheticSettings
+from svsim.synthetic.settings import LATENT_ACCEPTANCE, SyntheticSettings
 from svsim.trace.token_trace import ObservableColumns, TargetColumns, TokenTrace, TraceMetadata
 
 
@@ -66,6 +66,14 @@ def synthesize(settings: SyntheticSettings, seed: int, command: str | None = Non
     InputError names the binding limit where no trace can have them all.
     """
     check_memory(settings)
+    low, high = LATENT_ACCEPTANCE
+    for task in settings.tasks:
+        asked = task.verified_acceptance if task.mean_acceptance is None else task.mean_acceptance
+        if asked is not None and not low <= asked <= high:
+            raise InputError(
+                f"synthetic trace: acceptance is {asked:g}, expected {low:g}..{high:g} where "
+                "signals tell something; `svsim synth` makes one task outside it, without signals"
+            )
     parameters = calibrate(settings, seed)
     plan = plan_requests(settings, seed, settings.num_requests)
     signals, target = _draw_columns(plan, parameters, settings.num_speculative_tokens, seed)

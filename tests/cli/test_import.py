@@ -57,13 +57,13 @@ def test_what_is_told_on_the_terminal(tmp_path):
     paths = RECORDINGS["vllm-metrics, two scrapes"].write(tmp_path)
     out = tmp_path / "t.parquet"
     done = svsim_run(
-        "import", "vllm-metrics", *paths, "--requests", "40", "--target", "org/target", "--out", out
+        "import", "vllm-metrics", *paths, "--requests", "40", "--target", "qwen2.5-32b", "--out", out
     ).stdout
     assert "40 requests" in done and "K = 3, independent chains" in done
     assert "0.700 0.400 0.100" in done and "assumed" in done and "high" in done
     assert "--prompt-tokens" in done and "`" not in done
     told = svsim_json("info", out)["trace"]
-    assert told["models"]["target"]["name"] == "org/target"
+    assert told["models"]["target"]["name"] == "Qwen/Qwen2.5-32B"
     assert told["extra"]["source"]["files"] == ["before.prom", "after.prom"]
 
 
@@ -78,8 +78,17 @@ def test_help_and_refusals(tmp_path):
     assert "expected" in svsim_refuses(
         "import", "sglang-log", path, "--k", "3", "--accept-by-position", "a/b", "--out", out
     )
+    assert "no preset for model no/such" in svsim_refuses(
+        "import", "sglang-log", path, "--k", "3", "--target", "no/such", "--out", out
+    )
     assert not out.exists()
     a, b = tmp_path / "a.parquet", tmp_path / "b.parquet"
     for made in (a, b):
         svsim_run("import", "sglang-log", path, "--k", "3", "--requests", "5", "--out", made)
     assert a.read_bytes() == b.read_bytes()
+
+
+def test_what_drafts_is_kept(tmp_path):
+    paths, out = RECORDINGS["vllm-metrics"].write(tmp_path), tmp_path / "t.parquet"
+    told = svsim_json("import", "vllm-metrics", *paths, "--drafter", "eagle3", "--out", out)["trace"]
+    assert told["models"]["draft"]["drafter"] == "eagle3" and told["models"]["target"]["name"] == "qwen"

@@ -50,7 +50,7 @@ def test_a_settings_file_with_options_over_it(tmp_path):
 @pytest.mark.parametrize(
     ("extra", "says"),
     [
-        (["--acceptance", "1.2"], "0.01..0.995"),
+        (["--acceptance", "1.2"], "a probability in 0..1"),
         (["--acceptance", "0.9/0.5/0.9"], "depth 2"),
         (["--information-gain-bits", "0.9"], "exceeds the ceiling"),
         (["--num-requests", "0"], "at least 1"),

@@ -89,7 +89,7 @@ def test_help_tells_the_true_defaults():
         ({"tasks": [{"acceptance": [0.5, "x"]}]}, "expected a number"),
         ({"tasks": [{"acceptance": 0.5, "prompt_tokens": {"variation": 1}}]}, "without a mean"),
         ({"tasks": [{"acceptance": 0.5, "prompt_tokens": [3]}]}, "expected a number"),
-        ({"tasks": [{"acceptance": 1.5}]}, "0.01..0.995"),
+        ({"tasks": [{"acceptance": 1.5}]}, "a probability in 0..1"),
         ({"tasks": [{"name": "chat"}]}, "expected one"),
     ],
 )

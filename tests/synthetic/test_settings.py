@@ -31,7 +31,7 @@ def test_length_law_has_its_mean_and_variation():
         (lambda: LengthLaw(9, 0, 8, 4), r"token limits is 8\.\.4"),
         (TaskSettings, "is 0 of acceptance, verified_acceptance, expected one"),
         (lambda: TaskSettings(0.5, 0.5), "is 2 of acceptance, verified_acceptance, expected one"),
-        (lambda: TaskSettings(1.0), "acceptance is 1.0, expected a probability in 0.01"),
+        (lambda: TaskSettings(1.01), "acceptance is 1.01, expected a probability in 0..1"),
         (lambda: TaskSettings(float("nan")), "acceptance is nan"),
         (lambda: TaskSettings(0.5, share=0), "task share is 0"),
         (lambda: TaskSettings(0.5, name=""), "task name is an empty text"),
