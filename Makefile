@@ -1,21 +1,30 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-input
 
 .PHONY: replay test bench lint gpu clean
 
-$(BIN)/svsim: pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "svsim needs Python 3.11 or newer, this is $$($(PYTHON) -V 2>&1); make PYTHON=python3.12 ..." >&2; exit 2; }
+	@echo "[1/3] a virtual environment in $(VENV), of $$($(PYTHON) -V)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(BIN)/svsim: pyproject.toml | $(BIN)/python
+	@echo "[2/3] svsim and what it needs (a minute; pip tells what it fetches)"
+	@$(PIP) -e .
 	@touch $@
 
 $(VENV)/.test-extras: pyproject.toml $(BIN)/svsim
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "torch==2.13.0"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test,capture,hardware,notebooks]"
+	@echo "[3/3] what the tests need (minutes; PyTorch is large)"
+	@$(PIP) "torch==2.13.0"
+	@$(PIP) -e ".[test,capture,hardware,notebooks]"
 	@touch $@
 
 replay: $(BIN)/svsim
-	$(BIN)/svsim replay traces/llama70b.parquet
+	@echo "[3/3] svsim replay traces/llama70b.parquet (the first run also compiles its loop: half a minute)"
+	@$(BIN)/svsim replay traces/llama70b.parquet
 
 test: $(VENV)/.test-extras
 	$(BIN)/python -m pytest -n 2 --dist loadfile
