@@ -88,10 +88,14 @@ def sigma(judged: Sequence[Judged]) -> float | None:
 
 
 def price_error(judged: Sequence[Judged], profile: str) -> float:
-    """Of a profile: its own sigma blended with that of all profiles, by the families that judged it."""
-    common = sigma(judged)
+    """Of a profile: its own sigma blended with that of all profiles, by the families that judged it.
+
+    Mixtures that the roofline prices have an error of their own.
+    """
+    usual = [one for one in judged if not is_roofline_mixture(one)]
+    common = sigma(usual)
     assert common is not None
-    own = [one for one in judged if one.cell.setting.profile == profile]
+    own = [one for one in usual if one.cell.setting.profile == profile]
     mine = sigma(own)
     if mine is None:
         return common

@@ -8,7 +8,7 @@ from engine_panels import FACTS, Cell, Setting
 from svsim.latency.database import database_latency
 from svsim.latency.draft_heads import draft_head
 from svsim.latency.engines.latency import reading_s
-from svsim.latency.geometry import ModelGeometry, model_geometry, model_presets
+from svsim.latency.geometry import ModelGeometry, model_geometry
 from svsim.latency.hardware import GpuDataSheet, data_sheets
 from svsim.latency.head_latency import with_head
 from svsim.latency.head_shape import HeadKind
@@ -41,13 +41,6 @@ class Terms:
     draft_prompt_s: float = 0.0
 
 
-def geometry(name: str) -> ModelGeometry:
-    """A preset, or a shape that ``engine_panels.json`` tells."""
-    if name in FACTS["models"] and name not in model_presets():
-        return ModelGeometry(name=name, **FACTS["models"][name])
-    return model_geometry(name)
-
-
 def gpu(name: str) -> GpuDataSheet:
     """A data sheet of svsim, or one that ``engine_panels.json`` tells."""
     sheets = data_sheets()
@@ -68,10 +61,10 @@ def bare_passes(
 
 def latency_of(setting: Setting, kind: str) -> LatencyModel:
     """The latency model of a cell's passes: a head's by its shape, as the product prices it."""
-    plain = geometry(setting.target)
+    plain = model_geometry(setting.target)
     weights, kv = setting.weights or plain.weight_dtype, setting.kv or plain.kv_dtype
     target = replace(plain, weight_dtype=weights, kv_dtype=kv)
-    draft = geometry(setting.draft) if kind == "model" and setting.draft else None
+    draft = model_geometry(setting.draft) if kind == "model" and setting.draft else None
     bare = bare_passes(setting.gpu, setting.tensor_parallel, target, draft)
     if kind not in tuple(HeadKind):
         return bare
@@ -87,7 +80,7 @@ def terms_of(cell: Cell) -> Terms:
     kind = speculation.kind if speculation else "none"
     latency = latency_of(setting, kind)
     batch, context = setting.batch_size, setting.mean_context
-    is_mixture = geometry(setting.target).num_experts > 0
+    is_mixture = model_geometry(setting.target).num_experts > 0
 
     def seconds(role: Role, sequences: int, tokens: float, mean_context: float) -> float:
         return float(latency.predict_s(StepShape(role, sequences, tokens, sequences * mean_context)))
