@@ -24,6 +24,9 @@ class Efficiencies:
     kernel_s:     launch and ramp of each element-wise kernel.
     attention_s:  the same for one layer's attention, which runs in several stages.
     all_reduce_s: an all-reduce of a few kilobytes, in one shot: every GPU reads all others' messages.
+    widened_...:  memory, arithmetic and crossing of weights that are widened to 16 bits before they are
+                  multiplied (Marlin kernels of 4-bit Llama-3.1-8B in vLLM 0.24 on A100, 1 to 360 tokens:
+                  github.com/manojarulmurugan/SpecDecoding-Study-vLLM-SGLang).
     two_shot_s:   what an all-reduce takes longer in two shots (reduce-scatter, all-gather), which send less.
     """
 
@@ -39,3 +42,6 @@ class Efficiencies:
     attention_s: float = 4.8e-6
     all_reduce_s: float = 5.5e-6
     two_shot_s: float = 3.5e-6
+    widened_memory: float = 0.70
+    widened_arithmetic: float = 0.50
+    widened_crossing: float = 1.2

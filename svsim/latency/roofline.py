@@ -28,7 +28,7 @@ from svsim.latency.pass_work import (
     models_on_gpus,
     row_rule,
 )
-from svsim.latency.precision import BYTES_OF, BYTES_PER_VALUE, Dtype
+from svsim.latency.precision import BYTES_OF, BYTES_PER_VALUE, WEIGHT_ONLY, Dtype
 from svsim.latency.recurrent_layers import RecurrentLayers
 from svsim.latency.shape import Role, StepShape
 
@@ -210,10 +210,14 @@ class RooflineLatency:
     ) -> Floats:
         """Matrix products in so many kernels: between the memory and the arithmetic bound."""
         peak = self.gpu.flop_per_s(dtype) or self.gpu.bf16_flop_per_s
-        tile, m = self.efficiencies.tile_tokens, self.efficiencies.crossing
+        reached, tile = self.efficiencies, self.efficiencies.tile_tokens
+        memory, arithmetic, m = reached.memory, reached.arithmetic, reached.crossing
+        if dtype in WEIGHT_ONLY:
+            memory, arithmetic = reached.widened_memory, reached.widened_arithmetic
+            m = reached.widened_crossing
         flop = flop_per_token * tile * np.ceil(tokens / tile)
-        arithmetic_s = flop / (peak * self.efficiencies.arithmetic)
-        memory_s = self._memory_s(num_bytes)
+        arithmetic_s = flop / (peak * arithmetic)
+        memory_s = num_bytes / (self.gpu.memory_bytes_per_s * memory)
         longer, shorter = np.maximum(arithmetic_s, memory_s), np.minimum(arithmetic_s, memory_s)
         bound_s = longer * (1.0 + (shorter / longer) ** m) ** (1.0 / m)
         return np.asarray(bound_s + kernels * self.efficiencies.product_s)
