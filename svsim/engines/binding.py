@@ -1,6 +1,6 @@
 """Binding: a decoding method, a stretch of a trace and a latency model become plain arrays."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,7 @@ class Deployment:
     draft_of_one_sequence: bool = False
     spec: HardwareSpec | None = None
     target: ModelGeometry | None = None
+    _priced: dict[Any, PricedWork] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @property
     def options(self) -> str | None:
@@ -92,9 +93,12 @@ class Deployment:
 
     def priced(self, method: DecodingMethod) -> PricedWork:
         """The work of the method's steps here: what the latency model says of drafting is part of it."""
-        work = method.work(self.target)
-        latency, draft = self._drafting(work.draft)
-        return PricedWork(latency, replace(work, draft=draft))
+        key = method.drafter, method.num_speculative_tokens, method.uses_companion
+        if key not in self._priced:
+            work = method.work(self.target)
+            latency, draft = self._drafting(work.draft)
+            self._priced[key] = PricedWork(latency, replace(work, draft=draft))
+        return self._priced[key]
 
     def _drafting(self, draft: DraftWork) -> tuple[LatencyModel, DraftWork]:
         """Where a head's passes are priced: by its shape, by the file's draft pass, or as a share."""

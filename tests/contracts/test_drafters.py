@@ -1,5 +1,7 @@
 """One contract for every drafter: its work is what replay, analytic model, copies and prefill price."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from support.small_traces import StairLatency, independent_trace, with_draft_signals
@@ -261,3 +263,14 @@ def test_heads_read_every_emitted_token_again():
         "head by share": Reading.ALL,
         "early exit": Reading.LAST,
     }
+
+
+def test_a_deployment_prices_heads_for_its_own_target():
+    """Also one made from another: nothing that was priced there is taken over."""
+    method = parse_method("sd:k=4").with_drafter(DRAFTERS["eagle3"])
+    small = Deployment(ON_GPU, target=SMALL)
+    of_small = float(small.priced(method).draft_s(4, 4, 400))
+    large = replace(small, target=TARGET)
+    assert float(large.priced(method).draft_s(4, 4, 400)) > of_small
+    assert small.priced(method) is small.priced(method)
+    assert large == Deployment(ON_GPU, target=TARGET)
