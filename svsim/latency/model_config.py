@@ -110,6 +110,7 @@ def model_shape(config: Mapping[str, Any], where: str, *, is_head: bool = False)
     quantization that is not known.
     """
     text, is_nested = (head_layers(config, where), False) if is_head else text_model(config, where)
+    _refuse(ConfigKeys(text, where, {}, {}), UNSUPPORTED_KEYS)
     rule = _rule(text, where, is_head)
     keys = ConfigKeys(text, where, rule.defaults, rule.keys)
     _refuse_unsupported(keys, rule)
@@ -150,8 +151,13 @@ def _rule(text: Mapping[str, Any], where: str, is_head: bool) -> Architecture:
 
 
 def _refuse_unsupported(keys: ConfigKeys, rule: Architecture) -> None:
+    """LatencyError for keys of layers that the architecture is not known to have."""
     foreign = {key: what for key, (what, kinds) in RECURRENT_KEYS.items() if rule.recurrent not in kinds}
-    for key, what in {**UNSUPPORTED_KEYS, **foreign, **rule.refused}.items():
+    _refuse(keys, {**foreign, **rule.refused})
+
+
+def _refuse(keys: ConfigKeys, unsupported: Mapping[str, str]) -> None:
+    for key, what in unsupported.items():
         if keys.get(key):
             keys.fail(
                 f"{key} means {what}, which is not modelled; measure its step times and give them with "

@@ -214,6 +214,10 @@ def test_every_kind_of_model_has_a_price_that_grows(name: str) -> None:
         ({"layer_types": "full"}, "layer_types: expected 32 names"),
         ({"hidden_size": None}, "key hidden_size is missing"),
         ({"vocab_size": 0}, "vocab_size = 0; expected a whole number >= 1"),
+        (
+            {"model_type": "deepseek_v32", "index_topk": 2048},
+            "index_topk means sparse attention, which is not",
+        ),
         ({"altup_num_inputs": 4}, "altup_num_inputs means Gemma 3n's alternating updates, which is not mod"),
         (
             {"num_experts": 8, "num_experts_per_tok": 2, "first_k_dense_replace": 33},
