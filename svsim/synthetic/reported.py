@@ -16,7 +16,8 @@ known one), and the least and the most that the numbers leave room for:
   always are. Shorter drafts then take more of their steps in easy text: with p_n = r_n - r_(n+1),
   the share of steps in text of kind n is proportional to p_n (n + 1)/(min(n, k') + 1).
 * k' > k, low: no token beyond the k-th is ever accepted. High: none is ever rejected.
-* where rates are unknown, low spreads their sum evenly, high puts it as far forward as it goes.
+* where rates are unknown, their sum is spread evenly (the least for shorter drafts, the most for longer ones)
+  or put as far forward as it goes (the most for shorter drafts).
 """
 
 from dataclasses import dataclass, replace
@@ -96,10 +97,12 @@ class AcceptanceProfile:
         """The profile that steps of k draft tokens would have, under that assumption (see the module)."""
         if k == self.k:
             return self
-        known = self._spread(assumption)
         if k < self.k:
+            known = self._spread(assumption)
             rates = known[:k] if assumption != "high" else _persistent(known, k)
             return AcceptanceProfile(tuple(map(float, rates)), min(k, self._num_known))
+        # what lies late in the chain is what deeper tokens go on from
+        known = self._spread("low" if assumption == "high" else assumption)
         last = float(known[-1])
         step = {"low": 0.0, "assumed": self.conditional[-1], "high": 1.0}[assumption]
         deeper = last * step ** np.arange(1, k - self.k + 1)

@@ -103,8 +103,10 @@ def test_same_seed_same_trace():
 
 
 def test_brackets_hold_their_assumption():
-    for rates, _ in REPORTED.values():
-        profile = AcceptanceProfile(rates)
+    profiles = [AcceptanceProfile(rates) for rates, _ in REPORTED.values()]
+    profiles += [profile_of_mean(length, len(rates), "mean") for rates, length in REPORTED.values()]
+    profiles.append(profile_of_mean(2.473, 6, "one rate known", known=(0.58,)))
+    for profile in profiles:
         for k in range(1, 9):
             low, assumed, high = (
                 profile.at(k, word).mean_acceptance_length for word in ("low", "assumed", "high")

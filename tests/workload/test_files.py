@@ -192,3 +192,30 @@ def test_the_public_case():
     found = read_workload(shared("cases", "records", "mooncake.jsonl"), "mooncake")
     assert (found.num_prompt_tokens.tolist(), found.num_output_tokens.tolist()) == ([6955], [52])
     assert found.source["first_time_s"] == pytest.approx(27.482) and found.block_size == 512
+
+
+def test_a_record_that_users_have():
+    """Milliseconds, as Mooncake counts; another format's reader says what it expected."""
+    path = shared("cases", "records", "mooncake.jsonl")
+    found = read_workload(path, "mooncake")
+    assert (found.num_prompt_tokens[0], found.num_output_tokens[0], found.block_size) == (6955, 52, 512)
+    assert found.hash_ids == ((46, 47),) and found.source["first_time_s"] == pytest.approx(27.482)
+    for name in ("csv", "azure", "burstgpt", "bailian", "vidur"):
+        with pytest.raises(InputError, match=r"mooncake\.jsonl, line 1: .*(expected|is missing)"):
+            read_workload(path, name)
+
+
+@pytest.mark.parametrize("name", ["guidellm", "bailian", "vidur", "burstgpt"])
+def test_milliseconds_read_as_seconds_are_refused(tmp_path, name):
+    """A day of traffic in milliseconds is 86 million seconds: more than a year, so the unit is wrong."""
+    ending, lines = SAME[name]
+    day_ms = "86400000"
+    late = {
+        "guidellm": lengths(int(day_ms)),
+        "bailian": lengths(int(day_ms), chat_id=9, parent_chat_id=-1),
+        "vidur": f"{day_ms},100,20",
+        "burstgpt": f"{day_ms},ChatGPT,100,20,120,API log",
+    }[name]
+    path = write(tmp_path, f"w.{ending}", [*lines, late])
+    with pytest.raises(InputError, match="is the format, and with it the unit of time, the right one"):
+        read_workload(path, name)
