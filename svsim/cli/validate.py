@@ -171,6 +171,14 @@ def _way(ctx: click.Context, trace: str | None, options: Mapping[str, Any]) -> s
             if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
                 flag = next(p.opts[0] for p in ctx.command.params if p.name == name)
                 raise InputError(f"{flag} does not go with --{way}; svsim validate --help tells what does")
+    given = {name for name in own if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT}
+    if way == "live" and options["greedy"] and "temperature" in given:
+        raise InputError("--temperature has no effect with --greedy; leave one of them out")
+    if way == "loop" and "calibration_seconds" in given and options["table"] and options["table"].exists():
+        raise InputError(
+            f"--calibration-seconds has no effect: --table {options['table']} is there and not measured "
+            "again; leave one of them out"
+        )
     return way
 
 

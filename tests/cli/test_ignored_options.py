@@ -58,3 +58,10 @@ def test_a_synthetic_trace_larger_than_memory_says_what_it_needs(run, count):
     message = svsim_refuses("synth", "--num-requests", count, "--out", "S.parquet")
     assert "need about" in message
     assert "ask for --num-requests up to" in message
+
+
+def test_validate_ways_that_would_ignore_an_option(run):
+    message = svsim_refuses("validate", "--live", ".", "--greedy", "--temperature", "0.5")
+    assert message.startswith("--temperature has no effect with --greedy")
+    words = ["--loop", "--target", "qwen2.5-0.5b", "--table", "linear.json", "--calibration-seconds", "3"]
+    assert "--calibration-seconds has no effect" in svsim_refuses("validate", "T.parquet", *words)
