@@ -1,16 +1,17 @@
 """The compiled closed loop equals a slow, independent one on small traces, number by number."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
-from support import reference_loop
+from support import reference_belief, reference_loop
 from support.reference_loop import Server
 from support.rival_reference import AdaEdl, Dspark, Ladder, Seen, SmartSpec, Tetris, VllmAdaptive
 from support.small_traces import StairLatency, independent_trace, with_draft_signals
 
 from svsim.decoding.drafters import EarlyExitDrafter, HeadDrafter, drafter_named
 from svsim.decoding.presets import PRESETS, parse_method
-from svsim.decoding.selection_rules import decode_survival
 from svsim.engines import admission
 from svsim.engines.binding import Deployment, bind_columns
 from svsim.engines.replay import ClosedLoopReplay
@@ -35,7 +36,7 @@ def everything(k, columns, **kind):
 
 
 def best_goodput(k, columns, **kind):
-    survival = decode_survival(columns.survival).tolist()
+    survival = columns.survival
 
     def lengths(step):
         rows = [survival[p] for p in step.positions]
@@ -188,20 +189,19 @@ def test_host_time_per_step_sequence_and_draft_pass(trace, spec, who, host):
     equals_the_reference_loop(trace, 6, spec, HostLatency(pad=4), drafter, host=host, **kind)
 
 
-def equals_the_reference_loop(trace, batch_size, spec, latency, by=None, **kind):
-    """Counts exactly, seconds up to the interpolation of prices."""
+def equals_the_reference_loop(trace, batch_size, spec, latency, by=None, prefill="exclude", **kind):
+    """Counts exactly, every clock up to the interpolation of prices."""
     method = parse_method(spec)
     method = method if by is None else method.with_drafter(by)
-    prepared = prepare(
-        MemorySource(trace), RunSettings((method,), (batch_size,), seed=SEED), [Deployment(latency)]
-    )
+    settings = RunSettings((method,), (batch_size,), seed=SEED, prefill=prefill)
+    prepared = prepare(MemorySource(trace), settings, [Deployment(latency)])
     sums = ClosedLoopReplay(prepared).run()[0].sums
 
     part, streams = prepared.trace, RandomStreams(SEED)
     together = batch_size // 2 if "overlap=half" in spec and batch_size > 1 else batch_size
     warm_up = streams.generator("warm-up").permutation(part.num_requests)[: 2 * together]
     order, after = (streams.generator("order", cycle, 0).permutation(part.num_requests) for cycle in (0, 1))
-    columns = bind_columns(prepared.methods[0], part, prepared.settings.coins, 0)
+    columns = columns_of(trace, prepared, spec)
     server = replace(METHODS[spec]()(method.num_speculative_tokens, columns), **kind)
     if "overlap=half" in spec and batch_size == 1:
         server.slowdowns = None  # nothing to lay beside it
@@ -213,13 +213,71 @@ def equals_the_reference_loop(trace, batch_size, spec, latency, by=None, **kind)
         streams.generator("stagger").random(together),
         2 * together,
         part.num_requests,
+        prefill == "include",
     )
     assert sums.emitted_tokens.sum() == totals.tokens
     assert sums.sequence_steps.sum() == totals.sequence_steps
     assert sums.accepted_tokens.sum() == totals.accepted
     assert sums.verified_tokens.sum() == totals.verified
     assert sums.drafted_tokens.sum() == totals.drafted
-    assert sums.seconds.sum() * together == pytest.approx(totals.sequence_seconds, rel=1e-5)
+    same_clocks(sums, totals, together)
+
+
+def same_clocks(sums, totals, num_sequences):
+    """Overhead, draft, companion, verification and prefill, and their sum."""
+    parts = sums.overhead_s, sums.draft_s, sums.companion_s, sums.verify_s, sums.prefill_s
+    clocks = [part.sum() * num_sequences for part in parts]
+    assert clocks == pytest.approx(totals.seconds, rel=1e-4)
+    assert sum(clocks) == pytest.approx(sum(totals.seconds), rel=1e-5)
+
+
+def columns_of(trace, prepared, spec):
+    """What rules look up per position. Beliefs of SV and of its bound are learnt and multiplied out here."""
+    columns = bind_columns(prepared.methods[0], prepared.trace, prepared.settings.coins, 0)
+    k, part = prepared.methods[0].num_speculative_tokens, prepared.trace
+    survival = columns.survival
+    if spec.startswith("sv:"):
+        kept = set(part.request_ids)
+        rows = trace.rows_of(np.array([i for i, r in enumerate(trace.request_ids) if r not in kept]))
+        signals = trace.observable.signals
+        first = (signals["similarity"], signals["companion_accept"], trace.target.accept_prob)
+        belief = reference_belief.learnt(list(zip(*(c[rows, 0].tolist() for c in first), strict=True)))
+        seen = (part.observable.signals[name][:, :k] for name in ("similarity", "companion_accept"))
+        survival = reference_belief.survival(belief, *seen)
+    elif spec.startswith("oracle-belief"):
+        survival = reference_belief.survival(
+            lambda accept, _: accept, part.target.accept_prob[:, :k], part.target.accept_prob[:, :k]
+        )
+    return SimpleNamespace(accepted=columns.accepted, planned=columns.planned, survival=survival)
+
+
+@pytest.mark.parametrize("spec", ["td", "sd:k=4", "sv:k=4", "svip:k=4", "smartspec:k=4,every=3"])
+def test_prefill_holds_up_everybody(trace, spec):
+    equals_the_reference_loop(trace, 6, spec, StairLatency(pad=4), prefill="include")
+
+
+@pytest.mark.parametrize("prefill", ["include", "exclude"])
+@pytest.mark.parametrize(
+    "batch_size", [1, 5]
+)  # of 6, the ladder drafts nothing until a drafter owes too much
+@pytest.mark.parametrize("spec", [spec for spec in METHODS if "overlap" not in spec and "eagle" not in spec])
+def test_static_batches(trace, batch_size, spec, prefill):
+    """A batch is prefilled as one pass over all its prompts, and drains: who ended costs nothing."""
+    method, latency = parse_method(spec), StairLatency(pad=4)
+    settings = RunSettings((method,), (batch_size,), seed=SEED, refill="static", prefill=prefill)
+    prepared = prepare(MemorySource(trace), settings, [Deployment(latency)])
+    sums = ClosedLoopReplay(prepared).run()[0].sums
+    order = RandomStreams(SEED).generator("order", 0, 0).permutation(prepared.part.num_requests)
+    server = METHODS[spec]()(method.num_speculative_tokens, columns_of(trace, prepared, spec))
+    totals = reference_loop.run_static(
+        server, prepared.trace, latency, order, batch_size, prefill == "include"
+    )
+    assert sums.emitted_tokens.sum() == totals.tokens
+    assert sums.sequence_steps.sum() == totals.sequence_steps
+    assert sums.accepted_tokens.sum() == totals.accepted
+    assert sums.verified_tokens.sum() == totals.verified
+    assert sums.drafted_tokens.sum() == totals.drafted
+    same_clocks(sums, totals, 1)
 
 
 def test_lone_request_is_a_walk_over_its_positions():

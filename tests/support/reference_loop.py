@@ -5,10 +5,16 @@ model pass by pass, and a method is a ``Server``: a function from what is seen t
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 from svsim.latency.shape import Role, StepShape
+
+CLOCKS = OVERHEAD, DRAFT, COMPANION, VERIFY, PREFILL = range(5)
+
+
+def no_seconds():
+    return [0.0] * len(CLOCKS)
 
 
 @dataclass
@@ -21,7 +27,7 @@ class Sequence:
     emitted: int = 1  # since its last draft: what a head reads again
     measured: bool = False
     steps: int = 0
-    seconds: float = 0.0
+    seconds: list = field(default_factory=no_seconds)
     accepted: int = 0
     verified: int = 0
     drafted: int = 0
@@ -34,7 +40,7 @@ class Totals:
     accepted: int = 0
     verified: int = 0
     drafted: int = 0
-    sequence_seconds: float = 0.0
+    seconds: list = field(default_factory=no_seconds)  # of sequences; of batches, where they drain
     finished: int = 0
 
 
@@ -97,10 +103,11 @@ def select(survival, batch_size, cost_s, fixed_s):
 
 
 class Loop:
-    """Slots that always hold a sequence."""
+    """Slots that always hold a sequence. ``with_prefill``: a request is prefilled when it comes."""
 
-    def __init__(self, server, trace, latency, order, measured):
+    def __init__(self, server, trace, latency, order, measured, with_prefill=False):
         self.server, self.trace, self.latency = server, trace, latency
+        self.with_prefill = with_prefill
         self.order, self.measured = order, measured
         self.slots, self.admitted, self.totals = [], 0, Totals()
         self.accepted = self.verified = 0
@@ -116,6 +123,18 @@ class Loop:
 
     def price(self, role, sequences, tokens, kv):
         return float(self.latency.predict_s(StepShape(role, sequences, tokens, kv)))
+
+    def prefill_s(self, requests):
+        """All prompts at once, through every model that decodes."""
+        tokens = sum(int(self.trace.num_prompt_tokens[r]) for r in requests)
+        roles = [Role.TARGET] + [Role.DRAFT] * (self.server.k > 0) + [Role.COMPANION] * self.server.companion
+        passes = sum(self.price(role, len(requests), tokens, 0) for role in roles)
+        return passes + self.latency.overhead_per_step_s
+
+    def hold_up(self, seconds):
+        """A prefill stops everybody who has a slot."""
+        for s in self.slots:
+            s.seconds[PREFILL] += seconds
 
     @property
     def host(self):
@@ -186,7 +205,8 @@ class Loop:
         if server.drafts_them:
             by_length = [self.draft_s([length] * n) for length in range(server.k + 1)]
             drafts = lengths = self.asked(self.verify_s, overhead_s, by_length)
-        before_s = self.draft_s(drafts) + self.companion_s()
+        draft_s, companion_s = self.draft_s(drafts), self.companion_s()
+        before_s = draft_s + companion_s
         if server.slowdowns is not None:
             draft_slowdown, verify_slowdown = server.slowdowns
             before_s *= draft_slowdown
@@ -195,12 +215,14 @@ class Loop:
                 return max(before_s, verify_slowdown * self.verify_s(num_tokens))
 
             lengths = self.asked(turn_s, overhead_s)
-            seconds = overhead_s + turn_s(sum(lengths))
+            verify_s = verify_slowdown * self.verify_s(sum(lengths))
+            seen = max(before_s - verify_s, 0.0) / before_s  # the rest hides behind the other's verification
+            draft_s, companion_s = (seen * draft_slowdown * part for part in (draft_s, companion_s))
         else:
             if not server.drafts_them:
                 lengths = self.asked(self.verify_s, overhead_s + before_s)
-            seconds = overhead_s + before_s + self.verify_s(sum(lengths))
-        self.move(drafts, lengths, seconds)
+            verify_s = self.verify_s(sum(lengths))
+        self.move(drafts, lengths, (overhead_s, draft_s, companion_s, verify_s, 0.0))
 
     def move(self, drafts, lengths, seconds):
         self.accepted, self.verified = 0, sum(lengths)
@@ -209,7 +231,7 @@ class Loop:
             s.owed = s.owed + 1 if drafted == 0 else 1 + (kept == drafted)
             s.emitted = kept + 1 + (s.emitted if drafted == 0 else 0)
             s.steps += 1
-            s.seconds += seconds
+            s.seconds = [sum(pair) for pair in zip(s.seconds, seconds, strict=True)]
             s.accepted += kept
             s.verified += length
             s.drafted += drafted
@@ -217,28 +239,57 @@ class Loop:
             s.context += kept + 1
             self.accepted += kept
 
+    def count(self, s):
+        totals = self.totals
+        totals.finished += 1
+        totals.tokens += int(self.trace.num_output_tokens[s.request])
+        totals.sequence_steps += s.steps
+        totals.accepted += s.accepted
+        totals.verified += s.verified
+        totals.drafted += s.drafted
+
+    def count_seconds(self, seconds):
+        self.totals.seconds = [sum(pair) for pair in zip(self.totals.seconds, seconds, strict=True)]
+
     def replace_finished(self):
         for i in reversed(range(len(self.slots))):
-            s, totals = self.slots[i], self.totals
+            s = self.slots[i]
             if s.position < s.end:
                 continue
             if s.measured:
-                totals.finished += 1
-                totals.tokens += int(self.trace.num_output_tokens[s.request])
-                totals.sequence_steps += s.steps
-                totals.accepted += s.accepted
-                totals.verified += s.verified
-                totals.drafted += s.drafted
-                totals.sequence_seconds += s.seconds
+                self.count(s)
+                self.count_seconds(s.seconds)
             self.slots[i] = self.admit()
+            if self.with_prefill:
+                self.hold_up(self.prefill_s([self.slots[i].request]))
 
 
-def run(server, trace, latency, order, skips, warm_up, num_measured):
+def run_static(server, trace, latency, order, batch_size, with_prefill):
+    """Batches of consecutive requests, each prefilled at once and run until its last sequence ends."""
+    loop = Loop(server, trace, latency, order, range(len(order)))
+    for _ in range(len(order) // batch_size):
+        loop.slots = [loop.admit() for _ in range(batch_size)]
+        if with_prefill:
+            loop.hold_up(loop.prefill_s([s.request for s in loop.slots]))
+        while loop.slots:
+            loop.step()
+            for s in loop.slots:
+                if s.position >= s.end:
+                    loop.count(s)
+                    last = s
+            loop.slots = [s for s in loop.slots if s.position < s.end]
+        loop.count_seconds(last.seconds)
+    return loop.totals
+
+
+def run(server, trace, latency, order, skips, warm_up, num_measured, with_prefill=False):
     """Continuous refill until the measured requests (``num_measured`` after ``warm_up``
     admissions) have finished."""
-    loop = Loop(server, trace, latency, order, range(warm_up, warm_up + num_measured))
+    loop = Loop(server, trace, latency, order, range(warm_up, warm_up + num_measured), with_prefill)
     for skip in skips:
         loop.slots.append(loop.admit(skip))
+        if with_prefill:
+            loop.hold_up(loop.prefill_s([loop.slots[-1].request]))
     while loop.totals.finished < num_measured:
         loop.step()
         loop.replace_finished()
