@@ -98,7 +98,9 @@ def _value(name: str, value: object) -> Any:
 
 
 def _wrong(name: str, value: object, expected: str) -> InputError:
-    return InputError(f"synthetic trace: {name} is {printable(value, 60)}, expected {expected}")
+    return InputError(
+        f"synthetic trace: {printable(name, 40)} is {printable(value, 60)}, expected {expected}"
+    )
 
 
 def with_options(
