@@ -21,7 +21,7 @@ from svsim.latency.precision import BYTES_OF, BYTES_PER_VALUE, Dtype, KvDtype
 from svsim.latency.recurrent_layers import RecurrentLayers
 from svsim.latency.sliding_window import WindowedLayers
 
-MODELS_SOURCE = "config.json of each repository on huggingface.co"
+MODELS_SOURCE = "written by hand after config.json of each repository on huggingface.co"
 
 
 @dataclass(frozen=True, slots=True)

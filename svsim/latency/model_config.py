@@ -47,7 +47,6 @@ RECURRENT_KEYS = {
     "mamba_num_heads": ("state-space layers", ("mamba2",)),
     "ssm_state_size": ("state-space layers", ("mamba2",)),
     "hybrid_override_pattern": ("a hybrid's layers", ("mamba2",)),
-    "attn_type_list": ("linear attention", ("linear_attention",)),
     "conv_L_cache": ("short convolutions", ("short_convolution",)),
 }
 # Of a head, names of its own that say nothing about its layers.

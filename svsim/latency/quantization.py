@@ -151,7 +151,8 @@ def _module_dtype(module: str, groups: Sequence[_Group], excluded: Sequence[str]
 
 def _groups(settings: Mapping[str, Any], where: str) -> list[_Group]:
     """Precisions that a quantization makes, with the modules they are for."""
-    method = str(settings.get("quant_method", "")).lower()
+    named = settings.get("quant_method", "modelopt" if "quant_algo" in settings else "")
+    method = str(named).lower()
     if method in ("fp8", "fbgemm_fp8", "deepspeed_fp8"):
         return [_Group("fp8_block" if settings.get("weight_block_size") else "fp8", ())]
     if method == "mxfp4":  # experts alone, as transformers and vLLM convert it
@@ -247,6 +248,7 @@ def _kv_dtype(settings: Mapping[str, Any], where: str) -> KvDtype:
         if _kind(scheme) == ("float", 8):
             return "fp8"
         _refuse(where, f"of the KV cache to {' '.join(map(str, _kind(scheme)))} bits")
+    algorithm = scheme if isinstance(scheme, str) else algorithm
     if algorithm is None:
         return "bf16"
     if str(algorithm).upper() == "FP8":

@@ -72,7 +72,7 @@ def test_heads_that_users_gave() -> None:
         draft_head(None, config=shared("cases", "configs", "deepseek-v3-one-layer-k3.json"))
 
 
-# Written from the models' cards and repositories: shape in, billions of parameters out.
+# Shapes and sizes as commonly quoted for these models, written down before they were compared; not looked up.
 FAMOUS: dict[str, tuple[dict[str, Any], float]] = {
     "phi-2": ({
         "model_type": "phi", "hidden_size": 2560, "intermediate_size": 10240, "num_attention_heads": 32,
@@ -158,7 +158,7 @@ def test_famous_models_have_their_published_size(name: str) -> None:
 
 
 def test_layers_of_famous_models() -> None:
-    """Which layers see all of the context, which a window, which keep a state: by their cards."""
+    """Which layers see all of the context, which a window, which keep a state."""
     models = {name: read(config) for name, (config, _) in FAMOUS.items()}
 
     def layers(name: str) -> tuple[int, int, int]:
@@ -285,6 +285,18 @@ def test_nested_configurations_are_read_alone() -> None:
     assert model.weight_dtype == "int4_group32"
     assert (model.attention_dtype, model.dense_dtype) == ("bf16", "bf16")
     assert model.weight_bytes / 1e9 == pytest.approx(595, rel=0.03)  # the checkpoint's files
+
+
+def test_a_list_of_nothing_but_attention_is_no_hybrid() -> None:
+    """MiniMax-M2 keeps its predecessor's key, with a 1 for every layer."""
+    m2 = {
+        "model_type": "minimax_m2", "hidden_size": 3072, "intermediate_size": 1536, "num_hidden_layers": 62,
+        "num_attention_heads": 48, "num_key_value_heads": 8, "head_dim": 128, "num_local_experts": 256,
+        "num_experts_per_tok": 8, "vocab_size": 200064, "attn_type_list": [1] * 62,
+    }  # fmt: skip
+    assert read(m2).num_full_layers == 62
+    with pytest.raises(LatencyError, match="linear or state-space layers, which this model_type is not"):
+        read(m2 | {"attn_type_list": [0] + [1] * 61})
 
 
 def test_sidecars_say_the_precision(tmp_path: Path) -> None:

@@ -118,6 +118,11 @@ def test_modules_left_out_keep_16_bits(excluded: list[str]) -> None:
     )
 
 
+def test_modelopt_may_leave_its_own_name_out() -> None:
+    model = read({"quant_algo": "FP8", "kv_cache_scheme": "FP8", "ignore": ["lm_head"]})
+    assert (model.weight_dtype, model.kv_dtype) == ("fp8", "fp8")
+
+
 def test_a_few_layers_left_out_change_nothing() -> None:
     few = {
         "quant_method": "awq",
