@@ -219,7 +219,8 @@ def _bench(trace: str, options: Mapping[str, Any]) -> Shown:
     first = table.rows[0]
     files = ", ".join(options["bench"])
     counted = "prefill counted" if prefill == "include" else "prefill not counted"
-    title = f"{first.deployment} ({first.latency_source} step times, {counted}) against {files}"
+    priced = f"{first.latency_source} step times, engine {first.engine}, {counted}"
+    title = f"{first.deployment} ({priced}) against {files}"
     facts = {"results": files, "prefill": prefill, "trace": table.trace, "run": table.config}
     document = {
         **found.accuracy.to_dict(),

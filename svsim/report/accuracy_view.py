@@ -76,8 +76,8 @@ def _latencies(pairs: Sequence[tuple[int, str, str, float, float]]) -> PlainTabl
     ]
     return PlainTable(
         "Latencies",
-        "Means. TTFT is predicted as the prefill of a prompt alone: a queue in front of it is measured, not "
-        "predicted.",
+        "Means. TTFT is predicted as the prefill of a prompt and one step with the others: a queue in front "
+        "of it is measured, not predicted.",
         ("batch", "method", "what", "predicted ms", "measured ms", "error"),
         tuple(rows),
         3,

@@ -3,9 +3,10 @@
 ``bench_files`` reads the files. Runs of the same method and batch size are repeats: their mean counts. A
 server's throughput holds its prefills, so the replay that is compared holds them too (``prefill``).
 
-Predicted latencies, closed loop, B sequences, n output tokens of a request, P seconds of its prefill, G
-tokens/s of all: a request stays B n / G seconds; TTFT = P (its own prefill, nobody waits in a queue);
-TPOT = (B n / G - P)/(n - 1), which holds the prefills of others. Without prefill TPOT = B / G.
+Predicted latencies, closed loop: B sequences, n output tokens of a request, P seconds of its prefill, S of a
+step, G tokens/s of all. A request stays B n / G seconds. TTFT = P + S: its prefill, then a step with the
+others; nobody waits in a queue. TPOT = (B n / G - TTFT)/(n - 1), which holds the prefills of others. Without
+prefill TPOT = B / G, and TTFT is not predicted.
 """
 
 import math
@@ -200,8 +201,10 @@ def _latencies(row: ResultRow, mean_output_tokens: float | None) -> dict[str, fl
     assert row.goodput_tok_s is not None
     per_token_s, n = row.batch_size / row.goodput_tok_s, mean_output_tokens or 0.0
     prefill_s = (row.prefill_time_s or 0.0) * row.num_steps * n / max(row.num_emitted_tokens, 1)
-    tpot_s = (per_token_s * n - prefill_s) / (n - 1) if prefill_s and n > 1 else per_token_s
-    return {"ttft_s": prefill_s, "tpot_s": tpot_s}
+    if prefill_s <= 0.0 or n <= 1.0:
+        return {"ttft_s": 0.0, "tpot_s": per_token_s}
+    ttft_s = prefill_s + (row.step_time_s or 0.0)
+    return {"ttft_s": ttft_s, "tpot_s": max(per_token_s * n - ttft_s, 0.0) / (n - 1.0)}
 
 
 def _differences(cell: Cell, bench: BenchResults, of_trace: Mapping[str, float | None]) -> list[str]:
