@@ -18,6 +18,8 @@ import numpy as np
 
 from svsim.latency.database import database_latency
 from svsim.latency.geometry import ModelGeometry, model_geometry
+from svsim.latency.hardware import data_sheet
+from svsim.latency.kernel_database import KernelDatabase
 from svsim.latency.model import LatencyModel
 from svsim.latency.pass_work import HOST_OVERHEAD_PER_STEP_S
 from svsim.latency.roofline import RooflineLatency
@@ -150,10 +152,50 @@ def long_context_speedups(facts: dict[str, Any], latency: str) -> Iterator[Check
             yield Check(what, fact["source"], speedup, ours, ours, False)
 
 
+def whole_passes(facts: dict[str, Any], latency: str) -> Iterator[Check]:
+    """Forward passes measured as a whole, host time left out on both sides."""
+    for fact in facts["whole_passes"]:
+        priced = model(latency, fact["hardware"], fact["tp"], model_geometry(fact["model"]))
+        b, tokens, context = fact["num_sequences"], fact["num_sequences"] * fact["queries"], fact["context"]
+        rows = None if fact["with_logits"] else 0
+        shape = StepShape(Role.TARGET, b, tokens, b * context, num_logit_tokens=rows)
+        ours = float(priced.predict_s(shape))
+        what = f"{fact['model']}, {fact['tp']} x {fact['hardware']}, {tokens} tokens of {b} at {context}: ms"
+        yield Check(what, fact["source"], fact["ms"], 1e3 * ours, 1e3 * ours, False)
+
+
+def layer_products(facts: dict[str, Any], latency: str) -> Iterator[Check]:
+    """The four matrix products of one layer."""
+    for fact in facts["layer_products"]:
+        shape, hardware = model_geometry(fact["model"]), fact["hardware"]
+        sizes = (
+            ((shape.num_heads + 2 * shape.num_kv_heads) * shape.head_size, shape.hidden_size),
+            (shape.hidden_size, shape.num_heads * shape.head_size),
+            (2 * shape.intermediate_size, shape.hidden_size),
+            (shape.hidden_size, shape.intermediate_size),
+        )
+        for tokens, us in zip(fact["tokens"], fact["us"], strict=True):
+            ours = 1e6 * sum(product_s(latency, hardware, columns, rows, tokens) for columns, rows in sizes)
+            what = f"{fact['model']}, {hardware}, products of a layer, {tokens} tokens: us"
+            yield Check(what, fact["source"], us, ours, ours, False)
+
+
+def product_s(latency: str, hardware: str, columns: int, rows: int, tokens: int) -> float:
+    """One 16-bit matrix product on one GPU."""
+    if latency == "roofline":
+        return RooflineLatency(data_sheet(hardware), {}).product_s(columns, rows, tokens)
+    kernels = KernelDatabase.load(hardware)
+    mode = kernels.common.GEMMQuantMode.bfloat16
+    product = kernels.kernel(kernels.operations.GEMM("product", 1, columns, rows, mode))
+    return kernels.token_seconds(product, tokens)
+
+
 def all_checks(latency: str) -> list[Check]:
     """Every published number with its prediction."""
     facts = json.loads(FACTS.read_text("utf-8"))
-    parts = (target_only, linear_step, chain_speedups, long_context_speedups)
+    parts = (
+        target_only, linear_step, chain_speedups, long_context_speedups, whole_passes, layer_products,
+    )  # fmt: skip
     return [check for part in parts for check in part(facts, latency)]
 
 
@@ -169,8 +211,17 @@ def main() -> None:
             f"| {check.what} ({check.source}) | {check.published:.4g} | {check.predicted:.4g} | {error} "
             f"| {check.uncalibrated_error:+.1%} |"
         )
-    errors = np.array([abs(check.error) for check in checks if not check.calibrated])
-    print(f"\nPredicted: {len(errors)}; mean |error| {errors.mean():.1%}, worst {errors.max():.1%}.")
+    predicted = [check for check in checks if not check.calibrated]
+    print()
+    for source in dict.fromkeys(check.source for check in predicted):
+        summary(source, [check for check in predicted if check.source == source])
+    summary("Predicted", predicted)
+
+
+def summary(name: str, checks: list[Check]) -> None:
+    """One line: how many, and how far off."""
+    errors = np.array([abs(check.error) for check in checks])
+    print(f"{name}: {len(errors)}; mean |error| {errors.mean():.1%}, worst {errors.max():.1%}.")
 
 
 if __name__ == "__main__":

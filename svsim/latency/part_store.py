@@ -27,7 +27,7 @@ from svsim.latency.step_grid import standard_shapes
 
 PARTS = ("token_s", "row_s", "read_s", "prompt_s")
 # Change it when the meaning of a cached part changes.
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 
 
 @cache

@@ -59,7 +59,7 @@ class PassKernels:
 
     def row_s(self, rows: int) -> float:
         """Logits and their gathering."""
-        return sum(self._kernels.seconds(kernel, rows) for kernel in self._per_row)
+        return sum(self._kernels.token_seconds(kernel, rows) for kernel in self._per_row)
 
     def read_s(self, sequences: int, context: int) -> float:
         """Attention of one query per sequence behind ``context`` cached tokens."""

@@ -205,6 +205,12 @@ class RooflineLatency:
         """Seconds of the head alone (logits and the passes over the vocabulary), 0 where it has no rows."""
         return np.where(rows > 0, self._vocabulary_s(self.models[role], rows), 0.0)
 
+    def product_s(self, columns: int, rows: int, tokens: int) -> float:
+        """One 16-bit matrix product of [tokens, rows] by [rows, columns]."""
+        weights = float(columns) * rows
+        num_bytes = np.asarray(weights * BYTES_PER_VALUE)
+        return float(self._product_s(2.0 * weights, np.asarray(float(tokens)), num_bytes, "bf16", 1))
+
     def _product_s(
         self, flop_per_token: float, tokens: Floats, num_bytes: Floats, dtype: Dtype, kernels: int
     ) -> Floats:
