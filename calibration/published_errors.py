@@ -1,6 +1,6 @@
 """Predict measurements that others published, and print every error as Markdown.
 
-    python calibration/published_errors.py [--latency database|roofline]
+    python calibration/published_errors.py            (needs the extra: svsim[hardware])
 
 Facts and sources: ``tests/published/hardware_facts.json``. Each engine's overhead per step is calibrated
 on the FIRST row of its source (one number), the other rows are predicted with it; the error without
@@ -200,28 +200,29 @@ def all_checks(latency: str) -> list[Check]:
 
 
 def main() -> None:
-    """Print a Markdown table."""
-    parser = argparse.ArgumentParser(description="errors against published measurements")
-    parser.add_argument("--latency", choices=("database", "roofline"), default="database")
-    checks = all_checks(parser.parse_args().latency)
-    print("| published | value | svsim | error | error uncalibrated |\n|---|---|---|---|---|")
-    for check in checks:
-        error = "calibrated" if check.calibrated else f"{check.error:+.1%}"
-        print(
-            f"| {check.what} ({check.source}) | {check.published:.4g} | {check.predicted:.4g} | {error} "
-            f"| {check.uncalibrated_error:+.1%} |"
-        )
-    predicted = [check for check in checks if not check.calibrated]
-    print()
-    for source in dict.fromkeys(check.source for check in predicted):
-        summary(source, [check for check in predicted if check.source == source])
-    summary("Predicted", predicted)
+    """Print the Markdown table of ``calibration/README.md`` and a summary by source."""
+    argparse.ArgumentParser(description="errors against published measurements").parse_args()
+    of = {latency: all_checks(latency) for latency in ("database", "roofline")}
+    print("| published | value | database | roofline | database, uncalibrated |\n|---|---|---|---|---|")
+    for ours, theirs in zip(of["database"], of["roofline"], strict=True):
+        cells = ("calibrated" if check.calibrated else f"{check.error:+.1%}" for check in (ours, theirs))
+        value = f"{ours.what} ({ours.source}) | {ours.published:.4g}"
+        print(f"| {value} | {' | '.join(cells)} | {ours.uncalibrated_error:+.1%} |")
+    print("\n| mean and worst absolute error | predicted | database | roofline |\n|---|---|---|---|")
+    for source in (*dict.fromkeys(check.source for check in of["database"]), "all"):
+        judged = {
+            latency: [c.error for c in checks if not c.calibrated and source in (c.source, "all")]
+            for latency, checks in of.items()
+        }
+        if judged["database"]:
+            cells = (summary(errors) for errors in judged.values())
+            print(f"| {source} | {len(judged['database'])} | {' | '.join(cells)} |")
 
 
-def summary(name: str, checks: list[Check]) -> None:
-    """One line: how many, and how far off."""
-    errors = np.array([abs(check.error) for check in checks])
-    print(f"{name}: {len(errors)}; mean |error| {errors.mean():.1%}, worst {errors.max():.1%}.")
+def summary(errors: list[float]) -> str:
+    """Mean and worst absolute error."""
+    sizes = np.abs(errors)
+    return f"{sizes.mean():.1%}, {sizes.max():.1%}"
 
 
 if __name__ == "__main__":
