@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from svsim.errors import LatencyError
 from svsim.latency.geometry import ModelGeometry
-from svsim.latency.hardware import data_sheet
+from svsim.latency.hardware import canonical_name, data_sheet
 from svsim.latency.head_curve import HeadCurve
 from svsim.latency.kernel_database import FRAMEWORK, MISSING_PACKAGE, KernelDatabase
 from svsim.latency.measured import MeasuredLatency
@@ -74,7 +74,10 @@ def database_step_times(
     and its rows say ``roofline``. Raises LatencyError without aiconfigurator-core or for unknown
     hardware.
     """
-    models = models_on_gpus(target, draft, companion, tensor_parallel, sharded)
+    hardware, models = (
+        canonical_name(hardware),
+        models_on_gpus(target, draft, companion, tensor_parallel, sharded),
+    )
     check_precision(data_sheet(hardware), models)
     grid = standard_shapes() if shapes is None else shapes
     columns = []
@@ -105,6 +108,7 @@ def database_latency(
     out_of_range: OutOfRange = "raise",
 ) -> MeasuredLatency:
     """The fit of ``database_step_times``; its ``source`` is ``database``, or names the roofline too."""
+    hardware = canonical_name(hardware)
     columns = database_step_times(hardware, tensor_parallel, target, draft, companion, sharded=sharded)
     where = f"kernel database of {hardware}"
     fitted = MeasuredLatency.from_step_times(

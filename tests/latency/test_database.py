@@ -213,10 +213,17 @@ def test_as_a_latency_model() -> None:
     assert model.roles == {Role.TARGET, Role.DRAFT}
 
 
+def test_other_names_of_a_gpu_price_the_same() -> None:
+    one, other = (database_latency(name, 4, LLAMA_70B) for name in ("h100", "h100_sxm"))
+    assert one.hardware == "h100_sxm"
+    shape = StepShape(Role.TARGET, 8, 40, 8000)
+    assert one.predict_s(shape) == other.predict_s(shape)
+
+
 def test_unknown_hardware_lists_the_closest() -> None:
     pytest.importorskip("aiconfigurator_core", reason="needs the extra hardware (aiconfigurator-core)")
-    with pytest.raises(LatencyError, match="no data sheet of hardware h100; did you mean h100_sxm"):
-        database_step_times("h100", 4, LLAMA_70B)
+    with pytest.raises(LatencyError, match="no data sheet of hardware h100_sx; did you mean h100_sxm"):
+        database_step_times("h100_sx", 4, LLAMA_70B)
     with pytest.raises(LatencyError, match="no vllm kernels of mi300x"):
         database_step_times("mi300x", 4, LLAMA_70B)
 
