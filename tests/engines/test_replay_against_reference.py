@@ -17,6 +17,7 @@ from svsim.engines.binding import Deployment, bind_columns
 from svsim.engines.replay import ClosedLoopReplay
 from svsim.engines.settings import RunSettings, prepare
 from svsim.latency.host import HostTime
+from svsim.latency.shape import Role
 from svsim.random_streams import RandomStreams
 from svsim.trace.parts import MemorySource
 
@@ -163,6 +164,20 @@ def test_every_drafter_drafts_for_every_kind_of_method(trace, batch_size, spec, 
     equals_the_reference_loop(trace, batch_size, spec, StairLatency(pad=4), drafter, **kind)
 
 
+class SteepLatency(StairLatency):
+    """Verified tokens are dear, so that lengths hang on what is believed of each."""
+
+    def predict_s(self, shape):
+        _, tokens, _ = shape.broadcast()
+        return super().predict_s(shape) + (1.5e-3 * tokens if shape.role is Role.TARGET else 0.0)
+
+
+@pytest.mark.parametrize("spec", ["sv:k=4", "oracle-belief:k=4"])
+def test_lengths_hang_on_the_belief(trace, spec):
+    sums = equals_the_reference_loop(trace, 4, spec, SteepLatency(pad=1))
+    assert 0.2 < sums.verified_tokens.sum() / sums.drafted_tokens.sum() < 0.9
+
+
 class HostLatency(StairLatency):
     """Host time that depends on what is speculated."""
 
@@ -221,6 +236,7 @@ def equals_the_reference_loop(trace, batch_size, spec, latency, by=None, prefill
     assert sums.verified_tokens.sum() == totals.verified
     assert sums.drafted_tokens.sum() == totals.drafted
     same_clocks(sums, totals, together)
+    return sums
 
 
 def same_clocks(sums, totals, num_sequences):
