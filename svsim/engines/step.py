@@ -4,7 +4,7 @@ A step drafts up to K tokens for every sequence, optionally scores them with the
 verification lengths (some methods before they draft), verifies, and emits accepted + 1 tokens per
 sequence (recovered or bonus token included). ``StepProgram`` is a decoding method bound to a trace and a
 latency model: arrays only. ``Batch`` is the state of the running sequences. The closed loop and the
-serving simulation call ``take_step`` and nothing else to know what a step did and how long it took.
+serving simulation plan and price a step by the same functions.
 """
 
 from typing import NamedTuple
@@ -109,6 +109,15 @@ def empty_program() -> StepProgram:
     prices = StepPrices(0.0, 0.0, EMPTY_SHEET, EMPTY_SHEET, EMPTY_SHEET)
     drafting, turn = Drafting(0, 0, False, False, 0, False), Turn(False, 1.0, 1.0)
     return StepProgram(0, 0, False, 1, drafting, turn, columns, np.zeros(0), prices)
+
+
+class Beside(NamedTuple):
+    """What work beside the batch (chunks of prompts) adds to a step: seconds of drafting and of the
+    companion, and of verifications by their tokens beyond one per sequence (float64 [n K + 1], or empty)."""
+
+    draft_s: float
+    companion_s: float
+    verify_s: NDArray[np.float64]
 
 
 # counters of a batch
@@ -243,7 +252,7 @@ def _draft_row_s(program, batch, n):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _select_lengths(program, select, batch, n, fixed_s, hidden_s):  # type: ignore[no-untyped-def]
+def _select_lengths(program, select, batch, n, beside, fixed_s, hidden_s):  # type: ignore[no-untyped-def]
     """Ask the rule: lengths to ``batch.length``. A turn of an overlap lasts ``hidden_s`` at least."""
     k, space, survival = program.num_speculative_tokens, batch.rule, program.columns.survival
     if survival.shape[0] > 0:
@@ -252,6 +261,8 @@ def _select_lengths(program, select, batch, n, fixed_s, hidden_s):  # type: igno
                 space.candidates[i, d] = survival[batch.position[i], d]
     kv = batch.counters[NUM_CONTEXT_TOKENS] * program.multiplicity
     pass_row_s(program.prices.target, n, kv, space.verify_s)
+    for e in range(beside.verify_s.size):
+        space.verify_s[e] += beside.verify_s[e]
     if program.turn.overlaps:
         for e in range(n * k + 1):
             space.verify_s[e] = max(space.verify_s[e] * program.turn.verify_slowdown, hidden_s)
@@ -311,7 +322,7 @@ def _advance_uniform(program, batch, n):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _owed_after(reading, owed, drafted, kept):  # type: ignore[no-untyped-def]
+def owed_after(reading, owed, drafted, kept):  # type: ignore[no-untyped-def]
     """Emitted tokens that a drafter reads next, having drafted so many of which some were kept."""
     if reading == Reading.LAST:
         return 1
@@ -335,7 +346,7 @@ def _advance_planned(program, batch, n):  # type: ignore[no-untyped-def]
         batch.position[i] = here + kept + 1
         batch.num_verified[i] += length
         batch.num_drafted[i] += drafted
-        batch.num_owed[i] = _owed_after(reading, batch.num_owed[i], drafted, kept)
+        batch.num_owed[i] = owed_after(reading, batch.num_owed[i], drafted, kept)
         emitted += kept + 1
         if here + kept + 1 >= batch.end[i]:
             batch.finished[finished] = i
@@ -358,6 +369,19 @@ def take_step(program, select, batch, n):  # type: ignore[no-untyped-def]
     Finished slots are listed in ``batch.finished``; their positions are left untruncated (past
     ``end``), and their context is still counted until the caller removes them.
     """
+    plan_step(program, select, batch, n, Beside(0.0, 0.0, batch.rule.verify_s[:0]))
+    if program.plan == Plan.UNIFORM:
+        _advance_uniform(program, batch, n)
+    else:
+        _advance_planned(program, batch, n)
+
+
+@compiled()
+def plan_step(program, select, batch, n, beside):  # type: ignore[no-untyped-def]
+    """Choose lengths and price the step of the first n slots; returns the draft tokens to verify.
+
+    The lengths are in ``batch.length`` and ``batch.draft_length``, but for K for all, which is not written.
+    """
     k, m, prices, turn = program.num_speculative_tokens, program.multiplicity, program.prices, program.turn
     kv = batch.counters[NUM_CONTEXT_TOKENS] * m
     tokens, overhead_s = n * k, prices.overhead_s + prices.overhead_per_sequence_s * (n * m)
@@ -369,17 +393,18 @@ def take_step(program, select, batch, n):  # type: ignore[no-untyped-def]
             tokens += batch.length[i]
     elif program.plan == Plan.SELECTED and program.drafting.as_planned:
         _draft_row_s(program, batch, n)
-        tokens = _select_lengths(program, select, batch, n, overhead_s, 0.0)
+        tokens = _select_lengths(program, select, batch, n, beside, overhead_s, 0.0)
         for i in range(n):
             batch.draft_length[i] = batch.length[i]
 
     draft_s, companion_s = _draft_s(program, batch, n)
+    draft_s, companion_s = draft_s + beside.draft_s, companion_s + beside.companion_s
     draft_s, companion_s = draft_s * turn.draft_slowdown, companion_s * turn.draft_slowdown
     if program.plan == Plan.SELECTED and not program.drafting.as_planned:
         batch.draft_length[:n] = k
         hidden_s = draft_s + companion_s if turn.overlaps else 0.0
         fixed_s = overhead_s if turn.overlaps else overhead_s + draft_s + companion_s
-        tokens = _select_lengths(program, select, batch, n, fixed_s, hidden_s)
+        tokens = _select_lengths(program, select, batch, n, beside, fixed_s, hidden_s)
     verify_s = pass_s(prices.target, n * m, (n + tokens) * m, kv) * turn.verify_slowdown
     if turn.overlaps and draft_s + companion_s > 0.0:  # what verification hides costs nothing
         seen = max(1.0 - verify_s / (draft_s + companion_s), 0.0)
@@ -389,10 +414,7 @@ def take_step(program, select, batch, n):  # type: ignore[no-untyped-def]
     batch.clocks[DRAFT] += draft_s
     batch.clocks[COMPANION] += companion_s
     batch.clocks[VERIFY] += verify_s
-    if program.plan == Plan.UNIFORM:
-        _advance_uniform(program, batch, n)
-    else:
-        _advance_planned(program, batch, n)
+    return tokens
 
 
 @compiled()

@@ -56,6 +56,16 @@ class MixedLatencyModel(LatencyModel, Protocol):
         ...
 
 
+@runtime_checkable
+class ScalesPrompts(Protocol):
+    """A latency model of an engine whose prompts cost other seconds than ``pass_costs`` say."""
+
+    @property
+    def prompt_factor(self) -> float:
+        """On what chunks of prompts add to the target's pass."""
+        ...
+
+
 class MixedPass(NamedTuple):
     """Groups of sequences that run in one pass, float64 [..., G] each; one that is not has 0 sequences.
 

@@ -85,7 +85,7 @@ def lay_out_mixed(
     rows = np.arange(padded[-1] + 1)
     context = costs.context
     return MixedSheet(
-        np.ascontiguousarray(np.broadcast_to(costs.token_s(tokens), tokens.shape)),
+        np.array(np.broadcast_to(costs.token_s(tokens), tokens.shape)),
         costs.head_s(rows) if costs.head_s else np.zeros_like(rows),
         padded.astype(np.int64),
         context.sequences,

@@ -125,8 +125,13 @@ class EngineLatency:
         if decode.role is not Role.TARGET:
             return together_s
         alone_s = self._mixed.predict_mixed_s(decode, np.zeros(np.shape(chunk_tokens)), chunk_kv)
-        added_s = self.profile.value("prefill") * (together_s - alone_s)
+        added_s = self.prompt_factor * (together_s - alone_s)
         return np.asarray(self._adjusted(decode, alone_s) + added_s)
+
+    @property
+    def prompt_factor(self) -> float:
+        """On what prompts add to a pass of the target."""
+        return self.profile.value("prefill")
 
     def attention_s(self, shape: StepShape) -> Floats:
         """Seconds of each pass that depend on contexts: of the base."""

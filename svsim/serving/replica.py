@@ -1,0 +1,148 @@
+"""One replica with its method and prices: what the compiled loop needs, grown as it asks for it."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from svsim.decoding.method import DecodingMethod
+from svsim.engines.binding import BatchShape, Deployment, PriceBook, bind, compiled_rule
+from svsim.engines.step import Batch, BoundColumns, StepProgram, new_batch
+from svsim.errors import InvariantError
+from svsim.serving.chunks import ChunkPrices, chunk_prices
+from svsim.serving.loop import AT_END, IS_STUCK, NEEDS_DRAIN, NEEDS_PRICES, NEEDS_ROOM, serve_until
+from svsim.serving.serve import Space, new_space
+from svsim.serving.state import (
+    LARGEST_BATCH,
+    NUM_DONE,
+    NUM_RUNNING,
+    NUM_TAKEN,
+    NUM_TURNS,
+    Account,
+    Pool,
+    Replica,
+    Requests,
+    Rules,
+    larger,
+    new_replica,
+)
+
+FIRST_ROWS, FIRST_DONE, FIRST_BATCH = 256, 4096, 8
+
+
+@dataclass(slots=True)
+class MethodPrices:
+    """A method's prices on a deployment, shared by its replicas: step sheets grow with the largest batch.
+
+    context_range: mean contexts that sheets are laid out for; beyond they go on in a straight line.
+    """
+
+    method: DecodingMethod
+    columns: BoundColumns
+    deployment: Deployment
+    context_range: tuple[float, float]
+    max_tokens: int
+    max_num_seqs: int
+    max_context: float
+    prefill_is_free: bool = False
+    program: StepProgram = field(init=False)
+    chunks: ChunkPrices = field(init=False)
+    largest_batch: int = 0
+
+    def __post_init__(self) -> None:
+        priced = self.deployment.priced(self.method)
+        self.chunks = chunk_prices(
+            priced, self.max_tokens, self.max_num_seqs, self.max_context, is_free=self.prefill_is_free
+        )
+        self.grow(min(FIRST_BATCH, self.max_num_seqs))
+
+    def grow(self, num_sequences: int) -> None:
+        """Lay out steps of up to so many sequences, or the next power of two."""
+        if num_sequences <= self.largest_batch:
+            return
+        self.largest_batch = min(1 << (num_sequences - 1).bit_length(), max(self.max_num_seqs, num_sequences))
+        shape = BatchShape(self.largest_batch, 1, True, self.context_range)
+        self.program = bind(self.method, self.columns, PriceBook(self.deployment), shape)
+
+
+class ReplicaEngine:
+    """One replica from an empty start: ``advance`` serves, ``take_done`` hands over what has finished."""
+
+    def __init__(
+        self,
+        prices: MethodPrices,
+        rules: Rules,
+        pool: Pool,
+        account: Account,
+        num_turns: int = 1,
+        now_s: float = 0.0,
+    ) -> None:
+        self.prices, self.rules, self.pool = prices, rules, pool
+        self.replica: Replica = new_replica(
+            FIRST_ROWS, FIRST_DONE, rules.num_blocks, max(num_turns, 1), account, now_s
+        )
+        self._select = compiled_rule(prices.method)
+        self._done: list[Requests] = []
+        self._batch, self._space = self._scratch()
+
+    @property
+    def now_s(self) -> float:
+        """The replica's clock: a step's end may lie past the window's."""
+        return float(self.replica.clock[0])
+
+    def advance(self, coming: Requests, until_s: float) -> None:
+        """Serve until the clock reaches ``until_s``; requests are read from where the last call stopped."""
+        while True:
+            why = serve_until(
+                self.prices.program, self._select, self._batch, self._space, self.prices.chunks, self.rules,
+                self.pool, coming, self.replica, until_s,
+            )  # fmt: skip
+            if why == AT_END:
+                return
+            if why == NEEDS_ROOM:
+                self.replica = larger(self.replica, 2 * len(self.replica.live))
+            elif why == NEEDS_DRAIN:
+                self._drain()
+            elif why == NEEDS_PRICES:
+                self.prices.grow(int(self.replica.counters[NUM_RUNNING]))
+                self._batch, self._space = self._scratch()
+            elif why == IS_STUCK:
+                raise InvariantError("a replica holds requests and can schedule none of them")
+
+    def next_window(self) -> None:
+        """The next call of ``advance`` reads its requests from the first."""
+        self.replica.counters[NUM_TAKEN] = 0
+
+    def add_turns(self, moments_s: Requests, rows: Requests) -> None:
+        """Turns that begin at the given moments, rising."""
+        num = len(rows)
+        self.replica.turns.moment_s[:num], self.replica.turns.row[:num] = moments_s, rows
+        self.replica.counters[NUM_TURNS] = num
+
+    def take_done(self) -> Requests:
+        """Requests that have finished since the last call, in order of their ends."""
+        self._drain()
+        done, self._done = np.concatenate(self._done), []
+        return done
+
+    def _drain(self) -> None:
+        """Empty the done table; a larger one where one step could fill it."""
+        counters = self.replica.counters
+        self._done.append(self.replica.done[: counters[NUM_DONE]].copy())
+        counters[NUM_DONE] = 0
+        if 4 * counters[NUM_RUNNING] > len(self.replica.done):
+            done = np.zeros(2 * len(self.replica.done), self.replica.done.dtype)
+            self.replica = self.replica._replace(done=done)
+
+    def _scratch(self) -> tuple[Batch, Space]:
+        """A batch and scratch for the largest batch; clocks and the rule's memory are carried over."""
+        prices, k = self.prices, self.prices.method.num_speculative_tokens
+        batch = new_batch(prices.largest_batch, k)
+        if hasattr(self, "_batch"):
+            batch.clocks[:], batch.rule.memory[:] = self._batch.clocks, self._batch.rule.memory
+        self.replica.counters[LARGEST_BATCH] = prices.largest_batch
+        return batch, new_space(prices.largest_batch, k)
+
+    @property
+    def clocks(self) -> "np.typing.NDArray[np.float64]":
+        """Seconds by part of the step, see ``engines/step.py``."""
+        return self._batch.clocks

@@ -1,0 +1,337 @@
+"""A planned step of a replica: price it, verify, emit, account; compiled.
+
+Decoding requests take the slots of a ``Batch`` for the step, so that lengths and prices are those of the
+closed loop (``engines/step.py``); chunks of prompts stand beside it. All tokens of a step appear at its end.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from svsim.compiled import compiled
+from svsim.decoding.selection_rules import LAST_ACCEPTED, LAST_VERIFIED
+from svsim.decoding.selections import Plan
+from svsim.engines.prices import pass_s
+from svsim.engines.step import (
+    NUM_CATCH_UP_TOKENS,
+    NUM_CONTEXT_TOKENS,
+    NUM_UNSCORED_TOKENS,
+    OVERHEAD,
+    PREFILL,
+    VERIFY,
+    Beside,
+    owed_after,
+    plan_step,
+)
+from svsim.serving import state
+from svsim.serving.chunks import (
+    companion_added_s,
+    draft_added_s,
+    price_prompts_alone,
+    target_added_s,
+    target_row_added_s,
+)
+from svsim.serving.scheduler import leave_running
+from svsim.serving.state import (
+    FREE_BLOCKS,
+    NUM_CHUNK_STEPS,
+    NUM_CUT,
+    NUM_DONE,
+    NUM_FREE_ROWS,
+    NUM_RUNNING,
+    NUM_SEQUENCE_STEPS,
+    NUM_STEPS,
+    NUM_TURNS,
+    NUM_WAITING,
+    PLANNED_A,
+    PREEMPTED_NOW,
+)
+
+FIRST_GAP_S, GAP_GROWTH, NUM_GAP_BINS = state.FIRST_GAP_S, state.GAP_GROWTH, state.NUM_GAP_BINS
+_LOG_GROWTH = float(np.log(GAP_GROWTH))
+RUNNING_S, WAITING_S, KV_BLOCKS_S, BUSY_S = state.RUNNING_S, state.WAITING_S, state.KV_BLOCKS_S, state.BUSY_S
+EMITTED, ACCEPTED, VERIFIED, STEPS = state.EMITTED, state.ACCEPTED, state.VERIFIED, state.STEPS
+CHUNK_TOKENS, PREEMPTIONS, FINISHED = state.CHUNK_TOKENS, state.PREEMPTIONS, state.FINISHED
+SEQUENCE_STEPS = state.SEQUENCE_STEPS
+
+
+class Space(NamedTuple):
+    """Scratch of a step of up to N decoding requests: their rows of the live table, the most drafts that each
+    may verify, and what chunks add to verifications [N K + 1]."""
+
+    row: NDArray[np.int64]
+    limit: NDArray[np.int64]
+    added_s: NDArray[np.float64]
+
+
+def new_space(num_slots: int, num_speculative_tokens: int) -> Space:
+    """Scratch for ``num_slots`` decoding requests."""
+    rows, limits = (np.zeros(num_slots, np.int64) for _ in range(2))
+    return Space(rows, limits, np.zeros(num_slots * num_speculative_tokens + 1))
+
+
+@compiled()
+def acceptance_row(pool, request):  # type: ignore[no-untyped-def]
+    """Row of the trace that a verification reads: that of ``out``, in the piece the request has come to.
+
+    A request longer than the one it borrows from goes on in the next of the pool, at its row 1.
+    """
+    while request.out - request.piece_out >= request.piece_rows:
+        borrowed = pool.order[request.chain % pool.order.size]
+        request.chain += 1
+        request.piece_out += request.piece_rows - 1
+        request.piece_first, request.piece_rows = pool.first[borrowed], pool.rows[borrowed]
+    return request.piece_first + request.out - request.piece_out
+
+
+@compiled()
+def is_decode(rules, request):  # type: ignore[no-untyped-def]
+    """Whether all tokens but the last have KV, and the last was emitted here (or prompts are free)."""
+    has_emitted = request.out > 0 or rules.is_prefill_free
+    return has_emitted and request.computed == request.prompt + request.out - 1
+
+
+@compiled()
+def start_step(program, batch, space, rules, pool, replica, side):  # type: ignore[no-untyped-def]
+    """Decoding requests into the batch, chunks beside it: (decodes, chunks, prompts that end, drafts cut)."""
+    k, plans, counters = program.num_speculative_tokens, replica.plans, batch.counters
+    n, num_chunks, ending, num_cut = 0, 0, 0, 0
+    context, catch_up, unscored = 0, 0, 0
+    for place in range(replica.counters[PLANNED_A + side]):
+        row, new = plans.row[side, place], plans.new[side, place]
+        request = replica.live[row]
+        tokens = request.prompt + request.out
+        request.planned -= 1
+        request.in_flight = new
+        if request.is_over > 0:  # it ended while this step was planned: computed in vain
+            replica.chunk_new[num_chunks], replica.chunk_kv[num_chunks] = new, tokens
+            num_chunks += 1
+            continue
+        request.steps += 1
+        if is_decode(rules, request):
+            position = acceptance_row(pool, request)
+            batch.position[n], batch.context_base[n] = position, tokens - position
+            batch.num_owed[n], space.row[n] = request.owed, row
+            space.limit[n] = min(plans.drafts[side, place], k)
+            num_cut += k - space.limit[n]
+            context += tokens
+            catch_up += request.owed - 1
+            unscored += request.unscored
+            n += 1
+        else:
+            replica.chunk_new[num_chunks], replica.chunk_kv[num_chunks] = new, request.computed
+            ending += request.computed + new >= tokens
+            num_chunks += 1
+    counters[NUM_CONTEXT_TOKENS], counters[NUM_CATCH_UP_TOKENS] = context, catch_up
+    counters[NUM_UNSCORED_TOKENS] = unscored
+    return n, num_chunks, ending, num_cut
+
+
+@compiled()
+def finish_step(program, select, batch, space, prices, rules, replica, side, started):  # type: ignore[no-untyped-def]
+    """Price what ``start_step`` returned, move the clock to the step's end, emit and account."""
+    n, num_chunks, ending, num_cut = started
+    counters, clocks = replica.counters, batch.clocks
+    new, context = replica.chunk_new[:num_chunks], replica.chunk_kv[:num_chunks]
+    before_s, overhead_s = clocks.sum(), clocks[OVERHEAD]
+    if n == 0:
+        price_prompts_alone(program, batch, prices, ending, new, context)
+    else:
+        _price(program, select, batch, space, prices, n, num_cut, ending, new, context)
+    step_s, overhead_s = clocks.sum() - before_s, clocks[OVERHEAD] - overhead_s
+    if rules.is_async:  # the host plans the next step while the GPU runs this one
+        step_s = max(step_s - overhead_s, overhead_s)
+    replica.clock[0] += step_s
+    now_s = replica.clock[0]
+
+    line = replica.account.timeline[bucket_of(replica, now_s)]
+    line[RUNNING_S] += counters[NUM_RUNNING] * step_s
+    line[WAITING_S] += counters[NUM_WAITING] * step_s
+    line[KV_BLOCKS_S] += (rules.num_blocks - counters[FREE_BLOCKS]) * step_s
+    line[BUSY_S] += step_s
+    line[STEPS] += 1
+    line[SEQUENCE_STEPS] += n
+    line[CHUNK_TOKENS] += new.sum()
+    line[PREEMPTIONS] += counters[PREEMPTED_NOW]
+    counters[NUM_STEPS] += 1
+    counters[NUM_SEQUENCE_STEPS] += n
+    counters[NUM_CUT] += num_cut
+    counters[NUM_CHUNK_STEPS] += num_chunks > 0
+    _advance(program, batch, space, replica, n, now_s, line)
+    _advance_prompts(program, replica, side, now_s, line)
+    counters[PLANNED_A + side] = 0
+
+
+@compiled()
+def _price(program, select, batch, space, prices, n, num_cut, ending, new, context):  # type: ignore[no-untyped-def]
+    """Lengths and seconds of a step with n decodes; the chunks' part of verification is prefill."""
+    k, clocks = program.num_speculative_tokens, batch.clocks
+    kv = batch.counters[NUM_CONTEXT_TOKENS]
+    draft_s, companion_s, row_s = 0.0, 0.0, space.added_s[:0]
+    if new.size > 0:
+        draft_s = draft_added_s(program, batch, prices, n, ending, new, context)
+        companion_s = companion_added_s(program, batch, prices, n, new, context)
+        if program.plan == Plan.SELECTED:
+            row_s = space.added_s[: n * k + 1]
+            target_row_added_s(prices, n, k, float(kv), ending, new, context, row_s)
+    tokens = plan_step(program, select, batch, n, Beside(draft_s, companion_s, row_s))
+    if num_cut > 0:
+        kept = 0
+        for i in range(n):
+            length = k if program.plan == Plan.UNIFORM else batch.length[i]
+            kept += min(length, space.limit[i])
+        slowdown = program.turn.verify_slowdown
+        clocks[VERIFY] += slowdown * (
+            pass_s(program.prices.target, n, n + kept, kv) - pass_s(program.prices.target, n, n + tokens, kv)
+        )
+        tokens = kept
+    if new.size > 0:
+        clocks[PREFILL] += target_added_s(prices, n, n + tokens, float(kv), ending, new, context)
+
+
+@compiled()
+def _advance(program, batch, space, replica, n, now_s, line):  # type: ignore[no-untyped-def]
+    """Decodes emit min(accepted, length) + 1 tokens, at most those that are left to write."""
+    k, reading, memory = program.num_speculative_tokens, program.drafting.reading, batch.rule.memory
+    is_uniform = program.plan == Plan.UNIFORM
+    accepted, verified = 0, 0
+    for i in range(n):
+        request = replica.live[space.row[i]]
+        if request.in_flight == 0:  # preempted while it was computed: what came of it is dropped
+            continue
+        length = min(k if is_uniform else batch.length[i], space.limit[i])
+        drafted = k if is_uniform else batch.draft_length[i]
+        kept = min(np.int64(program.columns.accepted[batch.position[i]]), length)
+        request.accepted += kept
+        request.verified += length
+        request.drafted += drafted
+        request.decode_steps += 1
+        request.owed = owed_after(reading, request.owed, drafted, kept)
+        request.unscored = kept == drafted
+        request.computed += 1 + kept
+        accepted += kept
+        verified += length
+        _emit(program, replica, space.row[i], kept + 1, now_s, line)
+    memory[LAST_ACCEPTED], memory[LAST_VERIFIED] = accepted, verified
+    line[ACCEPTED] += accepted
+    line[VERIFIED] += verified
+
+
+@compiled()
+def _advance_prompts(program, replica, side, now_s, line):  # type: ignore[no-untyped-def]
+    """Chunks are computed; one that reaches its request's last token emits the next."""
+    plans = replica.plans
+    for place in range(replica.counters[PLANNED_A + side]):
+        row, new = plans.row[side, place], plans.new[side, place]
+        request = replica.live[row]
+        if request.is_over > 0:
+            if request.planned == 0 and request.finish_s < now_s:
+                _release(replica, row)
+            continue
+        if request.in_flight == 0:
+            continue
+        request.computed += new
+        request.in_flight = 0
+        if request.computed >= request.prompt + request.out:
+            request.owed, request.unscored = 1, 0
+            _emit(program, replica, row, 1, now_s, line)
+
+
+@compiled()
+def _emit(program, replica, row, num_tokens, now_s, line):  # type: ignore[no-untyped-def]
+    """Tokens appear; the request goes on, or ends."""
+    request, account = replica.live[row], replica.account
+    num_tokens = min(num_tokens, request.output - request.out)
+    if request.out == 0:
+        request.first_token_s = now_s
+    else:
+        gap_s = now_s - request.last_token_s
+        segment = min(int(request.arrival_s / account.widths[1]), len(account.step_gaps) - 1)
+        account.step_gaps[segment, _gap_bin(gap_s)] += 1
+        account.token_gaps[segment, _gap_bin(gap_s / num_tokens)] += num_tokens
+    request.last_token_s = now_s
+    request.out += num_tokens
+    request.draft = program.num_speculative_tokens
+    request.in_flight = 0
+    line[EMITTED] += num_tokens
+    if request.out >= request.output:
+        line[FINISHED] += 1
+        _finish(replica, row, now_s)
+
+
+@compiled()
+def _finish(replica, row, now_s):  # type: ignore[no-untyped-def]
+    """Blocks are free, the next turn is on its way, the row moves to the done table."""
+    counters, request = replica.counters, replica.live[row]
+    request.finish_s, request.is_over = now_s, 1
+    counters[FREE_BLOCKS] += request.blocks
+    request.blocks = 0
+    for place in range(counters[NUM_RUNNING]):
+        if replica.running[place] == row:
+            leave_running(replica, place)
+            break
+    replica.done[counters[NUM_DONE]] = request
+    counters[NUM_DONE] += 1
+    if request.next_turn >= 0:
+        push_turn(replica, now_s + request.delay_s, request.next_turn)
+    if request.planned == 0:
+        _release(replica, row)
+
+
+@compiled()
+def _release(replica, row):  # type: ignore[no-untyped-def]
+    """The row of the live table is free."""
+    replica.free_rows[replica.counters[NUM_FREE_ROWS]] = row
+    replica.counters[NUM_FREE_ROWS] += 1
+
+
+@compiled()
+def push_turn(replica, moment_s, row):  # type: ignore[no-untyped-def]
+    """A turn begins at a later moment: onto the heap."""
+    moments, rows = replica.turns.moment_s, replica.turns.row
+    place = replica.counters[NUM_TURNS]
+    replica.counters[NUM_TURNS] += 1
+    while place > 0:
+        parent = (place - 1) // 2
+        if moments[parent] < moment_s or (moments[parent] == moment_s and rows[parent] < row):
+            break
+        moments[place], rows[place] = moments[parent], rows[parent]
+        place = parent
+    moments[place], rows[place] = moment_s, row
+
+
+@compiled()
+def pop_turn(replica):  # type: ignore[no-untyped-def]
+    """The row of the earliest turn, taken off the heap."""
+    moments, rows = replica.turns.moment_s, replica.turns.row
+    first = rows[0]
+    replica.counters[NUM_TURNS] -= 1
+    num = replica.counters[NUM_TURNS]
+    moment_s, row, place = moments[num], rows[num], 0
+    while 2 * place + 1 < num:
+        child = 2 * place + 1
+        if child + 1 < num and (
+            moments[child + 1] < moments[child]
+            or (moments[child + 1] == moments[child] and rows[child + 1] < rows[child])
+        ):
+            child += 1
+        if moment_s < moments[child] or (moment_s == moments[child] and row < rows[child]):
+            break
+        moments[place], rows[place] = moments[child], rows[child]
+        place = child
+    moments[place], rows[place] = moment_s, row
+    return first
+
+
+@compiled()
+def bucket_of(replica, now_s):  # type: ignore[no-untyped-def]
+    """The bucket of the timeline that a moment lies in; the last holds all that comes later."""
+    return min(int(now_s / replica.account.widths[0]), len(replica.account.timeline) - 1)
+
+
+@compiled()
+def _gap_bin(gap_s):  # type: ignore[no-untyped-def]
+    """The bin of a gap: quarter percents above a microsecond."""
+    place = int(np.log(max(gap_s, FIRST_GAP_S) / FIRST_GAP_S) / _LOG_GROWTH)
+    return min(place, NUM_GAP_BINS - 1)

@@ -1,0 +1,199 @@
+"""The state of one replica as flat arrays: what the compiled scheduler, step and loop read and write.
+
+Words
+-----
+out        tokens that a request has emitted; ``prompt + out`` are its tokens.
+computed   tokens whose KV is in the cache. In decode it is one less than the tokens.
+draft      draft tokens that wait to be verified.
+in_flight  new tokens that the step now running computes (asynchronous scheduling plans ahead of them).
+live       the table of requests in the system, one row each, in no order; ``running`` and ``waiting``
+           hold rows of it, in order of admission and of the queue.
+turn       a request that begins when another ends: of a session, or of a user of a closed loop.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+# What a request brings, where it stands, and what became of it. A row moves from the coming to the live to
+# the done table.
+REQUEST = np.dtype(
+    [
+        ("row", np.int64),  # of the demand
+        ("arrival_s", np.float64),
+        ("prompt", np.int64),
+        ("output", np.int64),
+        ("priority", np.int64),
+        ("cached", np.int64),  # leading prompt tokens that a prefix cache holds
+        ("next_turn", np.int64),  # row of the coming table that follows this one, -1: none
+        ("delay_s", np.float64),  # after the end of the turn before
+        # acceptance: rows of the trace, see ``acceptance_row``
+        ("piece_first", np.int64),
+        ("piece_rows", np.int64),
+        ("piece_out", np.int64),
+        ("chain", np.int64),
+        # state
+        ("out", np.int64),
+        ("draft", np.int64),
+        ("computed", np.int64),
+        ("in_flight", np.int64),
+        ("blocks", np.int64),
+        ("owed", np.int64),
+        ("unscored", np.int64),
+        ("planned", np.int64),  # plans that hold it
+        ("is_over", np.int64),
+        # results
+        ("scheduled_s", np.float64),
+        ("first_token_s", np.float64),
+        ("last_token_s", np.float64),
+        ("finish_s", np.float64),
+        ("steps", np.int64),
+        ("decode_steps", np.int64),
+        ("preemptions", np.int64),
+        ("accepted", np.int64),
+        ("verified", np.int64),
+        ("drafted", np.int64),
+    ],
+    align=True,
+)
+Requests = NDArray[np.void]
+
+# counters of a replica
+(NUM_RUNNING, FIRST_WAITING, NUM_WAITING, NUM_FREE_ROWS, FREE_BLOCKS, NUM_DONE, NUM_TAKEN, NUM_TURNS,
+ NUM_STEPS, NUM_PREEMPTIONS, NUM_CUT, NUM_CHUNK_STEPS, NUM_SEQUENCE_STEPS, PREEMPTED_NOW, PLANNED_A,
+ PLANNED_B, NUM_SINCE_ADMISSION, LARGEST_BATCH, NUM_COUNTERS) = range(19)  # fmt: skip
+# columns of the timeline: sums per bucket; the first three are weighted by seconds
+(RUNNING_S, WAITING_S, KV_BLOCKS_S, BUSY_S, EMITTED, ACCEPTED, VERIFIED, STEPS, CHUNK_TOKENS, PREEMPTIONS,
+ ARRIVED, FINISHED, SEQUENCE_STEPS, NUM_COLUMNS) = range(14)  # fmt: skip
+
+# gaps between tokens are counted in bins of a quarter of a percent, by when their request arrived
+FIRST_GAP_S, GAP_GROWTH, NUM_GAP_BINS = 1e-6, 1.0025, 11_100
+
+
+class Rules(NamedTuple):
+    """How a replica schedules (``serving.md`` of the documentation); enumerations as integers.
+
+    slots: charged per scheduled request to the second token budget. kept_blocks: the watermark.
+    """
+
+    order: int
+    admission: int
+    victim: int
+    is_priority: bool
+    is_async: bool
+    is_prefill_free: bool
+    max_num_seqs: int
+    max_tokens: int
+    block_size: int
+    num_blocks: int
+    kept_blocks: int
+    threshold: int
+    reserve_whole: bool
+    max_model_len: int
+    num_speculative_tokens: int
+    lookahead: int
+    slots: int
+
+
+class Plans(NamedTuple):
+    """What steps run, int64 [2, rows]: of the step now running, and (asynchronous) of the next."""
+
+    row: Ints
+    new: Ints
+    drafts: Ints
+
+
+class Turns(NamedTuple):
+    """A heap of turns that begin later: their moments, float64, and their rows of the coming table."""
+
+    moment_s: Floats
+    row: Ints
+
+
+class Pool(NamedTuple):
+    """The trace's requests that acceptance is borrowed from: rows of the trace, and an order to go on in."""
+
+    first: Ints
+    rows: Ints
+    order: Ints
+
+
+class Account(NamedTuple):
+    """What is counted on the way: the timeline [buckets, NUM_COLUMNS] and gaps [segments, NUM_GAP_BINS].
+
+    step_gaps: between the steps of a sequence that emit; token_gaps: the same, shared among the tokens of a
+    step. widths: seconds of a bucket and of a segment (of arrival times).
+    """
+
+    timeline: Floats
+    step_gaps: Ints
+    token_gaps: Ints
+    widths: Floats
+
+
+class Replica(NamedTuple):
+    """One replica; see the module's words. clock: float64 [1], its present."""
+
+    live: Requests
+    free_rows: Ints
+    running: Ints
+    waiting: Ints
+    plans: Plans
+    turns: Turns
+    done: Requests
+    counters: Ints
+    clock: Floats
+    chunk_new: Ints
+    chunk_kv: Floats
+    account: Account
+
+
+def new_replica(
+    num_rows: int, num_done: int, num_blocks: int, num_turns: int, account: Account, now_s: float = 0.0
+) -> Replica:
+    """An empty replica of at most ``num_rows`` requests in the system."""
+    counters = np.zeros(NUM_COUNTERS, np.int64)
+    counters[NUM_FREE_ROWS], counters[FREE_BLOCKS] = num_rows, num_blocks
+    running, waiting, chunk_new = (np.zeros(num_rows, np.int64) for _ in range(3))
+    return Replica(
+        np.zeros(num_rows, REQUEST),
+        np.arange(num_rows)[::-1].copy(),
+        running,
+        waiting,
+        Plans(*(np.zeros((2, num_rows), np.int64) for _ in range(3))),
+        Turns(np.zeros(num_turns), np.zeros(num_turns, np.int64)),
+        np.zeros(num_done, REQUEST),
+        counters,
+        np.array([now_s]),
+        chunk_new,
+        np.zeros(num_rows),
+        account,
+    )
+
+
+def new_account(num_buckets: int, bucket_s: float, num_segments: int, segment_s: float) -> Account:
+    """Nothing counted yet."""
+    steps, tokens = (np.zeros((num_segments, NUM_GAP_BINS), np.int64) for _ in range(2))
+    return Account(np.zeros((num_buckets, NUM_COLUMNS)), steps, tokens, np.array([bucket_s, segment_s]))
+
+
+def larger(replica: Replica, num_rows: int) -> Replica:
+    """The same replica with room for more requests."""
+    old, counters = len(replica.live), replica.counters
+    grown = new_replica(num_rows, len(replica.done), 0, len(replica.turns.row), replica.account)
+    grown.live[:old] = replica.live
+    grown.running[:old] = replica.running
+    places = (counters[FIRST_WAITING] + np.arange(counters[NUM_WAITING])) % old
+    grown.waiting[: len(places)] = replica.waiting[places]
+    for mine, theirs in zip(grown.plans, replica.plans, strict=True):
+        mine[:, :old] = theirs
+    free = counters[NUM_FREE_ROWS]
+    grown.free_rows[: num_rows - old] = np.arange(old, num_rows)[::-1]
+    grown.free_rows[num_rows - old : num_rows - old + free] = replica.free_rows[:free]
+    counters[FIRST_WAITING] = 0
+    counters[NUM_FREE_ROWS] += num_rows - old
+    return grown._replace(turns=replica.turns, done=replica.done, counters=counters, clock=replica.clock)
