@@ -133,7 +133,7 @@ def _foreign_drafts(source: Source, settings: RunSettings) -> tuple[str, ...]:
         return ()
     return (
         f"{', '.join(heads)}: what is accepted is what the trace's drafter"
-        f"{f' ({name})' if name else ''} proposed; import or capture a trace of the head to judge one",
+        f"{f' ({name})' if name else ''} proposed; import or capture a trace of what drafts to judge it",
     )
 
 

@@ -6,13 +6,16 @@ from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from svsim.errors import LatencyError
 from svsim.latency.data_parallel import DataParallelLatency
 from svsim.latency.geometry import ModelGeometry
 from svsim.latency.hardware import data_sheets
+from svsim.latency.host import HostTime, Speculation, host_time
+from svsim.latency.mixed_pass import MixedLatencyModel
 from svsim.latency.model import LatencyModel, OutOfRange
+from svsim.latency.pass_costs import PassCosts
 from svsim.latency.pass_work import ModelOnGpus
 from svsim.latency.roofline import RooflineLatency
 from svsim.latency.shape import Role, StepShape
@@ -20,7 +23,10 @@ from svsim.latency.shape import Role, StepShape
 
 @runtime_checkable
 class TakesHead(Protocol):
-    """A latency model that puts a head in the place of its draft model by itself."""
+    """A latency model that puts a head in the place of its draft model by itself.
+
+    One that wraps another and adds to its passes does so: with the wrapped one's head (``with_head``).
+    """
 
     def with_head(self, geometry: ModelGeometry) -> LatencyModel | None:
         """The same model with that head as ``Role.DRAFT``; None where it cannot price one."""
@@ -76,7 +82,36 @@ class LatencyWithHead:
 
     def predict_s(self, shape: StepShape) -> NDArray[np.float64]:
         """Seconds of each pass, float64 of the broadcast shape."""
-        return (self.head if shape.role is Role.DRAFT else self.base).predict_s(shape)
+        return self._of(shape.role).predict_s(shape)
+
+    def predict_mixed_s(
+        self, decode: StepShape, chunk_tokens: ArrayLike, chunk_kv: ArrayLike
+    ) -> NDArray[np.float64]:
+        """Seconds of each mixed pass: see ``MixedLatencyModel``."""
+        return self._mixed(decode.role).predict_mixed_s(decode, chunk_tokens, chunk_kv)
+
+    def attention_s(self, shape: StepShape) -> NDArray[np.float64]:
+        """Seconds of each pass that depend on contexts."""
+        return self._mixed(shape.role).attention_s(shape)
+
+    def pass_costs(self, role: Role) -> PassCosts:
+        """The terms of a role's pass."""
+        return self._mixed(role).pass_costs(role)
+
+    def host_time(self, speculation: Speculation) -> HostTime:
+        """Of the base."""
+        return host_time(self.base, speculation)
+
+    def _of(self, role: Role) -> LatencyModel:
+        return self.head if role is Role.DRAFT else self.base
+
+    def _mixed(self, role: Role) -> MixedLatencyModel:
+        model = self._of(role)
+        if not isinstance(model, MixedLatencyModel):
+            raise LatencyError(
+                f"{self.hardware} ({self.source}) prices no passes that hold chunks of prompts"
+            )
+        return model
 
 
 def with_head(latency: LatencyModel, geometry: ModelGeometry) -> LatencyModel | None:

@@ -104,8 +104,9 @@ class RooflineLatency:
 
     @property
     def tensor_parallel(self) -> int:
-        """GPUs that share the target."""
-        return self.models[Role.TARGET].tensor_parallel
+        """GPUs that share the target (of a model alone: that model)."""
+        model = self.models.get(Role.TARGET) or next(iter(self.models.values()))
+        return model.tensor_parallel
 
     @property
     def source(self) -> str:

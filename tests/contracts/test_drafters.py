@@ -25,6 +25,7 @@ from svsim.errors import LatencyError, MethodError
 from svsim.latency.draft_heads import draft_head
 from svsim.latency.geometry import model_geometry
 from svsim.latency.head_shape import HeadKind
+from svsim.latency.host import HostTime
 from svsim.latency.linear import LinearLatency
 from svsim.latency.roofline import RooflineLatency
 from svsim.latency.shape import Role, StepShape
@@ -274,3 +275,22 @@ def test_a_deployment_prices_heads_for_its_own_target():
     assert float(large.priced(method).draft_s(4, 4, 400)) > of_small
     assert small.priced(method) is small.priced(method)
     assert large == Deployment(ON_GPU, target=TARGET)
+
+
+def test_host_time_and_mixed_passes_are_those_beneath_a_head():
+    class Hosted(RooflineLatency):
+        def host_time(self, speculation):
+            return HostTime(7e-3, 0.0, 1e-4 * speculation.num_draft_passes)
+
+    base = Hosted(ON_GPU.gpu, ON_GPU.models)
+    priced = Deployment(base, target=TARGET).priced(parse_method("sd:k=4").with_drafter(DRAFTERS["eagle3"]))
+    assert priced.host == HostTime(7e-3, 0.0, 4e-4)
+    head = RooflineLatency.of("h100_sxm", 1, TARGET, draft_head("eagle3", TARGET).geometry)
+    assert float(priced.draft_s(8, 8, 900)) == pytest.approx(
+        float(head.predict_s(StepShape(Role.DRAFT, 8, 8, 900))) + 4e-4
+    )
+    for role, itself in ((Role.TARGET, ON_GPU), (Role.DRAFT, head)):
+        shape = StepShape(role, 8, 16, 900)
+        mixed = priced.latency.predict_mixed_s(shape, [300], [0])
+        np.testing.assert_array_equal(mixed, itself.predict_mixed_s(shape, [300], [0]))
+        np.testing.assert_array_equal(priced.latency.attention_s(shape), itself.attention_s(shape))
