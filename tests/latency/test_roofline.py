@@ -119,6 +119,16 @@ def test_verification_reads_each_sequences_kv_once() -> None:
     np.testing.assert_allclose(by_context, read_s, rtol=1e-6)
 
 
+def test_attention_reads_the_new_tokens_too() -> None:
+    """Eight tokens of each sequence over 1000 read as much as one of each over 1007."""
+    model = llama_70b(PERFECT)
+    target, n = model.models[Role.TARGET], np.array(16.0)
+    eight = model._attention_s(target, n, 8 * n, 1000 * n)
+    one = model._attention_s(target, n, n, 1007 * n)
+    assert float(eight) == pytest.approx(float(one), rel=1e-9)
+    assert float(eight) > float(model._attention_s(target, n, n, 1000 * n)) * 1.006
+
+
 def test_more_gpus_are_faster_but_not_in_proportion() -> None:
     shape = StepShape(Role.TARGET, 8, 64, 8 * 1000)
     one, two, eight = (llama_70b(tp=tp).predict_s(shape) for tp in (1, 2, 8))
