@@ -50,6 +50,12 @@ def test_the_main_job(benchmark, figure):
     figure("svsim replay traces/llama70b.parquet", f"{seconds:.2f} s, {peak:.0f} MiB", "<= 2 s, <= 400 MB")
 
 
+def test_three_methods_of_the_main_job(benchmark, figure):
+    methods = ("--method", "td", "--method", "sd", "--method", "sv")
+    seconds, peak = best_of(5, benchmark, "replay", ROOT / "traces" / "llama70b.parquet", *methods)
+    figure("the same, td, sd and sv alone", f"{seconds:.2f} s, {peak:.0f} MiB", "<= 2 s, <= 400 MB")
+
+
 def test_the_twelve_reference_configurations(benchmark, figure, tmp_path):
     source = shared("specdecode-bench", "gsm8k.jsonl")
     latency = shared("specdecode-bench", "linear_llama31_8b_h100.json")
