@@ -24,7 +24,7 @@ from svsim.decoding.selection_rules import (
     RULE,
     SCRATCH_SIZE,
 )
-from svsim.engines.step import BoundColumns
+from svsim.engines.program import BoundColumns
 
 Lengths = NDArray[np.uint8]
 

@@ -21,7 +21,7 @@ from svsim.compiled import compiled
 from svsim.decoding.method import DecodingMethod
 from svsim.decoding.selection_rules import DRAFT_S, LAST_ACCEPTED, LAST_VERIFIED, RULE
 from svsim.engines.admission import PLACE, is_used_up, new_queue, queue_of_passes, take_next
-from svsim.engines.step import BoundColumns
+from svsim.engines.program import BoundColumns
 
 
 def follow_controller(

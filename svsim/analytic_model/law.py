@@ -32,7 +32,7 @@ from svsim.decoding.selection_rules import EMITTED, TOP_LEVEL, best_goodput, fir
 from svsim.decoding.selections import Plan
 from svsim.decoding.work import Reading
 from svsim.engines.binding import Deployment
-from svsim.engines.step import BoundColumns
+from svsim.engines.program import BoundColumns
 
 NUM_CUTS = 100
 NUM_PRICED = 15

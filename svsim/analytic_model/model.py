@@ -37,8 +37,8 @@ from svsim.analytic_model.walks import (
 from svsim.decoding.method import DecodingMethod
 from svsim.decoding.pipelines import SERIAL
 from svsim.engines.binding import bind_columns, selects
+from svsim.engines.program import BoundColumns
 from svsim.engines.settings import PreparedRun
-from svsim.engines.step import BoundColumns
 from svsim.errors import MethodError
 from svsim.progress import Count, OnProgress
 from svsim.random_streams import RandomStreams

@@ -20,7 +20,7 @@ from svsim.analytic_model.walks import Paths
 from svsim.decoding.method import DecodingMethod
 from svsim.decoding.pipelines import SERIAL
 from svsim.engines.binding import selects
-from svsim.engines.step import BoundColumns
+from svsim.engines.program import BoundColumns
 from svsim.latency.monotone_fit import isotonic_fit
 from svsim.random_streams import RandomStreams
 

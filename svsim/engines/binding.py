@@ -13,7 +13,7 @@ from svsim.decoding.selection_rules import encode_survival
 from svsim.decoding.selections import Plan
 from svsim.decoding.work import DraftWork, Schedule, StepWork
 from svsim.engines.prices import EMPTY_SHEET, PricedWork, PriceSheet, lay_out_sheet
-from svsim.engines.step import BoundColumns, Drafting, StepPrices, StepProgram, Turn
+from svsim.engines.program import BoundColumns, Drafting, StepPrices, StepProgram, Turn
 from svsim.errors import LatencyError
 from svsim.latency.engines.catalogue import NO_ENGINE
 from svsim.latency.engines.latency import EngineLatency

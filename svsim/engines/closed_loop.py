@@ -27,12 +27,12 @@ from svsim.engines.admission import (
     num_skipped,
     take_next,
 )
+from svsim.engines.program import empty_program
 from svsim.engines.step import (
     NUM_CLOCKS,
     NUM_CONTEXT_TOKENS,
     NUM_FINISHED,
     PREFILL,
-    empty_program,
     new_batch,
     place,
     take_step,

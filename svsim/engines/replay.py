@@ -25,8 +25,9 @@ from svsim.engines.binding import (
     selects,
 )
 from svsim.engines.closed_loop import NUM_TALLIES, Slots, new_slots, run_continuous, run_static
+from svsim.engines.program import BoundColumns
 from svsim.engines.settings import PreparedRun
-from svsim.engines.step import Batch, BoundColumns, new_batch
+from svsim.engines.step import Batch, new_batch
 from svsim.errors import InvariantError
 from svsim.progress import Count, OnProgress
 from svsim.records import GroupSums, RunRecord

@@ -11,7 +11,8 @@ from numba import typeof, types
 
 from svsim.compiled import compiled
 from svsim.decoding.selection_rules import RULE
-from svsim.engines.step import empty_program, new_batch
+from svsim.engines.program import empty_program
+from svsim.engines.step import new_batch
 from svsim.serving.chunks import EMPTY_CHUNK_PRICES
 from svsim.serving.scheduler import join_queue, plan_step
 from svsim.serving.serve import bucket_of, finish_step, new_space, pop_turn, start_step

@@ -6,7 +6,8 @@ import numpy as np
 
 from svsim.decoding.method import DecodingMethod
 from svsim.engines.binding import BatchShape, Deployment, PriceBook, bind, compiled_rule
-from svsim.engines.step import Batch, BoundColumns, StepProgram, new_batch
+from svsim.engines.program import BoundColumns, StepProgram
+from svsim.engines.step import Batch, new_batch
 from svsim.errors import InvariantError
 from svsim.serving.chunks import ChunkPrices, chunk_prices
 from svsim.serving.loop import AT_END, IS_STUCK, NEEDS_DRAIN, NEEDS_PRICES, NEEDS_ROOM, serve_until

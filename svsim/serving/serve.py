@@ -13,6 +13,7 @@ from svsim.compiled import compiled
 from svsim.decoding.selection_rules import LAST_ACCEPTED, LAST_VERIFIED
 from svsim.decoding.selections import Plan
 from svsim.engines.prices import pass_s
+from svsim.engines.program import Beside
 from svsim.engines.step import (
     NUM_CATCH_UP_TOKENS,
     NUM_CONTEXT_TOKENS,
@@ -20,7 +21,6 @@ from svsim.engines.step import (
     OVERHEAD,
     PREFILL,
     VERIFY,
-    Beside,
     owed_after,
     plan_step,
 )

@@ -9,7 +9,7 @@ from support.reference_scheduler import PlainRequest, PlainScheduler, PlainSetti
 from svsim.decoding.drafters import drafter_named
 from svsim.decoding.presets import parse_method
 from svsim.engines.binding import Deployment
-from svsim.engines.step import BoundColumns
+from svsim.engines.program import BoundColumns
 from svsim.latency.linear import LinearLatency
 from svsim.latency.shape import Role, StepShape
 from svsim.serving.replica import MethodPrices, ReplicaEngine

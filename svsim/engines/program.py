@@ -1,0 +1,103 @@
+"""A decoding method bound to a trace and a latency model, as plain arrays: what the compiled step reads."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from svsim.engines.prices import EMPTY_SHEET, PriceSheet
+
+
+class Drafting(NamedTuple):
+    """What the drafter does in a step (``decoding/work.py``); enumerations as integers.
+
+    as_planned: drafts only the length that is verified (else always K); a rule is then asked before the
+        draft. is_whole: but is paid for K tokens all the same (a block is proposed at once).
+    """
+
+    schedule: int
+    reading: int
+    as_planned: bool
+    is_whole: bool
+    tokens_beside: int
+    of_one_sequence: bool
+
+
+class BoundColumns(NamedTuple):
+    """A method on T output positions of a trace.
+
+    accepted: uint8 [T], accepted draft tokens of the whole chain (the target's answer).
+    planned:  uint8 [T] for planned lengths, else empty.
+    survival: uint16 [T, K] encoded believed survival for selected lengths, else (or without belief) [0, K].
+    """
+
+    accepted: NDArray[np.uint8]
+    planned: NDArray[np.uint8]
+    survival: NDArray[np.uint16]
+
+    def after(self, earlier: "BoundColumns") -> "BoundColumns":
+        """These columns behind earlier ones."""
+        return BoundColumns(
+            np.concatenate([earlier.accepted, self.accepted]),
+            np.concatenate([earlier.planned, self.planned]),
+            np.concatenate([earlier.survival, self.survival]),
+        )
+
+    def at(self, rows: NDArray[np.int64] | slice) -> "BoundColumns":
+        """The columns at some rows only; a column that is not there stays empty."""
+        return BoundColumns._make(column[rows] if len(column) else column for column in self)
+
+
+class Turn(NamedTuple):
+    """Whether drafting and companion run beside the verification of another micro-batch like this one, and
+    the factors on the seconds of either side."""
+
+    overlaps: bool
+    draft_slowdown: float
+    verify_slowdown: float
+
+
+class StepPrices(NamedTuple):
+    """Host seconds of a step and of each sequence in it, and the seconds of passes; a draft pass of its
+    own host time besides."""
+
+    overhead_s: float
+    overhead_per_sequence_s: float
+    target: PriceSheet
+    draft: PriceSheet
+    companion: PriceSheet
+
+
+class StepProgram(NamedTuple):
+    """A decoding method on a trace and a latency model: K draft tokens, lengths from ``plan``.
+
+    options: float64 [], constants of the selection rule. multiplicity: identical copies that every slot
+    stands for (1: none).
+    """
+
+    num_speculative_tokens: int
+    plan: int
+    uses_companion: bool
+    multiplicity: int
+    drafting: Drafting
+    turn: Turn
+    columns: BoundColumns
+    options: NDArray[np.float64]
+    prices: StepPrices
+
+
+def empty_program() -> StepProgram:
+    """A program of no work: its field types are those of every program."""
+    columns = BoundColumns(np.zeros(0, np.uint8), np.zeros(0, np.uint8), np.zeros((0, 1), np.uint16))
+    prices = StepPrices(0.0, 0.0, EMPTY_SHEET, EMPTY_SHEET, EMPTY_SHEET)
+    drafting, turn = Drafting(0, 0, False, False, 0, False), Turn(False, 1.0, 1.0)
+    return StepProgram(0, 0, False, 1, drafting, turn, columns, np.zeros(0), prices)
+
+
+class Beside(NamedTuple):
+    """What work beside the batch (chunks of prompts) adds to a step: seconds of drafting and of the
+    companion, and of verifications by their tokens beyond one per sequence (float64 [n K + 1], or empty)."""
+
+    draft_s: float
+    companion_s: float
+    verify_s: NDArray[np.float64]
