@@ -54,6 +54,10 @@ class RunOptions:
     seed: int = 0
     jobs: int | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "latency", latency_of(self.latency))
+        texts("hardware", self.hardware)
+
     @property
     def memory_share(self) -> float:
         """Share of each GPU's memory that the server uses."""
@@ -96,6 +100,28 @@ def several(given: Any) -> tuple[Any, ...]:
     return tuple(given) if is_many and not isinstance(given, str) else (given,)
 
 
+def texts(name: str, given: Any) -> tuple[str, ...]:
+    """Texts of an option that takes several, else InputError."""
+    found = several(given)
+    for one in found:
+        if not isinstance(one, str):
+            raise InputError(
+                f"`{name}` holds {printable(repr(one), 40)}; expected a text, or a list of texts"
+            )
+    return found
+
+
+def latency_of(given: Any) -> str | LatencyModel:
+    """Where step times come from, else InputError; a path stands for its file."""
+    given = os.fspath(given) if isinstance(given, os.PathLike) else given
+    if (isinstance(given, str) and given.strip()) or hasattr(given, "predict_s"):
+        return given  # type: ignore[no-any-return]
+    raise InputError(
+        f"`latency` is {printable(repr(given), 40)}; expected trace, database, roofline, a file or an object "
+        "with predict_s"
+    )
+
+
 def word(name: str, given: str, words: tuple[W, ...]) -> W:
     """The one of ``words`` that was given, else InputError."""
     for known in words:
@@ -124,8 +150,8 @@ def workers(jobs: int | None) -> int:
 
 def open_share(name: str, given: float) -> float:
     """A share with something on both sides, else InputError."""
-    if not 0.0 < given < 1.0:
-        raise InputError(f"`{name}` {given:g} is out of range; expected 0 < split < 1")
+    if not _is_number(given) or not 0.0 < given < 1.0:
+        raise InputError(f"`{name}` {printable(given, 40)} is out of range; expected 0 < split < 1")
     return given
 
 
@@ -156,6 +182,10 @@ def _by_convention(name: str, given: str | None, words: tuple[W, ...], default: 
 
 def _share(given: float | None, default: float) -> float:
     share = default if given is None else given
-    if not 0.0 <= share < 1.0:
-        raise InputError(f"`profile_split` {share:g} is out of range; expected 0 <= split < 1")
+    if not _is_number(share) or not 0.0 <= share < 1.0:
+        raise InputError(f"`profile_split` {printable(share, 40)} is out of range; expected 0 <= split < 1")
     return share
+
+
+def _is_number(given: object) -> bool:
+    return isinstance(given, int | float) and not isinstance(given, bool)

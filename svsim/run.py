@@ -11,11 +11,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 from svsim.deployments import PricesAsked, RunningCost, running_costs, unchecked_notes
-from svsim.errors import InputError, LatencyError, require
+from svsim.errors import InputError, LatencyError, printable, require
 from svsim.latency.model import LatencyModel
 from svsim.metrics.rows import ResultTable, result_rows
 from svsim.model_choice import AS_THE_TRACE_SAYS, ModelChoice
-from svsim.options import MAX_SEED, VALUE_BATCH_SIZES, RunOptions, integer, open_share, several, workers
+from svsim.options import (
+    MAX_SEED,
+    VALUE_BATCH_SIZES,
+    RunOptions,
+    integer,
+    latency_of,
+    open_share,
+    several,
+    texts,
+    workers,
+)
 from svsim.progress import OnProgress
 from svsim.trace.file import TraceReader
 from svsim.trace.parts import IN_MEMORY_POSITIONS, FileSource, MemorySource, Source
@@ -214,13 +224,21 @@ def methods_of(
     notes: list[str],
 ) -> list["DecodingMethod"]:
     """The distinct methods that are asked for, or td, a ladder of fixed lengths and sv, drafting so."""
+    from svsim.decoding.method import DecodingMethod
     from svsim.decoding.ranges import parse_methods
 
     limit = source.metadata.num_speculative_tokens
     methods: list[DecodingMethod] = []
     drafts = drafter is None or drafter.name != "none"
     for one in several(given) or (default_methods(source, notes) if drafts else ["td"]):
-        methods += parse_methods([one], limit, source.signals) if isinstance(one, str) else [one]
+        if isinstance(one, str):
+            methods += parse_methods([one], limit, source.signals)
+        elif isinstance(one, DecodingMethod):
+            methods.append(one)
+        else:
+            raise InputError(
+                f"`methods` holds {printable(repr(one), 40)}; expected a text as sd:k=5, or a DecodingMethod"
+            )
     if drafter is not None:
         methods = [method.with_drafter(drafter) for method in methods]
     return list({method.label: method for method in methods}.values())
@@ -256,13 +274,13 @@ def inspect(
     require(
         len(several(hardware)) <= 1, "`hardware`: slow steps are told of one deployment; name one at a time"
     )
-    source = open_source(trace, models)
+    source, latency = open_source(trace, models), latency_of(latency)
     model_notes(trace, source, models, latency)
     settings = InspectionSettings(
         file=file_name(trace),
         profile_split=open_share("profile_split", profile_split),
         seed=integer("seed", seed, 0, MAX_SEED),
-        prices=PricesAsked(latency, engine, several(hardware)),
+        prices=PricesAsked(latency, engine, texts("hardware", hardware)),
         jobs=workers(jobs),
         drafter=models.drafter_of(source.metadata.models),
     )
@@ -300,7 +318,7 @@ def deployments_of(
     """What ``latency``, ``engine`` and ``hardware`` stand for, or the given latency model on that engine."""
     from svsim.engines.binding import Deployment
 
-    asked = PricesAsked(options.latency, options.engine, several(options.hardware))
+    asked = PricesAsked(options.latency, options.engine, texts("hardware", options.hardware))
     priced = asked.priced(source, options.out_of_range)
     return [Deployment(p.latency, draft_of_one_sequence, p.spec) for p in priced]
 

@@ -1,13 +1,14 @@
 """The Python face: explicit words, public names, results that become frames and pages."""
 
 import inspect
+import json
 import subprocess
 import sys
 from dataclasses import fields
 
 import numpy as np
 import pytest
-from support.small_traces import StairLatency, independent_trace
+from support.small_traces import LINEAR, StairLatency, independent_trace
 
 import svsim
 from svsim.errors import InputError
@@ -49,6 +50,7 @@ def test_every_option_arrives_in_its_place(function, engine, monkeypatch):
     seen = []
     monkeypatch.setattr("svsim.api.answer", lambda *args: seen.append(args))
     words = {n: object() for n in inspect.signature(function).parameters if n not in ("trace", "progress")}
+    words |= {"latency": StairLatency(), "hardware": ("l40s",)}  # these two are checked at once
     function("trace", progress=print, **words)
     ((asked, trace, options, progress),) = seen
     assert (asked, trace, progress) == (engine, "trace", print)
@@ -124,3 +126,33 @@ def test_information_becomes_a_frame_of_depths():
     frame = svsim.info(TRACE, latency=StairLatency()).to_frame()
     assert list(frame["depth"]) == [1, 2, 3, 4, 5, 6]
     assert frame["cumulative"].is_monotonic_decreasing
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"methods": [7]}, "`methods` holds 7; expected a text as sd:k=5"),
+        ({"batch_sizes": "8"}, "`batch_sizes` 8 is out of range"),
+        ({"batch_sizes": [True]}, "`batch_sizes` True is out of range"),
+        ({"batch_sizes": [2.5]}, "`batch_sizes` 2.5 is out of range"),
+        ({"hardware": [3]}, "`hardware` holds 3; expected a text"),
+        ({"latency": None}, "`latency` is None; expected trace, database"),
+        ({"latency": ""}, "`latency` is ''; expected"),
+        ({"profile_split": "half"}, "`profile_split` half is out of range"),
+        ({"seed": 1.0}, "`seed` 1.0 is out of range"),
+        ({"coins": "redraw:" + "9" * 5000}, "`coins` redraw:9+... is unknown"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_one_line(wrong, says):
+    with pytest.raises(InputError, match=says) as caught:
+        svsim.replay(TRACE, **{**FEW, **wrong})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_latency_file_may_be_a_path(tmp_path):
+    file = tmp_path / "linear.json"
+    file.write_text(json.dumps(LINEAR))
+    by_path, by_text = (
+        svsim.replay(TRACE, latency=f, methods="td", batch_sizes=4) for f in (file, str(file))
+    )
+    assert by_path.to_dict() == by_text.to_dict()
