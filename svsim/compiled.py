@@ -1,5 +1,8 @@
 """How svsim compiles its inner loops.
 
+A function with a signature is an entry: Python calls it, and it is loaded (or compiled) at its first call, so
+that a run pays for what it uses. Without one, it is compiled into those that call it.
+
 ``compiled`` functions are cached on disk (beside the source, else in the user's cache folder), release the
 GIL, and never allocate: without reference counting (``_nrt=False``) passing a named tuple of arrays costs
 nothing, which makes a step ten times cheaper. Slices are views; anything that would allocate fails to
@@ -10,7 +13,7 @@ import glob
 import hashlib
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +26,40 @@ _CacheFile: Any = IndexDataCacheFile
 
 
 def compiled(signature: Any = None) -> Callable[[Callable[..., Any]], Any]:
-    """Decorator: compile at the first call, or at once for a signature."""
+    """Decorator: an ``Entry`` for a signature, else a function for other compiled ones to call."""
 
     def decorate(function: Callable[..., Any]) -> Any:
-        dispatcher = _jit(nogil=True, error_model="numpy", _nrt=False)(function)
-        if _cache_folder(Path(function.__code__.co_filename)):
-            dispatcher.enable_caching()
-            _keep_by_digest(dispatcher._cache)
-        if signature is not None:
-            dispatcher.compile(signature)
-            dispatcher.disable_compile()
-        return dispatcher
+        return _dispatcher(function) if signature is None else Entry(function, signature)
 
     return decorate
+
+
+class Entry:
+    """A compiled function of one signature, loaded at its first call. ``loaded`` goes to compiled callers."""
+
+    def __init__(self, function: Callable[..., Any], signature: Any) -> None:
+        self._function, self._signature = function, signature
+        self.__name__, self.__doc__ = function.__name__, function.__doc__
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.loaded(*arguments)
+
+    @cached_property
+    def loaded(self) -> Any:
+        """numba's function. Threads may ask at once: each gets one that works."""
+        dispatcher = _dispatcher(self._function)
+        dispatcher.compile(self._signature)
+        dispatcher.disable_compile()
+        return dispatcher
+
+
+def _dispatcher(function: Callable[..., Any]) -> Any:
+    """numba's function with its place in the disk cache."""
+    dispatcher = _jit(nogil=True, error_model="numpy", _nrt=False)(function)
+    if _cache_folder(Path(function.__code__.co_filename)):
+        dispatcher.enable_caching()
+        _keep_by_digest(dispatcher._cache)
+    return dispatcher
 
 
 def _keep_by_digest(kept: Any) -> None:
@@ -75,7 +99,7 @@ def _sources() -> list[Path]:
     """Files with compiled functions, and what they share with all rooms."""
     files = [
         path
-        for room in ("decoding", "engines", "analytic_model")
+        for room in ("decoding", "engines", "analytic_model", "serving")
         for path in sorted((_PACKAGE / room).glob("*.py"))
     ]
     loops = [path for path in files if b"@compiled(" in path.read_bytes()]

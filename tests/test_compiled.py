@@ -20,6 +20,7 @@ def twice(x):
 @pytest.fixture
 def cache_hits(tmp_path, monkeypatch):
     """Load the same file afresh, call its function, and say how often the cache on disk answered."""
+    monkeypatch.setattr(config, "CACHE_DIR", "")
     path = tmp_path / "loop.py"
     path.write_text(SOURCE)
 

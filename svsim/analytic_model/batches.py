@@ -98,7 +98,7 @@ def sample_batches(
         shown = _Shown(starts[order], catch_up[order], unscored[order], context[order])
         chosen = _new_chosen(len(order) // num_sequences)
         _select(
-            method.selection.rule,
+            method.selection.rule.loaded,
             options,
             fewest,
             columns.survival,

@@ -41,7 +41,7 @@ def follow_controller(
     num_drafting = np.zeros((most, k), np.int64)
     lengths = np.full(len(columns.accepted), k, np.uint8)
     warm_up, num_steps = _follow(
-        method.selection.rule,
+        method.selection.rule.loaded,
         np.asarray(method.selection.options, np.float64),
         paths,
         columns.survival,

@@ -13,8 +13,8 @@ from svsim.decoding.selection_rules import (
     NUM_LEVELS,
     RULE,
     TOP_LEVEL,
-    best_goodput,
     count_levels,
+    select_best,
     take_prefixes,
 )
 
@@ -138,7 +138,7 @@ def earlier_budget(n, candidates, verify_s, fixed_s, options, memory, scratch, l
         budget = int(memory[_BUDGETS] * n + 0.5)
     for step in range(lag - 1):
         memory[_BUDGETS + step] = memory[_BUDGETS + step + 1]
-    best = best_goodput(n, candidates, verify_s, fixed_s, options, memory, scratch, lengths)
+    best = select_best(n, candidates, verify_s, fixed_s, options, memory, scratch, lengths)
     memory[_BUDGETS + lag - 1] = best / n
     memory[_CLOCK] += 1.0
     return _take_best(n, candidates, budget, scratch, lengths)

@@ -170,18 +170,9 @@ def _search_band(levels, band, inside, verify_s, other_s, tokens, value, best): 
     return best_tokens, best_value, best_s, cut, num_at_cut
 
 
-@compiled(RULE)
-def best_goodput(n, candidates, verify_s, fixed_s, options, memory, scratch, lengths):  # type: ignore[no-untyped-def]
-    """Speculative Verification's batch selection, best of all prefixes (arXiv 2509.24328, section 4).
-
-    Candidates are ordered by survival w, largest first; the goodput of the first e of them is
-    (n + sum w) / (fixed_s + verify_s[e]) for objective EMITTED, sum w / verify_s[e] for ACCEPTED (the
-    paper's literal form, which never selects nothing). Exact for any non-decreasing verify_s.
-    Ties: fewer tokens, then the lowest sequence. options = [objective, min_verify].
-
-    What keeps it fast: candidates are counted by level and not sorted; prefixes that end with a band of
-    levels come first, then only bands are searched where a bound leaves hope for one that ends inside.
-    """
+@compiled()
+def select_best(n, candidates, verify_s, fixed_s, options, memory, scratch, lengths):  # type: ignore[no-untyped-def]
+    """``best_goodput``, for other rules."""
     forced = max(min(int(options[1]), candidates.shape[1]), 0)
     value = n * TOP_LEVEL if options[0] == EMITTED else 0
     other_s = fixed_s if options[0] == EMITTED else 0.0
@@ -207,6 +198,21 @@ def best_goodput(n, candidates, verify_s, fixed_s, options, memory, scratch, len
         best_tokens, cut, num_at_cut = 1, 0, 1
     take_prefixes(n, candidates, forced, cut, num_at_cut, lengths)
     return best_tokens
+
+
+@compiled(RULE)
+def best_goodput(n, candidates, verify_s, fixed_s, options, memory, scratch, lengths):  # type: ignore[no-untyped-def]
+    """Speculative Verification's batch selection, best of all prefixes (arXiv 2509.24328, section 4).
+
+    Candidates are ordered by survival w, largest first; the goodput of the first e of them is
+    (n + sum w) / (fixed_s + verify_s[e]) for objective EMITTED, sum w / verify_s[e] for ACCEPTED (the
+    paper's literal form, which never selects nothing). Exact for any non-decreasing verify_s.
+    Ties: fewer tokens, then the lowest sequence. options = [objective, min_verify].
+
+    What keeps it fast: candidates are counted by level and not sorted; prefixes that end with a band of
+    levels come first, then only bands are searched where a bound leaves hope for one that ends inside.
+    """
+    return select_best(n, candidates, verify_s, fixed_s, options, memory, scratch, lengths)
 
 
 @compiled(RULE)

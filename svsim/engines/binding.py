@@ -226,7 +226,7 @@ def selects(method: DecodingMethod) -> bool:
 
 def compiled_rule(method: DecodingMethod) -> Any:
     """The selection function handed to the loop (any one, where none is asked)."""
-    return method.selection.rule
+    return method.selection.rule.loaded
 
 
 def bind(method: DecodingMethod, columns: BoundColumns, prices: PriceBook, shape: BatchShape) -> StepProgram:
