@@ -9,7 +9,7 @@ from engine_fit import Judged
 # Of a normal law: half-widths that hold 80 % and 90 %.
 HALF_80, HALF_90 = 1.2816, 1.6449
 # Families that a profile's own error weighs as much as that of all profiles.
-SHARED_FAMILIES = 3
+SHARED_FAMILIES = 4
 BATCH_RANGES = ((1, 1), (2, 8), (9, 32), (33, 4096))
 
 
@@ -133,7 +133,7 @@ def decisions(judged: Sequence[Judged], errors: Callable[[Judged], float]) -> di
     cells = [one for one in judged if one.is_on and one.cell.speedup is not None]
     speedup = np.array([one.cell.speedup for one in cells], np.float64)
     predicted = np.array([one.predicted_speedup for one in cells])
-    bar = np.array([HALF_80 * errors(one) for one in cells])
+    bar = np.array([HALF_90 * errors(one) for one in cells])
     is_far = np.abs(speedup - 1.0) > 0.1
     is_right = (predicted > 1.0) == (speedup > 1.0)
     is_clear = np.abs(np.log(predicted)) > bar

@@ -56,6 +56,7 @@ def page(
         "\n## Errors on families left out\n",
         *_overall(clean),
         *_price_errors(clean, errors),
+        *_targets(clean, errors),
         *_groups(clean),
         "\n## Every panel\n",
         *_panels(judged),
@@ -133,11 +134,34 @@ def _price_errors(clean: Sequence[Judged], entries: Mapping[str, Mapping[str, An
     found = decisions(clean, stated)
     yield (
         f"\nDecisions: of {found['far']:.0f} cells more than 10 % from break-even the sign is right in "
-        f"{found['far_right']:.1%}; with `measure` inside the 80 % error bar, "
+        f"{found['far_right']:.1%}; with `measure` inside the 90 % error bar, "
         f"{found['far_right_or_measure']:.1%} are right or `measure`, {found['far_measure']:.1%} the latter. "
         f"Of {found['near']:.0f} cells within 10 % of it the sign is right in {found['near_right']:.0%} and "
         f"{found['near_measure']:.0%} say `measure`."
     )
+
+
+def _targets(clean: Sequence[Judged], entries: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """What was aimed at before the fit, and what came out."""
+    speedup, step, off = (Summary.of(clean, e) for e in (speedup_error, step_error, target_only_error))
+    assert speedup and step and off
+    low, high = coverage(clean)
+    far = decisions(clean, lambda one: float(entries[one.cell.setting.profile]["price_error"]))
+    aims = (
+        ("speedup, mean by row", "at most 9 %", speedup.mean, speedup.mean <= 0.09),
+        ("speedup, mean by panel", "at most 10 %", (got := by_panel(clean, speedup_error)), got <= 0.10),
+        ("speedup, p90", "at most 18 %", speedup.p90, speedup.p90 <= 0.18),
+        ("speedup, cells within 30 %", "at least 98 %", speedup.within_30, speedup.within_30 >= 0.98),
+        ("speculative step, mean", "at most 14 %", step.mean, step.mean <= 0.14),
+        ("target-only step, mean", "at most 8 %", off.mean, off.mean <= 0.08),
+        ("right beyond 10 % from break-even", "at least 97 %", far["far_right"], far["far_right"] >= 0.97),
+        ("80 % error bar covers", "75 to 85 %", low, 0.75 <= low <= 0.85),
+        ("90 % error bar covers", "87 to 93 %", high, 0.87 <= high <= 0.93),
+    )
+    yield "\n| aim | wanted | got | met |"
+    yield "|---|---|---|---|"
+    for what, wanted, got, is_met in aims:
+        yield f"| {what} | {wanted} | {got:.1%} | {'yes' if is_met else '**no**'} |"
 
 
 def _groups(clean: Sequence[Judged]) -> Iterator[str]:

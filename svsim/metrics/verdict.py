@@ -1,7 +1,7 @@
 """Whether to speculate: what rows say at each batch size, given how sure prices and sampling are.
 
 The speedup of the fastest method that speculates is called only where its error bar lies on one side of 1.
-The bar holds 80 % of outcomes: 1.28 sigma of prices (``price_error``: relative errors on panels that did not
+The bar holds 90 % of outcomes: 1.64 sigma of prices (``price_error``: relative errors on panels that did not
 help to fit the engine's profile) and of sampling (from the row's 95 % interval), added in squares. Measured
 step times carry no price error, and their verdict rests on the row's own interval.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-HALF_80, HALF_95 = 1.2816, 1.96
+HALF_90, HALF_95 = 1.6449, 1.96
 
 
 class SpeedupRow(Protocol):
@@ -102,7 +102,7 @@ def error_bar(row: SpeedupRow) -> tuple[float, float]:
     if row.price_error is None:
         return (low or speedup, high or speedup) if known else (speedup, speedup)
     sampling = math.log(high / low) / (2.0 * HALF_95) if known and low and high else 0.0
-    factor = math.exp(HALF_80 * math.hypot(row.price_error, sampling))
+    factor = math.exp(HALF_90 * math.hypot(row.price_error, sampling))
     return speedup / factor, speedup * factor
 
 

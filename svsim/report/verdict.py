@@ -45,7 +45,7 @@ def _sentence(hardware: str, answer: Answer, run: Sequence[Verdict]) -> str:
     first, last = run[0].batch_size, run[-1].batch_size
     where = f"batch {first}" if first == last else f"batch {first} to {last}"
     low, high = min(v.low for v in run), max(v.high for v in run)
-    bar = f"80 % error bar {low:.2f}x to {high:.2f}x"
+    bar = f"90 % error bar {low:.2f}x to {high:.2f}x"
     if answer is Answer.SPECULATE:
         return f"{hardware}, {where}: speculate ({bar}, prices and sampling)."
     if answer is Answer.DO_NOT:

@@ -134,14 +134,3 @@ def test_fp8_on_hopper_is_priced_by_whole_tiles(gpu: str) -> None:
         assert (inside <= 1.001 * inside[-1]).all()
     assert (fp8.token_s <= 1.06 * bf16.token_s).all()
     assert (fp8.token_s[tokens <= 256] < 0.85 * bf16.token_s[tokens <= 256]).all()
-
-
-def test_a100_products_jump_from_tile_to_tile() -> None:
-    """Their database was measured at the ends of tiles alone; lines between those are not what GPUs do."""
-    parts = shipped_parts("a100_sxm", ModelOnGpus(model_geometry("llama-3.1-8b"), 1))
-    assert parts is not None
-    tokens, seconds = parts.keys.tokens, parts.token_s
-    first, last = (seconds[np.searchsorted(tokens, [edges])] for edges in ([264, 400], [384, 512]))
-    np.testing.assert_allclose(first, last, rtol=0.02)  # element-wise work alone grows
-    before = seconds[np.searchsorted(tokens, [256, 384])]
-    assert (first / before > 1.12).all()

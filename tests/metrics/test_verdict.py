@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from svsim.metrics.verdict import HALF_80, HALF_95, Answer, error_bar, verdicts
+from svsim.metrics.verdict import HALF_90, HALF_95, Answer, error_bar, verdicts
 
 
 def row(speedup, price_error=0.1, low=None, high=None, method="sd", batch_size=8, **changes):
@@ -19,7 +19,7 @@ def row(speedup, price_error=0.1, low=None, high=None, method="sd", batch_size=8
 
 @pytest.mark.parametrize(
     ("speedup", "answer"),
-    [(2.0, "speculate"), (1.15, "speculate"), (1.1, "measure"), (0.95, "measure"), (0.8, "do not speculate")],
+    [(2.0, "speculate"), (1.19, "speculate"), (1.15, "measure"), (0.9, "measure"), (0.8, "do not speculate")],
 )
 def test_inside_the_price_error_the_answer_is_to_measure(speedup, answer):
     (verdict,) = verdicts([row(speedup)])
@@ -27,16 +27,16 @@ def test_inside_the_price_error_the_answer_is_to_measure(speedup, answer):
     assert (verdict.measure_with is not None) == (answer == "measure")
 
 
-def test_the_bar_holds_80_percent_of_a_normal_law():
+def test_the_bar_holds_90_percent_of_a_normal_law():
     low, high = error_bar(row(1.5, 0.1))
-    assert math.log(high / 1.5) == pytest.approx(HALF_80 * 0.1) and low * high == pytest.approx(1.5**2)
+    assert math.log(high / 1.5) == pytest.approx(HALF_90 * 0.1) and low * high == pytest.approx(1.5**2)
 
 
 def test_sampling_adds_in_squares():
     sampling = 0.1
     ends = {"low": 1.5 * math.exp(-HALF_95 * sampling), "high": 1.5 * math.exp(HALF_95 * sampling)}
     _, high = error_bar(row(1.5, 0.1, **ends))
-    assert math.log(high / 1.5) == pytest.approx(HALF_80 * math.hypot(0.1, sampling))
+    assert math.log(high / 1.5) == pytest.approx(HALF_90 * math.hypot(0.1, sampling))
 
 
 def test_measured_step_times_rest_on_the_interval():
