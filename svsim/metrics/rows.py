@@ -191,10 +191,10 @@ def _ratio(part: float, whole: float) -> float | None:
     return part / whole if whole > 0 else None
 
 
-def _tpot_s(record: RunRecord, step_time_s: float, prefill_s: float, steps_per_token: float) -> float:
-    """Between two tokens of a sequence: its steps, and the prefills of the other sequences."""
+def _time_of_step_s(record: RunRecord, step_time_s: float, prefill_s: float) -> float:
+    """From one step of a sequence to its next: the step, and the prefills of the other sequences."""
     others = 1.0 - 1.0 / record.batch_size if record.prefills_stall else 0.0
-    return (step_time_s * record.num_micro_batches + others * prefill_s) * steps_per_token
+    return step_time_s * record.num_micro_batches + others * prefill_s
 
 
 def _row(
@@ -234,9 +234,9 @@ def _row(
         verify_time_s=parts["verify"],
         overhead_time_s=parts["overhead"],
         prefill_time_s=parts["prefill"],
-        tpot_s=_tpot_s(
-            record, step_time_s, parts["prefill"], total["sequence_steps"] / total["emitted_tokens"]
-        ),
+        tpot_s=_time_of_step_s(record, step_time_s, parts["prefill"])
+        * total["sequence_steps"]
+        / total["emitted_tokens"],
         num_steps=round(total["steps"]),
         num_emitted_tokens=round(total["emitted_tokens"]),
         fits_memory=record.fits_memory,
