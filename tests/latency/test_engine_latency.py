@@ -76,6 +76,16 @@ def test_prompts_cost_a_factor_alone_and_beside_others():
     assert engine.predict_mixed_s(decode, [0], [0]) == pytest.approx(alone)
 
 
+def test_no_graph_is_captured_beyond_512_tokens_and_layers_then_take_their_launches():
+    small = model_geometry("qwen3-1.7b")
+    engine = on_engine(small, eager_layer_s=0.3e-3, verify_attention=1.0)
+    graphed, eager = (float(target_s(engine, 64, tokens, context=100)) for tokens in (512, 513))
+    assert graphed == pytest.approx(float(target_s(engine.base, 64, 512, context=100)))
+    assert eager == pytest.approx(28 * 0.3e-3) and eager > graphed
+    dense = on_engine(eager_layer_s=0.3e-3, verify_attention=1.0)
+    assert target_s(dense, 128, 1024) == pytest.approx(target_s(dense.base, 128, 1024))
+
+
 def test_host_time_by_what_is_speculated():
     constants = {"target_only_host_s": 1e-4, "speculative_host_s": 2e-3, "draft_pass_s": 3e-4,
                  "retrieval_host_s": 4e-3, "fp8_kv_draft_s": 8e-3, "cut_vocabulary_pass_s": 5e-4}  # fmt: skip

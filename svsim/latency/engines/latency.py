@@ -14,7 +14,7 @@ from svsim.latency.host import HostTime, Speculation
 from svsim.latency.mixed_pass import MixedLatencyModel
 from svsim.latency.model import LatencyModel, OutOfRange
 from svsim.latency.pass_costs import PassCosts
-from svsim.latency.pass_work import MAX_LOGIT_ROWS_PER_SEQUENCE
+from svsim.latency.pass_work import MAX_GRAPH_TOKENS, MAX_LOGIT_ROWS_PER_SEQUENCE
 from svsim.latency.shape import Role, StepShape
 
 Floats = NDArray[np.float64]
@@ -165,7 +165,10 @@ class EngineLatency:
             verified_s = plain_s + self.profile.value("mixture_verification") * (seconds - plain_s)
         dearer = (self.profile.value("verify_attention") - 1.0) * np.minimum(drafted, 1.0)
         verified_s = verified_s + dearer * shape.layers * reading_s(self.base, sequences, shape.num_kv_tokens)
-        return np.asarray(np.where(is_prompt, self.profile.value("prefill") * seconds, verified_s))
+        if self.target is not None:  # beyond captured graphs every layer takes its launches at least
+            eager_s = self.profile.value("eager_layer_s") * self.target.num_layers * shape.layers
+            verified_s = np.where(tokens > MAX_GRAPH_TOKENS, np.maximum(verified_s, eager_s), verified_s)
+        return np.asarray(np.where(is_prompt, self.prompt_factor * seconds, verified_s))
 
 
 def reading_s(base: LatencyModel, num_sequences: ArrayLike, num_kv_tokens: ArrayLike) -> Floats:
