@@ -34,7 +34,12 @@ START, REACH = (np.array([row[i] for row in SHARED]) for i in (1, 2))
 LEAST = np.array([0.0, 0.0, 0.0, 1.0, 0.5, 0.2, 0.0])
 # What an engine has of its own; the engine that a profile deviates from (otherwise from the shared ones).
 OWN = 3
-PARENT = {"vllm-0.20-mrv2": "vllm-0.20", "sglang-0.4": "sglang-0.5-sync", "sglang-0.5": "sglang-0.5-sync"}
+PARENT = {
+    "vllm-0.20-mrv2": "vllm-0.20",
+    "vllm-0.20-sync": "vllm-0.20",
+    "sglang-0.4": "sglang-0.5-sync",
+    "sglang-0.5": "sglang-0.5-sync",
+}
 # Mapping a cut vocabulary in Python is a matter of the first V1 engines.
 MAPS_VOCABULARY = ("vllm-0.8",)
 RIDGE, START_RIDGE, LARGE_RESIDUAL = 0.3, 0.05, 0.1

@@ -19,10 +19,11 @@ def findings(table: ResultTable) -> list[str]:
     sentences = []
     for hardware in dict.fromkeys(r.deployment for r in table.rows):
         best = best_by_batch_size(table, hardware)
-        if best:
-            sentences += _bands(hardware, best)
-            limit = verdict_sentences(table, hardware)
-            sentences += limit or _limit_of_speculation(hardware, [row for row, _ in best])
+        sentences += _bands(hardware, best)
+        limit = verdict_sentences(table, hardware)
+        if best and not limit:
+            limit = _limit_of_speculation(hardware, [row for row, _ in best])
+        sentences += limit
     return sentences
 
 

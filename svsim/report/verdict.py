@@ -23,8 +23,9 @@ def price_caveats(table: ResultTable) -> list[str]:
     errors = {(row.engine, row.price_error) for row in table.rows if row.price_error is not None}
     for engine, error in sorted(errors):
         sentences.append(
-            f"Steps are priced as {engine} runs them; on panels that did not help to fit it, speedups were "
-            f"off by {error:.0%} (1 sigma). Intervals are of sampling alone."
+            f"Steps are priced as {engine} runs them; such speedups are off by {error:.0%} (1 sigma, from "
+            "panels that did not help to fit it; twice as much on a GPU nobody compared). Intervals are of "
+            "sampling alone."
         )
     if table.config.get("prefill") == "exclude":
         sentences.append("Prefill is not counted: a server that runs prompts beside them is slower.")

@@ -43,6 +43,7 @@ def test_the_spread_holds_the_value_and_what_pins_it_is_named():
         ("vllm-0.24", "vllm-0.20"),
         ("vllm-1.0", "vllm-0.20"),
         ("vllm-0.24-mrv2", "vllm-0.20-mrv2"),
+        ("vllm-0.24-sync", "vllm-0.20-sync"),
         ("vllm", "vllm-0.20"),
         ("sglang-0.4.6", "sglang-0.4"),
         ("sglang-0.5.6", "sglang-0.5"),
@@ -121,3 +122,10 @@ def test_the_list_says_what_pins_a_profile_and_how_wrong_it_was():
 
 def test_the_command_refuses_an_unknown_engine():
     assert "known: vllm-0.8" in svsim_refuses("engines", "nothing")
+
+
+def test_without_asynchronous_scheduling_every_step_takes_longer_by_what_it_hides():
+    usual, sync = engine_profile("vllm-0.24"), engine_profile("vllm-0.24-sync")
+    for name in ("target_only_host_s", "speculative_host_s"):
+        assert sync.value(name) == pytest.approx(usual.value(name) + usual.value("async_hidden_s"), rel=0.01)
+    assert sync.value("draft_pass_s") == usual.value("draft_pass_s")
