@@ -11,7 +11,7 @@ Reading guide, four files for the whole flow:
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from svsim.api import analytic, info, replay, value
+    from svsim.api import advise, analytic, info, replay, value
     from svsim.calibration.calibrate import calibrate
     from svsim.calibration.settings import CalibrationSettings
     from svsim.trace.file import load_trace, save_trace
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from svsim.version import __version__
 
 _WHERE = {
+    "advise": "svsim.api",
     "analytic": "svsim.api",
     "info": "svsim.api",
     "replay": "svsim.api",
@@ -39,6 +40,7 @@ __all__ = [
     "CaptureSettings",
     "SamplingSettings",
     "__version__",
+    "advise",
     "analytic",
     "calibrate",
     "capture",

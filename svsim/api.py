@@ -3,17 +3,18 @@
 A method, batch size or hardware may stand alone where a list of them is expected.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from svsim.latency.model import LatencyModel, OutOfRange
 from svsim.model_choice import ModelChoice
-from svsim.options import RunOptions
+from svsim.options import RunOptions, several
 from svsim.progress import OnProgress
 from svsim.run import RunResult, Trace, answer, inspect, value_signals
 
 if TYPE_CHECKING:
+    from svsim.advice.advise import AdviceResult
     from svsim.decoding.method import DecodingMethod
     from svsim.metrics.signal_values import SignalValues
     from svsim.metrics.trace_information import TraceInformation
@@ -218,3 +219,74 @@ def value(
         jobs=jobs,
     )
     return value_signals(trace, k, options, progress)
+
+
+def advise(
+    trace: "Trace | Sequence[str | Path] | None" = None,
+    *,
+    import_format: str | None = None,
+    accept_by_position: "str | Sequence[float] | Mapping[str, str | Sequence[float]] | None" = None,
+    k: int | None = None,
+    prompt_tokens: int | float | str | None = None,
+    output_tokens: int | float | str | None = None,
+    concurrency: Sequence[int] | int = (),
+    methods: Sequence[str] | str = (),
+    hardware: Sequence[str] | str = (),
+    latency: str | LatencyModel | None = None,
+    engine: str | None = None,
+    target: str | Path | None = None,
+    draft: str | Path | None = None,
+    companion: str | Path | None = None,
+    drafter: str | None = None,
+    head: str | Path | None = None,
+    prefill: str | None = None,
+    out_of_range: OutOfRange | None = None,
+    prices: str | Path | None = None,
+    gpu_memory_utilization: float | None = None,
+    seed: int = 0,
+    jobs: int | None = None,
+    progress: OnProgress | None = None,
+) -> "AdviceResult":
+    """What to run: the best method and k per batch size, how sure that is, and what to do about it.
+
+    Raises the errors of ``svsim.errors``.
+
+    Parameters
+    ----------
+    trace: a trace, or the files of a recording whose ``import_format`` is given.
+    import_format: a format of ``svsim import``, as ``"vllm-metrics"``.
+    accept_by_position: instead of a trace: cumulative shares of steps that accept 1, 2, ... draft tokens
+        (``".72/.51/.36"``), or several drafters, ``{"eagle3": ".72/.51/.36", "ngram": ".5/.3/.2"}``.
+    k: draft tokens per step of a recording that does not say it.
+    prompt_tokens, output_tokens: mean lengths, or ``"MEAN:VARIATION"``; of a trace its own.
+    concurrency: requests at once that are asked about; default a grid from 1 to 256.
+    methods: what is compared with td; default sd at every sensible length and, where the trace has its
+        signals, sv; of these only methods that keep the target's law are advised.
+    latency: default the trace's own step times, or ``"database"`` where hardware is named.
+    prefill: ``"include"`` (default where the numbers are a server's) or ``"exclude"``.
+
+    The others are those of ``replay``.
+
+    >>> svsim.advise(accept_by_position=".72/.51/.36", target="llama-3.1-8b", drafter="eagle3",
+    ...              hardware="h100_sxm", concurrency=[1, 64]).to_frame()  # doctest: +SKIP
+    """
+    from svsim.advice.advise import advise as answer_advice
+    from svsim.advice.asking import Told, drafting_of
+    from svsim.advice.search import Server
+
+    told = Told(trace, import_format, accept_by_position, k, prompt_tokens, output_tokens, seed=seed)
+    server = Server(
+        concurrency=several(concurrency),
+        methods=several(methods),
+        hardware=several(hardware),
+        latency=latency,
+        engine=engine,
+        prefill=prefill,
+        out_of_range=out_of_range,
+        prices=prices,
+        gpu_memory_utilization=gpu_memory_utilization,
+        seed=seed,
+        jobs=jobs,
+    )
+    models = ModelChoice(target, draft, companion, drafter, head)
+    return answer_advice(drafting_of(told, models, server.num_requests), server, progress)

@@ -60,9 +60,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model_choice": TRACES | {"compiled", "latency", "decoding"},
     "options": ENGINES | {"model_choice"},
     "run": EVERYTHING | {"model_choice", "options", "report"},
-    "api": EVERYTHING | {"model_choice", "options", "run"},
+    "advice": EVERYTHING | {"model_choice", "options", "run", "report"},
+    "api": EVERYTHING | {"model_choice", "options", "run", "advice"},
     "__main__": {"cli"},
-    "cli": EVERYTHING | {"model_choice", "options", "run", "api", "catalogue", "report"},
+    "cli": EVERYTHING | {"model_choice", "options", "run", "advice", "api", "catalogue", "report"},
 }
 # heavy packages -> rooms that may import them
 TORCH_ROOMS = {"device", "trace_capture", "calibration", "training", "validation"}

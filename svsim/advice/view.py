@@ -1,0 +1,151 @@
+"""Advice on the terminal: the verdict in words, a table, what it rests on, how to settle what is open."""
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from rich.console import Console
+from rich.markup import escape
+
+from svsim.advice.advise import AdviceResult, Drafting
+from svsim.advice.decision import Advice
+from svsim.errors import printable
+from svsim.metrics.verdict import Answer
+from svsim.report.formats import milliseconds, number
+from svsim.report.plain_table import PlainTable
+from svsim.report.terminal_table import print_plain
+
+HEADS = (
+    *("users", "advice", "method", "speedup", "80 % range", "tokens/step", "break-even"),
+    *("tok/s", "ms/token", "$/M tokens", "$/M without"),
+)
+
+
+def print_advice(result: AdviceResult, console: Console, files: Sequence[str] = ()) -> None:
+    """Everything a person needs in a minute; files: configurations that were written."""
+    for sentence in verdict_sentences(result.advice):
+        console.print(f"[bold]{escape(sentence)}[/bold]", highlight=False)
+    console.print()
+    for table in advice_tables(result):
+        print_plain(table, console)
+    for line in _what_it_rests_on(result):
+        console.print(f"• {escape(line)}", highlight=False)
+    for note in result.notes:
+        console.print(f"[dim]note: {escape(printable(note, 400))}[/dim]", highlight=False)
+    for line in measure_lines(result.advice):
+        console.print(escape(line), highlight=False, soft_wrap=True)
+    for file in files:
+        console.print(f"written: {escape(printable(file, 300))}", highlight=False)
+
+
+def verdict_sentences(advice: Sequence[Advice]) -> list[str]:
+    """One sentence per run of neighbouring batch sizes with one verdict."""
+    found = []
+    for hardware in dict.fromkeys(one.hardware for one in advice):
+        here = sorted((a for a in advice if a.hardware == hardware), key=lambda a: a.batch_size)
+        for answer, run in groupby(here, key=lambda a: (a.verdict, a.fits_memory is False)):
+            found.append(_sentence(hardware, answer[0], list(run)))
+    return found
+
+
+def _sentence(hardware: str, answer: Answer, run: Sequence[Advice]) -> str:
+    where = f"{hardware}, {_span([str(a.batch_size) for a in run])} at once: {answer.value}"
+    if run[0].fits_memory is False:
+        return f"{where}; it does not fit in memory{' with the drafter' if run[0].goodput_tok_s else ''}."
+    known = [a for a in run if a.speedup_vs_td is not None]
+    if not known:
+        return f"{where}; nothing drafts."
+    names = _span(list(dict.fromkeys(_label(a) for a in known)))
+    speedups = _span([f"{a.speedup_vs_td:.2f}x" for a in known])
+    low, high = min(a.low or 0.0 for a in known), max(a.high or 0.0 for a in known)
+    what = {
+        Answer.SPECULATE: f" with {names}, {speedups} the speed without",
+        Answer.DO_NOT: f"; the best ({names}) is {speedups} the speed without",
+        Answer.MEASURE: f"; {names} may be {low:.2f}x to {high:.2f}x the speed without",
+    }[answer]
+    return f"{where}{what}{'' if answer is Answer.MEASURE else f' (80 %: {low:.2f}x to {high:.2f}x)'}."
+
+
+def _span(words: Sequence[str]) -> str:
+    return words[0] if words[0] == words[-1] else f"{words[0]} to {words[-1]}"
+
+
+def _label(advice: Advice) -> str:
+    params = ",".join(f"{name}={value}" for name, value in advice.params.items())
+    drafter = f"{advice.drafter} " if advice.drafter and advice.method != "td" else ""
+    return f"{drafter}{advice.method}{f':{params}' if params else ''}"
+
+
+def advice_tables(result: AdviceResult) -> list[PlainTable]:
+    """One table per hardware."""
+    tables = []
+    note = "* acceptance at this k was not recorded; the range holds what it may be"
+    for hardware in dict.fromkeys(one.hardware for one in result.advice):
+        here = [one for one in result.advice if one.hardware == hardware]
+        star = note if any(one.is_assumed for one in here) else ""
+        tables.append(PlainTable(_caption(result, hardware), star, HEADS, [_cells(one) for one in here], 3))
+    return tables
+
+
+def _caption(result: AdviceResult, hardware: str) -> str:
+    row = next(row for row in result.rows if row.deployment == hardware)
+    engine = "" if row.engine == "none" else f", engine {row.engine}"
+    counted = "counted" if result.config["prefill"] == "include" else "not counted"
+    return f"{hardware} ({row.latency_source} step times{engine}, prefill {counted})"
+
+
+def _cells(one: Advice) -> list[str]:
+    if one.fits_memory is False and one.goodput_tok_s is None:
+        return [str(one.batch_size), "does not fit", *["-"] * (len(HEADS) - 2)]
+    rounded = "-" if one.low is None else f"{one.low:.2f} to {one.high:.2f}"
+    return [
+        str(one.batch_size),
+        one.verdict.value,
+        f"{_label(one)}{'*' if one.is_assumed else ''}",
+        number(one.speedup_vs_td, ".2f", "x"),
+        rounded,
+        number(one.mean_acceptance_length, ".2f"),
+        number(one.break_even_acceptance_length, ".2f"),
+        number(one.goodput_tok_s, ",.0f"),
+        milliseconds(one.tpot_s, 1),
+        number(one.usd_per_million_tokens, ".2f"),
+        number(one.usd_per_million_tokens_td, ".2f"),
+    ]
+
+
+def _what_it_rests_on(result: AdviceResult) -> list[str]:
+    lines = [_acceptance_words(one) for one in result.drafting]
+    errors = sorted({row.price_error for row in result.rows if row.price_error is not None})
+    if errors:
+        lines.append(
+            f"Prices: on panels that did not help to fit {result.engine}, speedups were off by "
+            f"{errors[-1]:.0%} (1 sigma); the range holds that, and what other lengths may accept."
+        )
+    lines.append(
+        "tok/s, ms/token and $ are of what to run: with speculation unless it loses. break-even: with fewer "
+        "tokens per step, decoding without drafts is faster."
+    )
+    return lines
+
+
+def _acceptance_words(one: Drafting) -> str:
+    evidence, name = one.evidence, one.name or "draft model"
+    if evidence.profile is None:
+        return f"Acceptance ({name}): as the trace has it at every position, to k = {evidence.longest}."
+    rates = " ".join(f"{rate:.3g}" for rate in evidence.profile.rates[:16])
+    length = evidence.profile.mean_acceptance_length
+    return (
+        f"Acceptance ({name}): {rates} by position at k = {evidence.profile.k}, {length:.2f} tokens a step; "
+        f"lengths to {evidence.longest} searched."
+    )
+
+
+def measure_lines(advice: Sequence[Advice]) -> list[str]:
+    """The command that settles the smallest open batch size."""
+    first = next((one for one in advice if one.measure_with), None)
+    if first is None:
+        return []
+    return [
+        f"To settle {first.batch_size} at once: serve with and without, put tokens/s into RESULTS.csv "
+        "(method,batch,tok_s), then",
+        f"  {first.measure_with}",
+    ]
