@@ -226,7 +226,9 @@ def advise(
     *,
     import_format: str | None = None,
     accept_by_position: "str | Sequence[float] | Mapping[str, str | Sequence[float]] | None" = None,
+    acceptance_length: float | None = None,
     k: int | None = None,
+    shape: str = "constant",
     prompt_tokens: int | float | str | None = None,
     output_tokens: int | float | str | None = None,
     concurrency: Sequence[int] | int = (),
@@ -257,7 +259,9 @@ def advise(
     import_format: a format of ``svsim import``, as ``"vllm-metrics"``.
     accept_by_position: instead of a trace: cumulative shares of steps that accept 1, 2, ... draft tokens
         (``".72/.51/.36"``), or several drafters, ``{"eagle3": ".72/.51/.36", "ngram": ".5/.3/.2"}``.
-    k: draft tokens per step of a recording that does not say it.
+    acceptance_length: instead: mean tokens per step, bonus included, with ``k``.
+    k: draft tokens per step, of a mean or of a recording that does not say it.
+    shape: how a mean is spread over positions, as in ``svsim import``; the ranges hold every other shape.
     prompt_tokens, output_tokens: mean lengths, or ``"MEAN:VARIATION"``; of a trace its own.
     concurrency: requests at once that are asked about; default a grid from 1 to 256.
     methods: what is compared with td; default sd at every sensible length and, where the trace has its
@@ -274,7 +278,17 @@ def advise(
     from svsim.advice.asking import Told, drafting_of
     from svsim.advice.search import Server
 
-    told = Told(trace, import_format, accept_by_position, k, prompt_tokens, output_tokens, seed=seed)
+    told = Told(
+        trace=trace,
+        import_format=import_format,
+        accept_by_position=accept_by_position,
+        acceptance_length=acceptance_length,
+        k=k,
+        prompt_tokens=prompt_tokens,
+        output_tokens=output_tokens,
+        shape=shape,
+        seed=seed,
+    )
     server = Server(
         concurrency=several(concurrency),
         methods=several(methods),

@@ -12,13 +12,13 @@ from svsim.importing.record import ImportOptions
 from svsim.model_choice import ModelChoice
 from svsim.options import several
 from svsim.synthetic.options import length_of_text, rates_of_text
-from svsim.synthetic.reported import profile_of_rates
+from svsim.synthetic.reported import AcceptanceProfile, profile_of_mean, profile_of_rates
 from svsim.synthetic.settings import LengthLaw
 from svsim.trace.token_trace import TokenTrace
 
 Rates = str | Sequence[float]
 Length = int | float | str
-SOURCES = "a trace, `accept_by_position`, or recordings with `import_format`"
+SOURCES = "a trace, `accept_by_position`, `acceptance_length` with `k`, or recordings with `import_format`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class Told:
     trace: TokenTrace | str | Path | Sequence[str | Path] | None = None
     import_format: str | None = None
     accept_by_position: Rates | Mapping[str, Rates] | None = None
+    acceptance_length: float | None = None
     k: int | None = None
     prompt_tokens: Length | None = None
     output_tokens: Length | None = None
@@ -60,6 +61,8 @@ def drafting_of(told: Told, models: ModelChoice, num_requests: int) -> list[Draf
         return made
     if told.accept_by_position is not None:
         evidence = _of_rates(told.accept_by_position, told, models, num_requests)
+    elif told.acceptance_length is not None:
+        evidence = _of_profile(_profile_of_length(told), told, models, num_requests)
     elif told.import_format is not None:
         options = ImportOptions(
             k=told.k,
@@ -88,8 +91,9 @@ def _has_head(drafter: str) -> bool:
 
 def _check(told: Told) -> None:
     """One source, and nothing that it has no use for."""
-    is_rates = told.accept_by_position is not None
-    if is_rates and (told.files or told.import_format):
+    is_rates = told.accept_by_position is not None or told.acceptance_length is not None
+    is_both = told.accept_by_position is not None and told.acceptance_length is not None
+    if is_both or (is_rates and (told.files or told.import_format)):
         raise InputError(f"give {SOURCES}, not two of them")
     if not (is_rates or told.files or told.import_format):
         raise InputError(f"nothing says what is accepted; give {SOURCES}")
@@ -99,14 +103,27 @@ def _check(told: Told) -> None:
         )
     is_trace = not is_rates and told.import_format is None
     for name in ("k", "prompt_tokens", "output_tokens"):
-        if getattr(told, name) is not None and (is_trace or (is_rates and name == "k")):
+        if getattr(told, name) is not None and (
+            is_trace or (told.accept_by_position is not None and name == "k")
+        ):
             what = "a trace's requests and lengths are recorded" if is_trace else "k is the number of rates"
             raise InputError(f"`{name}` has no effect: {what}; leave it out")
 
 
 def _of_rates(rates: Rates, told: Told, models: ModelChoice, num_requests: int) -> Evidence:
     values = rates_of_text(rates) if isinstance(rates, str) else tuple(float(rate) for rate in rates)
-    profile = profile_of_rates(values, "`accept_by_position`")
+    return _of_profile(profile_of_rates(values, "`accept_by_position`"), told, models, num_requests)
+
+
+def _profile_of_length(told: Told) -> AcceptanceProfile:
+    """A mean, spread over positions by a shape; the ranges hold every other shape."""
+    assert told.acceptance_length is not None
+    if told.k is None:
+        raise InputError("`acceptance_length` is a mean; give `k`, the draft tokens per step, beside it")
+    return profile_of_mean(float(told.acceptance_length), told.k, "`acceptance_length`", told.shape)
+
+
+def _of_profile(profile: AcceptanceProfile, told: Told, models: ModelChoice, num_requests: int) -> Evidence:
     lengths = told.law("prompt_tokens"), told.law("output_tokens")
     return of_rates(profile, lengths, models, num_requests, told.seed)
 

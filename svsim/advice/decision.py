@@ -1,9 +1,9 @@
 """One answer per batch size: the best method, how sure its speedup is, and what to do about it.
 
-The error bar of a speedup holds prices and sampling (``svsim.metrics.verdict``). Where acceptance was
+The error bar of a speedup holds prices and sampling (``svsim.metrics.verdict``: 90 %). Where acceptance was
 recorded at one k and the method drafts another, its ends are moved by the least and the most that the
-recorded rates leave room for (``svsim.synthetic.reported``): a step takes the time it takes, but emits
-fewer or more tokens.
+recorded rates leave room for (``svsim.synthetic.reported``), and by what dense recordings lay beyond that: a
+step takes the time it takes, but emits fewer or more tokens.
 
     seconds per token = step / L + prefill per token        L: mean acceptance length
 
@@ -20,14 +20,18 @@ from svsim.metrics.verdict import Answer, error_bar
 from svsim.synthetic.reported import Assumption
 
 AS_GOOD = 1.01  # ratio of speedups within which the length nearest to the recorded one is taken
+# Of acceptance lengths at other k: as far as dense recordings lie outside the range of their rates at one k
+# (tests/importing/test_dense_recordings.py).
+BEYOND_RANGE = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
     """One batch size on one hardware.
 
-    method, params: the fastest method that speculates, whatever the verdict; ``td`` where none does or
-    fits, then speedup_vs_td, low and high are None. low, high: where its speedup lies in 80 % of cases.
+    method, params: the fastest method that surely pays, else the fastest that speculates, whatever the
+    verdict; ``td`` where none does or fits, then speedup_vs_td, low and high are None. low, high: where its
+    speedup lies in 90 % of cases.
     drafter: None where the method leaves it open. use: what to run meanwhile (``td`` or the method).
     is_assumed: acceptance at this k was not recorded. break_even_acceptance_length: below it ``td`` is
     faster. usd_per_million_tokens: of what to use. measure_with: the command that settles it.
@@ -88,20 +92,26 @@ class Candidate:
         """From the recorded length; the shorter of two."""
         return abs(self.k - (self.evidence.recorded_k or self.k)), self.k
 
-    def speedup_if(self, assumption: Assumption) -> float:
-        """The speedup over td if this k accepts as the assumption says."""
-        speedup, row = self.row.speedup_vs_td or 0.0, self.row
-        length, step = row.mean_acceptance_length or 1.0, row.step_time_s or 0.0
-        share = self.evidence.share_of_assumed(self.k, assumption) if self.is_assumed else 1.0
-        prefill = (row.prefill_time_s or 0.0) / length
-        now = step / length + prefill
-        return speedup * now / (step / (length * share) + prefill)
+    def speedup_if(self, length: float) -> float:
+        """The speedup over td at that mean acceptance length."""
+        row, now = self.row, self.row.mean_acceptance_length or 1.0
+        step, prefill = row.step_time_s or 0.0, (row.prefill_time_s or 0.0) / now
+        return (row.speedup_vs_td or 0.0) * (step / now + prefill) / (step / length + prefill)
+
+    def length_if(self, assumption: Assumption) -> float:
+        """The mean acceptance length at this k if it accepts as the assumption says."""
+        length = self.row.mean_acceptance_length or 1.0
+        if not self.is_assumed:
+            return length
+        beyond = 1.0 + BEYOND_RANGE * (1 if assumption == "high" else -1)
+        return max(length * self.evidence.share_of_assumed(self.k, assumption) * beyond, 1.0)
 
     def error_bar(self) -> tuple[float, float]:
-        """80 %: prices, sampling, and what is assumed of this k."""
+        """90 %: prices, sampling, and what is assumed of this k."""
         low, high = error_bar(self.row)
+        least, most = (self.speedup_if(self.length_if(word)) for word in ("low", "high"))
         speedup = self.row.speedup_vs_td or 1.0
-        return low * self.speedup_if("low") / speedup, high * self.speedup_if("high") / speedup
+        return low * least / speedup, high * most / speedup
 
     def break_even(self) -> float | None:
         """The mean acceptance length at which it is as fast as td; None where no length is."""
@@ -129,11 +139,11 @@ def _cell(row: ResultRow) -> tuple[str, int]:
 
 
 def _best(running: Sequence[Candidate]) -> Candidate:
-    """The fastest; of those as good, the one that is known best."""
-    top = max(c.row.speedup_vs_td or 0.0 for c in running)
-    return min(
-        (c for c in running if (c.row.speedup_vs_td or 0.0) * AS_GOOD >= top), key=lambda c: c.distance
-    )
+    """The fastest of those that surely pay, else of all; of those as good, the one that is known best."""
+    pool = [c for c in running if c.error_bar()[0] > 1.0] or running
+    top = max(c.row.speedup_vs_td or 0.0 for c in pool)
+    as_good = (c for c in pool if (c.row.speedup_vs_td or 0.0) * AS_GOOD >= top)
+    return min(as_good, key=lambda c: c.distance)
 
 
 def _nothing(td: ResultRow, is_short_of_memory: bool) -> Advice:

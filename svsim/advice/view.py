@@ -15,7 +15,7 @@ from svsim.report.plain_table import PlainTable
 from svsim.report.terminal_table import print_plain
 
 HEADS = (
-    *("users", "advice", "method", "speedup", "80 % range", "tokens/step", "break-even"),
+    *("users", "advice", "method", "speedup", "90 % range", "tokens/step", "break-even"),
     *("tok/s", "ms/token", "$/M tokens", "$/M without"),
 )
 
@@ -62,7 +62,7 @@ def _sentence(hardware: str, answer: Answer, run: Sequence[Advice]) -> str:
         Answer.DO_NOT: f"; the best ({names}) is {speedups} the speed without",
         Answer.MEASURE: f"; {names} may be {low:.2f}x to {high:.2f}x the speed without",
     }[answer]
-    return f"{where}{what}{'' if answer is Answer.MEASURE else f' (80 %: {low:.2f}x to {high:.2f}x)'}."
+    return f"{where}{what}{'' if answer is Answer.MEASURE else f' (90 %: {low:.2f}x to {high:.2f}x)'}."
 
 
 def _span(words: Sequence[str]) -> str:

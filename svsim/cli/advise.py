@@ -17,7 +17,12 @@ def _acceptance_options(function: F) -> F:
         option("--accept-by-position", multiple=True, metavar="[DRAFTER=]R1/R2/...",
                 help="Instead of files: the share of steps whose first 1, 2, ... draft tokens are accepted; "
                 "repeat with drafters to compare them."),
-        option("--k", type=int, metavar="K", help="Draft tokens per step of a recording that lacks it."),
+        option("--acceptance-length", type=float, metavar="LENGTH",
+                help="Instead: mean tokens per step, bonus included; with --k."),
+        option("--k", type=int, metavar="K",
+                help="Draft tokens per step, of a mean or of a recording that lacks it."),
+        option("--shape", default="constant", show_default=True, metavar="constant|decay:RATIO|even|front",
+                help="How a mean is spread over positions."),
         option("--prompt-tokens", metavar="MEAN[:VARIATION]",
                 help="Prompt lengths.  [default: from the file, else 512]"),
         option("--output-tokens", metavar="MEAN[:VARIATION]",

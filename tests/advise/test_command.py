@@ -75,7 +75,10 @@ def test_a_trace_of_every_position_has_nothing_to_assume(here):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("advise",), "nothing says what is accepted; give a trace, --accept-by-position, or recordings"),
+        (
+            ("advise",),
+            "nothing says what is accepted; give a trace, --accept-by-position, --acceptance-length with --k",
+        ),
         (("advise", "one.prom", "--import", "vllm-log", *PRICED), "SpecDecoding metrics"),
         (("advise", "one.prom", *PRICED), "one.prom"),
         (("advise", *RATES, *PRICED, "--concurrency", "8;9"), "--concurrency 8;9"),
