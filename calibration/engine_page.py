@@ -128,7 +128,8 @@ def _price_errors(clean: Sequence[Judged], entries: Mapping[str, Mapping[str, An
 
     low, high = coverage(clean)
     yield (
-        f"\n`price_error` is one sigma. Error bars of {HALF_80:.2f} and {HALF_90:.2f} sigma, stated from the "
+        f"\n`price_error` is one sigma; beyond the largest batch that judged a profile it grows by an "
+        f"assumed share per doubling. Error bars of {HALF_80:.2f} and {HALF_90:.2f} sigma, stated from the "
         f"other families alone, cover {low:.1%} and {high:.1%} of the cells (wanted: 80 % and 90 %)."
     )
     found = decisions(clean, stated)

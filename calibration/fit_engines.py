@@ -94,7 +94,9 @@ def profile(name: str, found: Outcome) -> dict[str, Any]:
     constants = {key: _constant(name, key, found) for key in NAMES}
     constants |= {key: _reading(found.single[key]) for key in found.single if name in READ_ON[key]}
     mixture = sigma([one for one in found.clean if is_roofline_mixture(one)])
-    error = price_error(found.clean, name)
+    is_judged = any(speedup_error(one) is not None for one in own)
+    # whom no cell judges has the largest error of those that some cell does
+    error = max(price_error(found.clean, one) for one in ([name] if is_judged else ABOUT))
     errors = {
         "speedup": _errors(own, speedup_error),
         "speculative_step": _errors(own, step_error),
@@ -106,6 +108,7 @@ def profile(name: str, found: Outcome) -> dict[str, Any]:
         "constants": {key: value for key, value in constants.items() if value["value"] > 0},
         "errors": {key: value for key, value in errors.items() if value},
         "price_error": _rounded(error),
+        "largest_batch_size": _largest_batch(name, found.clean),
         "roofline_mixture_error": _rounded(max(mixture or error, error)),
     }
 
@@ -132,6 +135,13 @@ def _constant(name: str, key: str, found: Outcome) -> dict[str, Any]:
         "high": _rounded(max([value, *others])),
         "panels": [] if is_shared else panels,
     }
+
+
+def _largest_batch(name: str, clean: Sequence[Judged]) -> int:
+    """Of the speculative cells that judge a profile or the one it deviates from; 1 without any."""
+    line = {name, PARENT.get(name, name)}
+    sizes = [one.cell.setting.batch_size for one in clean if one.is_on and one.cell.setting.profile in line]
+    return max(sizes, default=1)
 
 
 def _reading(reading: Reading) -> dict[str, Any]:

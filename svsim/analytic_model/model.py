@@ -246,7 +246,7 @@ class AnalyticModel:
             num_micro_batches=method.pipeline.num_micro_batches(size),
             hardware_options=self.deployments[h].options,
             engine=self.deployments[h].engine,
-            price_error=self.deployments[h].price_error,
+            price_error=self.deployments[h].price_error_at(size),
             prefills_stall=self.settings.prefills_stall,
         )
 

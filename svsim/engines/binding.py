@@ -72,10 +72,10 @@ class Deployment:
         """Name of the engine profile that prices steps; ``none`` without."""
         return self.latency.profile.name if isinstance(self.latency, EngineLatency) else NO_ENGINE
 
-    @property
-    def price_error(self) -> float | None:
+    def price_error_at(self, batch_size: int) -> float | None:
         """Relative, 1 sigma, of speedups; None where step times were measured."""
-        return self.latency.price_error if isinstance(self.latency, EngineLatency) else None
+        latency = self.latency
+        return latency.price_error_at(batch_size) if isinstance(latency, EngineLatency) else None
 
     @property
     def name(self) -> str:

@@ -262,7 +262,7 @@ class ClosedLoopReplay:
             num_micro_batches=method.pipeline.num_micro_batches(run.batch_size),
             hardware_options=run.prices.deployment.options,
             engine=run.prices.deployment.engine,
-            price_error=run.prices.deployment.price_error,
+            price_error=run.prices.deployment.price_error_at(run.batch_size),
             prefills_stall=self.settings.prefills_stall,
         )
 

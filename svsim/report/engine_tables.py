@@ -63,7 +63,11 @@ def _judged(entry: Mapping[str, Any]) -> str:
     ]
     panels = {panel for constant in entry["constants"].values() for panel in constant["panels"]}
     pinned = f"pinned by {len(panels)} panels" if panels else "no panel of its own"
-    return f"Mean error left out: {', '.join(found)}; {pinned}." if found else f"Judged by nobody; {pinned}."
+    if not found:
+        return f"Judged by nobody; {pinned}."
+    largest = entry["largest_batch_size"]
+    judged = f", judged up to batch {largest}" if largest else ""
+    return f"Mean error left out: {', '.join(found)}{judged}; {pinned}."
 
 
 def _percent(value: float | None) -> str:

@@ -20,13 +20,16 @@ def verdict_sentences(table: ResultTable, hardware: str) -> list[str]:
 def price_caveats(table: ResultTable) -> list[str]:
     """Which engine ran the passes, how sure its prices are, and whether prefills are counted."""
     sentences = []
-    errors = {(row.engine, row.price_error) for row in table.rows if row.price_error is not None}
-    for engine, error in sorted(errors):
-        sentences.append(
-            f"Steps are priced as {engine} runs them; such speedups are off by {error:.0%} (1 sigma, from "
-            "panels that did not help to fit it; twice as much on a GPU nobody compared). Intervals are of "
-            "sampling alone."
-        )
+    for engine in dict.fromkeys(row.engine for row in table.rows):
+        errors = [r.price_error for r in table.rows if r.engine == engine and r.price_error is not None]
+        if errors:
+            low, high = f"{min(errors):.0%}", f"{max(errors):.0%}"
+            sentences.append(
+                f"Steps are priced as {engine} runs them; such speedups are off by "
+                f"{low if low == high else f'{low} to {high}'} (1 sigma, from panels that did not "
+                "help to fit it; more beyond their batch sizes and on GPUs nobody compared). "
+                "Intervals are of sampling alone."
+            )
     if table.config.get("prefill") == "exclude":
         sentences.append("Prefill is not counted: a server that runs prompts beside them is slower.")
     return sentences

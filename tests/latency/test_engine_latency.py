@@ -60,8 +60,8 @@ def test_a_mixture_of_the_roofline_reads_fewer_experts_than_it_says():
     engine = on_engine(MIXTURE, verify_attention=1.0, mixture_verification=0.6)
     plain, bare = target_s(engine.base, 8, 8), target_s(engine.base, 8, 48)
     assert target_s(engine, 8, 48) == pytest.approx(plain + 0.6 * (bare - plain))
-    assert engine.price_error == engine.profile.roofline_mixture_error
-    assert on_engine().price_error == engine.profile.price_error < engine.price_error
+    assert engine.price_error_at(8) == engine.profile.roofline_mixture_error
+    assert on_engine().price_error_at(8) == engine.profile.price_error < engine.price_error_at(8)
 
 
 def test_prompts_cost_a_factor_alone_and_beside_others():

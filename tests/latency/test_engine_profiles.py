@@ -92,6 +92,9 @@ def test_a_profile_of_ones_own_adds_only_what_it_says(tmp_path):
         ({"first_version": "new"}, "first_version is"),
         ({"prefills_apart": "yes"}, "prefills_apart is"),
         ({"price_error": -0.1}, "price_error is -0.1"),
+        ({"largest_batch_size": 0}, "largest_batch_size is 0"),
+        ({"largest_batch_size": 1.5}, "expected a whole number"),
+        ({"error_per_doubling": -1}, "error_per_doubling is -1"),
         ({"errors": {"speedup": {"mean": 0.1}}}, "errors.speedup.num_cells is missing"),
     ],
 )
@@ -129,3 +132,14 @@ def test_without_asynchronous_scheduling_every_step_takes_longer_by_what_it_hide
     for name in ("target_only_host_s", "speculative_host_s"):
         assert sync.value(name) == pytest.approx(usual.value(name) + usual.value("async_hidden_s"), rel=0.01)
     assert sync.value("draft_pass_s") == usual.value("draft_pass_s")
+
+
+def test_beyond_the_batches_that_judged_a_profile_its_error_grows():
+    profile = engine_profile("sglang-0.5-sync")
+    largest = profile.largest_batch_size
+    assert profile.error_at(1) == profile.error_at(largest) == profile.price_error
+    four_times = math.hypot(profile.price_error, 2 * profile.error_per_doubling)
+    assert profile.error_at(4 * largest) == pytest.approx(four_times)
+    assert four_times > profile.price_error
+    assert profile.error_at(largest, True) == profile.roofline_mixture_error
+    assert engine_profile(DEFAULT_ENGINE).largest_batch_size >= 64

@@ -82,14 +82,12 @@ class EngineLatency:
         """Whether the roofline prices a target that is a mixture: the least certain kind."""
         return bool(self.target and self.target.num_experts) and self.base.source.startswith("roofline")
 
-    @property
-    def price_error(self) -> float | None:
+    def price_error_at(self, batch_size: int) -> float | None:
         """Relative, 1 sigma, of speedups, on panels that had no part in fitting the profile.
 
         ``UNCHECKED`` times as much on a GPU that no measured pass was compared with: no panel is from one.
         """
-        profile = self.profile
-        error = profile.roofline_mixture_error if self.is_roofline_mixture else profile.price_error
+        error = self.profile.error_at(batch_size, self.is_roofline_mixture)
         return error if error is None or self.is_checked else UNCHECKED * error
 
     def with_head(self, geometry: ModelGeometry) -> "EngineLatency | None":

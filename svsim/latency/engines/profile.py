@@ -17,6 +17,7 @@ pass + mixture_verification * (verification - pass).
 every measurement beside its prediction.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -74,6 +75,8 @@ class EngineProfile:
     constants: by the names of ``SECONDS`` and ``FACTORS``. errors: by the names of ``MEASURES``; none of a
     profile that nobody judged. price_error: relative, 1 sigma, of speedups; None without errors.
     roofline_mixture_error: the same for mixtures whose target the roofline prices.
+    largest_batch_size: of the panels that judged it, None: not said; beyond, every doubling of the batch adds
+    ``error_per_doubling`` (an assumption) to the error, in squares.
     prefills_apart: prompts run in steps of their own instead of beside the running batch.
     """
 
@@ -87,6 +90,16 @@ class EngineProfile:
     errors: Mapping[str, ProfileErrors]
     price_error: float | None
     roofline_mixture_error: float | None
+    largest_batch_size: int | None = None
+    error_per_doubling: float = 0.0
+
+    def error_at(self, batch_size: int, of_roofline_mixture: bool = False) -> float | None:
+        """The price error of speedups at a batch size; None without errors."""
+        error = self.roofline_mixture_error if of_roofline_mixture else self.price_error
+        if error is None or self.largest_batch_size is None:
+            return error
+        doublings = max(math.log2(batch_size / self.largest_batch_size), 0.0)
+        return math.hypot(error, self.error_per_doubling * doublings)
 
     def value(self, name: str) -> float:
         """The value of one constant."""

@@ -27,6 +27,8 @@ _OPTIONAL = (
     "errors",
     "price_error",
     "roofline_mixture_error",
+    "largest_batch_size",
+    "error_per_doubling",
 )
 
 
@@ -52,6 +54,8 @@ def profile_from_json(entry: object, where: str) -> EngineProfile:
         errors={key: _errors(value, f"{where}: errors.{key}") for key, value in errors.items()},
         price_error=_error(top, "price_error", where),
         roofline_mixture_error=_error(top, "roofline_mixture_error", where),
+        largest_batch_size=_batch_size(top, where),
+        error_per_doubling=_error(top, "error_per_doubling", where) or 0.0,
     )
 
 
@@ -110,6 +114,16 @@ def _version(top: Mapping[str, Any], key: str, where: str) -> str | None:
 def _error(top: Mapping[str, Any], key: str, where: str) -> float | None:
     value = top.get(key)
     return None if value is None else _number(value, f"{where}: {key}", 0.0, MAX_ERROR)
+
+
+def _batch_size(top: Mapping[str, Any], where: str) -> int | None:
+    value = top.get("largest_batch_size")
+    if value is None:
+        return None
+    size = _number(value, f"{where}: largest_batch_size", 1, 1e6)
+    if size != int(size):
+        raise LatencyError(f"{where}: largest_batch_size is {shown(value)}; expected a whole number")
+    return int(size)
 
 
 def _number(value: object, where: str, least: float, most: float) -> float:
