@@ -40,10 +40,8 @@ AT_END, NEEDS_ROOM, NEEDS_DRAIN, NEEDS_PRICES, IS_STUCK = range(5)
 
 @compiled()
 def _serve_ahead(program, select, batch, space, prices, rules, pool, replica):  # type: ignore[no-untyped-def]
-    """Two steps in flight: the next is planned as this one begins. Whether there was nothing to do."""
+    """Two steps in flight: the next is planned as this one begins."""
     counters, now_s = replica.counters, replica.clock[0]
-    if counters[PLANNED_A] == 0 and plan_step(rules, replica, 0, now_s) == 0:
-        return True
     started = start_step(program, batch, space, rules, pool, replica, 0)
     plan_step(rules, replica, 1, now_s)
     finish_step(program, select, batch, space, prices, rules, replica, 0, started)
@@ -53,7 +51,6 @@ def _serve_ahead(program, select, batch, space, prices, rules, pool, replica):  
         plans.new[0, place] = plans.new[1, place]
         plans.drafts[0, place] = plans.drafts[1, place]
     counters[PLANNED_A], counters[PLANNED_B] = num, 0
-    return False
 
 
 @compiled()
@@ -128,19 +125,19 @@ def serve_until(program, select, batch, space, prices, rules, pool, coming, repl
     while clock[0] < until_s:
         if not _take_in(rules, coming, replica, clock[0]):
             return NEEDS_ROOM
-        if counters[NUM_DONE] + 2 * counters[NUM_RUNNING] > replica.done.size:
-            return NEEDS_DRAIN
-        if counters[NUM_RUNNING] > counters[LARGEST_BATCH]:
-            return NEEDS_PRICES
-        if rules.is_async:
-            is_idle = _serve_ahead(program, select, batch, space, prices, rules, pool, replica)
-        else:
-            is_idle = plan_step(rules, replica, 0, clock[0]) == 0
-            if not is_idle:
-                started = start_step(program, batch, space, rules, pool, replica, 0)
-                finish_step(program, select, batch, space, prices, rules, replica, 0, started)
-        if is_idle:
+        if counters[PLANNED_A] == 0 and plan_step(rules, replica, 0, clock[0]) == 0:
             if counters[NUM_WAITING] + counters[NUM_RUNNING] > 0:
                 return IS_STUCK
             clock[0] = min(until_s, _next_moment_s(coming, replica))
+            continue
+        # a plan that is made stays until there is room for what comes of it
+        if counters[NUM_DONE] + counters[PLANNED_A] > replica.done.size:
+            return NEEDS_DRAIN
+        if counters[PLANNED_A] > counters[LARGEST_BATCH]:
+            return NEEDS_PRICES
+        if rules.is_async:
+            _serve_ahead(program, select, batch, space, prices, rules, pool, replica)
+        else:
+            started = start_step(program, batch, space, rules, pool, replica, 0)
+            finish_step(program, select, batch, space, prices, rules, replica, 0, started)
     return AT_END

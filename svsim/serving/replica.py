@@ -15,9 +15,9 @@ from svsim.serving.serve import Space, new_space
 from svsim.serving.state import (
     LARGEST_BATCH,
     NUM_DONE,
-    NUM_RUNNING,
     NUM_TAKEN,
     NUM_TURNS,
+    PLANNED_A,
     Account,
     Pool,
     Replica,
@@ -104,7 +104,7 @@ class ReplicaEngine:
             elif why == NEEDS_DRAIN:
                 self._drain()
             elif why == NEEDS_PRICES:
-                self.prices.grow(int(self.replica.counters[NUM_RUNNING]))
+                self.prices.grow(int(self.replica.counters[PLANNED_A]))
                 self._batch, self._space = self._scratch()
             elif why == IS_STUCK:
                 raise InvariantError("a replica holds requests and can schedule none of them")
@@ -130,8 +130,8 @@ class ReplicaEngine:
         counters = self.replica.counters
         self._done.append(self.replica.done[: counters[NUM_DONE]].copy())
         counters[NUM_DONE] = 0
-        if 4 * counters[NUM_RUNNING] > len(self.replica.done):
-            done = np.zeros(2 * len(self.replica.done), self.replica.done.dtype)
+        if 2 * counters[PLANNED_A] > len(self.replica.done):
+            done = np.zeros(4 * counters[PLANNED_A], self.replica.done.dtype)
             self.replica = self.replica._replace(done=done)
 
     def _scratch(self) -> tuple[Batch, Space]:

@@ -15,7 +15,7 @@ from svsim.serving.state import (
     FREE_BLOCKS,
     NUM_PREEMPTIONS,
     NUM_RUNNING,
-    NUM_SINCE_ADMISSION,
+    NUM_SINCE_PREEMPTION,
     NUM_WAITING,
     PLANNED_A,
     PREEMPTED_NOW,
@@ -54,7 +54,6 @@ def plan_step(rules, replica, side, now_s):  # type: ignore[no-untyped-def]
     counters = replica.counters
     counters[PLANNED_A + side] = 0
     counters[PREEMPTED_NOW] = 0
-    counters[NUM_SINCE_ADMISSION] += 1
     budget = second = rules.max_tokens
     if rules.order == Order.MIXED:
         budget, second = _plan_running(rules, replica, side, budget, second, True, True)
@@ -66,6 +65,7 @@ def plan_step(rules, replica, side, now_s):  # type: ignore[no-untyped-def]
             _admit(rules, replica, side, budget, second, now_s)
         if counters[PLANNED_A + side] == 0:
             _plan_running(rules, replica, side, rules.max_tokens, rules.max_tokens, False, True)
+    counters[NUM_SINCE_PREEMPTION] += counters[PLANNED_A + side] > 0
     return counters[PLANNED_A + side]
 
 
@@ -77,10 +77,7 @@ def _plan_running(rules, replica, side, budget, second, prompts, decodes):  # ty
     while place < counters[NUM_RUNNING] and budget > 0 and second > rules.slots:
         row = replica.running[place]
         request = live[row]
-        is_decode = (
-            request.computed + request.in_flight >= request.prompt + request.out - 1 and request.out > 0
-        )
-        if (is_decode and not decodes) or (not is_decode and not prompts):
+        if not (decodes if not prompts or _will_decode(rules, request) else prompts):
             place += 1
             continue
         new = new_tokens(rules, replica, request, budget, second)
@@ -88,7 +85,8 @@ def _plan_running(rules, replica, side, budget, second, prompts, decodes):  # ty
             place += 1
             continue
         fits = True
-        while missing_blocks(rules, request, new) > counters[FREE_BLOCKS]:
+        missing = missing_blocks(rules, request, new)
+        while missing > counters[FREE_BLOCKS]:
             victim_place = _victim(rules, replica)
             victim = replica.running[victim_place]
             given_new = _take_back(rules, replica, side, victim)
@@ -105,11 +103,20 @@ def _plan_running(rules, replica, side, budget, second, prompts, decodes):  # ty
             if not rules.is_priority and rules.victim == Victim.LAST:
                 break
             continue
-        _schedule(rules, replica, side, row, new)
+        _schedule(replica, side, row, new, missing)
         budget -= new
         second -= new + rules.slots
         place += 1
     return budget, second
+
+
+@compiled()
+def _will_decode(rules, request):  # type: ignore[no-untyped-def]
+    """Whether a running request has no more of its tokens to compute than the last one it emitted."""
+    known, tokens = request.computed + request.in_flight, request.prompt + request.out
+    if request.in_flight > 0 and known >= tokens:
+        return True
+    return known == tokens - 1 and (request.out > 0 or rules.is_prefill_free)
 
 
 @compiled()
@@ -129,10 +136,15 @@ def _admit(rules, replica, side, budget, second, now_s):  # type: ignore[no-unty
         if request.cached > 0:
             request.computed = min(request.cached, tokens - 1) // rules.block_size * rules.block_size
         new = new_tokens(rules, replica, request, budget, second)
-        needed = missing_blocks(rules, request, new)
+        missing = missing_blocks(rules, request, new)
+        needed = missing
         if rules.reserve_whole:
             needed = max(needed, -(-tokens // rules.block_size))
-        needed += _promised_blocks(rules, replica, request)
+        if rules.admission != Admission.FITS_NOW:
+            needed = max(needed, _reserved_blocks(rules, counters, request))
+            for place in range(counters[NUM_RUNNING]):
+                one = live[replica.running[place]]
+                needed += max(_reserved_blocks(rules, counters, one) - one.blocks, 0)
         kept = rules.kept_blocks if counters[NUM_RUNNING] > 0 else 0
         if new == 0 or needed > counters[FREE_BLOCKS] - kept:
             request.computed = 0
@@ -142,7 +154,7 @@ def _admit(rules, replica, side, budget, second, now_s):  # type: ignore[no-unty
         counters[NUM_RUNNING] += 1
         if request.scheduled_s < 0.0:
             request.scheduled_s = now_s
-        _schedule(rules, replica, side, row, new)
+        _schedule(replica, side, row, new, missing)
         budget -= new
         second -= new + rules.slots
 
@@ -166,35 +178,30 @@ def new_tokens(rules, replica, request, budget, second):  # type: ignore[no-unty
 def missing_blocks(rules, request, new):  # type: ignore[no-untyped-def]
     """KV blocks that a request needs beyond those it holds."""
     held = min(request.computed + request.in_flight + new + rules.lookahead, rules.max_model_len)
-    return max(-(-held // rules.block_size) - request.blocks, 0)
-
-
-@compiled()
-def _promised_blocks(rules, replica, request):  # type: ignore[no-untyped-def]
-    """Blocks that admission keeps for what the newcomer and the running requests may still write."""
-    if rules.admission == Admission.FITS_NOW:
+    if held <= request.blocks * rules.block_size:  # nearly always, and without a division
         return 0
-    ratio = 1.0
-    if rules.admission == Admission.RATIO:
-        share = min(replica.counters[NUM_SINCE_ADMISSION] / RATIO_STEPS, 1.0)
-        ratio = FIRST_RATIO + (LAST_RATIO - FIRST_RATIO) * share
-    promised = 0
-    for place in range(-1, replica.counters[NUM_RUNNING]):
-        one = request if place < 0 else replica.live[replica.running[place]]
-        left = one.output - one.out
-        if rules.admission == Admission.RATIO:
-            left = min(left, MOST_RESERVED)
-        end = one.prompt + one.out + int(ratio * left) + rules.lookahead
-        held = one.blocks if place >= 0 else -(-(one.prompt + one.out) // rules.block_size)
-        promised += max(-(-end // rules.block_size) - held, 0)
-    return promised
+    return -(-held // rules.block_size) - request.blocks
 
 
 @compiled()
-def _schedule(rules, replica, side, row, new):  # type: ignore[no-untyped-def]
-    """Put a request into the plan and give it its blocks."""
+def _reserved_blocks(rules, counters, request):  # type: ignore[no-untyped-def]
+    """Blocks that admission keeps for all that a request has, and what it may still write."""
+    left = request.output - request.out
+    if rules.admission == Admission.CAN_FINISH:
+        # its last step begins with two tokens fewer, and schedules one and the drafts (ahead: twice)
+        ahead = (2 if rules.is_async else 1) * rules.num_speculative_tokens - 1
+        end = request.prompt + request.out + left + ahead + rules.lookahead
+    else:
+        share = min(counters[NUM_SINCE_PREEMPTION] / RATIO_STEPS, 1.0)
+        ratio = FIRST_RATIO + (LAST_RATIO - FIRST_RATIO) * share
+        end = request.prompt + request.out + int(ratio * min(left, MOST_RESERVED)) + rules.lookahead
+    return -(-end // rules.block_size)
+
+
+@compiled()
+def _schedule(replica, side, row, new, missing):  # type: ignore[no-untyped-def]
+    """Put a request into the plan and give it the blocks that it misses."""
     counters, request, plans = replica.counters, replica.live[row], replica.plans
-    missing = missing_blocks(rules, request, new)
     request.blocks += missing
     counters[FREE_BLOCKS] -= missing
     known = request.computed + request.in_flight
@@ -266,7 +273,7 @@ def _preempt(replica, place):  # type: ignore[no-untyped-def]
     counters[NUM_WAITING] += 1
     counters[NUM_PREEMPTIONS] += 1
     counters[PREEMPTED_NOW] += 1
-    counters[NUM_SINCE_ADMISSION] = 0
+    counters[NUM_SINCE_PREEMPTION] = 0
 
 
 @compiled()

@@ -58,25 +58,32 @@ SEQUENCE_STEPS = state.SEQUENCE_STEPS
 
 class Space(NamedTuple):
     """Scratch of a step of up to N decoding requests: their rows of the live table, the most drafts that each
-    may verify, and what chunks add to verifications [N K + 1]."""
+    may verify, what chunks add to verifications [N K + 1], the last gap between tokens and its logarithm, and
+    logarithms of 1 .. K + 1 (from place 1 on)."""
 
     row: NDArray[np.int64]
     limit: NDArray[np.int64]
     added_s: NDArray[np.float64]
+    last_gap: NDArray[np.float64]
+    log_count: NDArray[np.float64]
 
 
 def new_space(num_slots: int, num_speculative_tokens: int) -> Space:
     """Scratch for ``num_slots`` decoding requests."""
     rows, limits = (np.zeros(num_slots, np.int64) for _ in range(2))
-    return Space(rows, limits, np.zeros(num_slots * num_speculative_tokens + 1))
+    log_count = np.log(np.maximum(np.arange(num_speculative_tokens + 2), 1))
+    return Space(rows, limits, np.zeros(num_slots * num_speculative_tokens + 1), np.zeros(2), log_count)
 
 
 @compiled()
 def acceptance_row(pool, request):  # type: ignore[no-untyped-def]
     """Row of the trace that a verification reads: that of ``out``, in the piece the request has come to.
 
-    A request longer than the one it borrows from goes on in the next of the pool, at its row 1.
+    A request longer than the one it borrows from goes on in the next of the pool, at its row 1. One that has
+    ended, and is computed once more, stays at its last row.
     """
+    if request.is_over > 0:
+        return request.piece_first + min(request.out - request.piece_out, request.piece_rows - 1)
     while request.out - request.piece_out >= request.piece_rows:
         borrowed = pool.order[request.chain % pool.order.size]
         request.chain += 1
@@ -104,12 +111,9 @@ def start_step(program, batch, space, rules, pool, replica, side):  # type: igno
         tokens = request.prompt + request.out
         request.planned -= 1
         request.in_flight = new
-        if request.is_over > 0:  # it ended while this step was planned: computed in vain
-            replica.chunk_new[num_chunks], replica.chunk_kv[num_chunks] = new, tokens
-            num_chunks += 1
-            continue
         request.steps += 1
-        if is_decode(rules, request):
+        if request.is_over > 0 or is_decode(rules, request):
+            request.is_over *= 2
             position = acceptance_row(pool, request)
             batch.position[n], batch.context_base[n] = position, tokens - position
             batch.num_owed[n], space.row[n] = request.owed, row
@@ -159,7 +163,7 @@ def finish_step(program, select, batch, space, prices, rules, replica, side, sta
     counters[NUM_CUT] += num_cut
     counters[NUM_CHUNK_STEPS] += num_chunks > 0
     _advance(program, batch, space, replica, n, now_s, line)
-    _advance_prompts(program, replica, side, now_s, line)
+    _advance_prompts(program, space, replica, side, now_s, line)
     counters[PLANNED_A + side] = 0
 
 
@@ -198,7 +202,8 @@ def _advance(program, batch, space, replica, n, now_s, line):  # type: ignore[no
     accepted, verified = 0, 0
     for i in range(n):
         request = replica.live[space.row[i]]
-        if request.in_flight == 0:  # preempted while it was computed: what came of it is dropped
+        # preempted while it was computed, or planned before it had ended: what came of it is dropped
+        if request.in_flight == 0 or request.is_over > 0:
             continue
         length = min(k if is_uniform else batch.length[i], space.limit[i])
         drafted = k if is_uniform else batch.draft_length[i]
@@ -212,21 +217,21 @@ def _advance(program, batch, space, replica, n, now_s, line):  # type: ignore[no
         request.computed += 1 + kept
         accepted += kept
         verified += length
-        _emit(program, replica, space.row[i], kept + 1, now_s, line)
+        _emit(program, space, replica, space.row[i], kept + 1, now_s, line)
     memory[LAST_ACCEPTED], memory[LAST_VERIFIED] = accepted, verified
     line[ACCEPTED] += accepted
     line[VERIFIED] += verified
 
 
 @compiled()
-def _advance_prompts(program, replica, side, now_s, line):  # type: ignore[no-untyped-def]
+def _advance_prompts(program, space, replica, side, now_s, line):  # type: ignore[no-untyped-def]
     """Chunks are computed; one that reaches its request's last token emits the next."""
     plans = replica.plans
     for place in range(replica.counters[PLANNED_A + side]):
         row, new = plans.row[side, place], plans.new[side, place]
         request = replica.live[row]
         if request.is_over > 0:
-            if request.planned == 0 and request.finish_s < now_s:
+            if request.is_over > 1:
                 _release(replica, row)
             continue
         if request.in_flight == 0:
@@ -235,11 +240,11 @@ def _advance_prompts(program, replica, side, now_s, line):  # type: ignore[no-un
         request.in_flight = 0
         if request.computed >= request.prompt + request.out:
             request.owed, request.unscored = 1, 0
-            _emit(program, replica, row, 1, now_s, line)
+            _emit(program, space, replica, row, 1, now_s, line)
 
 
 @compiled()
-def _emit(program, replica, row, num_tokens, now_s, line):  # type: ignore[no-untyped-def]
+def _emit(program, space, replica, row, num_tokens, now_s, line):  # type: ignore[no-untyped-def]
     """Tokens appear; the request goes on, or ends."""
     request, account = replica.live[row], replica.account
     num_tokens = min(num_tokens, request.output - request.out)
@@ -248,8 +253,11 @@ def _emit(program, replica, row, num_tokens, now_s, line):  # type: ignore[no-un
     else:
         gap_s = now_s - request.last_token_s
         segment = min(int(request.arrival_s / account.widths[1]), len(account.step_gaps) - 1)
-        account.step_gaps[segment, _gap_bin(gap_s)] += 1
-        account.token_gaps[segment, _gap_bin(gap_s / num_tokens)] += num_tokens
+        if gap_s != space.last_gap[0]:  # sequences that decode together share it
+            space.last_gap[0], space.last_gap[1] = gap_s, np.log(max(gap_s, FIRST_GAP_S) / FIRST_GAP_S)
+        log_gap = space.last_gap[1]
+        account.step_gaps[segment, _gap_bin(log_gap)] += 1
+        account.token_gaps[segment, _gap_bin(log_gap - space.log_count[num_tokens])] += num_tokens
     request.last_token_s = now_s
     request.out += num_tokens
     request.draft = program.num_speculative_tokens
@@ -331,7 +339,6 @@ def bucket_of(replica, now_s):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _gap_bin(gap_s):  # type: ignore[no-untyped-def]
-    """The bin of a gap: quarter percents above a microsecond."""
-    place = int(np.log(max(gap_s, FIRST_GAP_S) / FIRST_GAP_S) / _LOG_GROWTH)
-    return min(place, NUM_GAP_BINS - 1)
+def _gap_bin(log_gap):  # type: ignore[no-untyped-def]
+    """The bin of a gap by the logarithm of its microseconds: quarter percents."""
+    return min(max(int(log_gap / _LOG_GROWTH), 0), NUM_GAP_BINS - 1)

@@ -45,7 +45,7 @@ REQUEST = np.dtype(
         ("owed", np.int64),
         ("unscored", np.int64),
         ("planned", np.int64),  # plans that hold it
-        ("is_over", np.int64),
+        ("is_over", np.int64),  # 1: has ended; 2: and is computed once more, planned before that was known
         # results
         ("scheduled_s", np.float64),
         ("first_token_s", np.float64),
@@ -65,7 +65,7 @@ Requests = NDArray[np.void]
 # counters of a replica
 (NUM_RUNNING, FIRST_WAITING, NUM_WAITING, NUM_FREE_ROWS, FREE_BLOCKS, NUM_DONE, NUM_TAKEN, NUM_TURNS,
  NUM_STEPS, NUM_PREEMPTIONS, NUM_CUT, NUM_CHUNK_STEPS, NUM_SEQUENCE_STEPS, PREEMPTED_NOW, PLANNED_A,
- PLANNED_B, NUM_SINCE_ADMISSION, LARGEST_BATCH, NUM_COUNTERS) = range(19)  # fmt: skip
+ PLANNED_B, NUM_SINCE_PREEMPTION, LARGEST_BATCH, NUM_COUNTERS) = range(19)  # fmt: skip
 # columns of the timeline: sums per bucket; the first three are weighted by seconds
 (RUNNING_S, WAITING_S, KV_BLOCKS_S, BUSY_S, EMITTED, ACCEPTED, VERIFIED, STEPS, CHUNK_TOKENS, PREEMPTIONS,
  ARRIVED, FINISHED, SEQUENCE_STEPS, NUM_COLUMNS) = range(14)  # fmt: skip
