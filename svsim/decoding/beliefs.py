@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from svsim.decoding.selection_rules import encode_survival
 from svsim.errors import InputError
+from svsim.trace.accept_histogram import HISTOGRAM, NUM_BINS
 
 Signal = NDArray[np.float32]
 
@@ -170,10 +171,6 @@ class EntropyBound:
     def survival(self, signals: tuple[Signal, ...]) -> NDArray[np.float32]:
         """The bound of each token, float32 [T, K]."""
         return self.predict(signals)
-
-
-NUM_BINS = 8
-HISTOGRAM = tuple(f"companion_accept_bin_{b}" for b in range(NUM_BINS))
 
 
 class CausalBelief:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import Literal
 
-from svsim.decoding.beliefs import HISTOGRAM, BinnedBelief, CausalBelief
+from svsim.decoding.beliefs import BinnedBelief, CausalBelief
 from svsim.decoding.method import DecodingMethod, Losslessness, OraclePlan, SelectByRule
 from svsim.decoding.pipelines import DRAFT_SLOWDOWN, SERIAL, VERIFY_SLOWDOWN, Pipeline
 from svsim.decoding.preset import CHAIN, RECORDED, Option, Preset, Value, shown
@@ -18,6 +18,7 @@ from svsim.decoding.selection_rules import (
 )
 from svsim.errors import MethodError, printable
 from svsim.limits import MAX_SPECULATIVE_TOKENS
+from svsim.trace.accept_histogram import HISTOGRAM
 
 
 def target_only() -> DecodingMethod:

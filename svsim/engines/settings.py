@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from svsim.decoding.acceptance_rules import AcceptanceRule, RecordedCoins
-from svsim.decoding.beliefs import HISTOGRAM
 from svsim.decoding.drafters import MODEL
 from svsim.decoding.method import DecodingMethod
 from svsim.engines.binding import Deployment
@@ -17,6 +16,7 @@ from svsim.engines.profile import fit_belief, is_small, learns, refits, small_pr
 from svsim.errors import InputError, LatencyError, MissingSignalError
 from svsim.latency.geometry import told_geometry
 from svsim.latency.shape import Role
+from svsim.trace.accept_histogram import HISTOGRAM
 from svsim.trace.parts import EvaluationPart, Needed, Source
 from svsim.trace.token_trace import TokenTrace, TraceMetadata
 

@@ -224,7 +224,8 @@ def _rule_bias(totals: NDArray[np.float64], counts: NDArray[np.int64]) -> dict[s
 def _metadata(
     settings: CaptureSettings, loaded: "LoadedModels", date: str, summary: _Summary, num_skipped: int
 ) -> TraceMetadata:
-    from svsim.trace_capture.signals import BIN_NAMES, BIN_UNIT, MAX_RANK, NUM_BINS
+    from svsim.trace.accept_histogram import HISTOGRAM, NUM_BINS
+    from svsim.trace_capture.signals import BIN_UNIT, MAX_RANK
 
     notes = {
         "num_output_tokens": settings.num_output_tokens,
@@ -234,7 +235,7 @@ def _metadata(
         "entropy_unit": "nats",
         "max_recorded_rank": MAX_RANK,
         "companion_accept_bins": {
-            "columns": list(BIN_NAMES),
+            "columns": list(HISTOGRAM),
             "edges": [b / NUM_BINS for b in range(NUM_BINS + 1)],
             "meaning": "draft probability of all tokens whose companion_accept is in the bin",
             "unit": BIN_UNIT,

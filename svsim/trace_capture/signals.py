@@ -15,15 +15,14 @@ rounded to 1/256: far below what eight bins resolve, and a fifth of the bytes.
 import torch
 from torch import Tensor
 
+from svsim.trace.accept_histogram import HISTOGRAM, NUM_BINS
 from svsim.trace_capture.sampling import TINY, at, ratio_capped
 
-NUM_BINS = 8
 MAX_RANK = 2048
 BIN_UNIT = 1 / 256
-BIN_NAMES = tuple(f"companion_accept_bin_{b}" for b in range(NUM_BINS))
-OBSERVABLE = ("draft_prob", "draft_entropy", "draft_rank", "similarity", "companion_accept", *BIN_NAMES)
+OBSERVABLE = ("draft_prob", "draft_entropy", "draft_rank", "similarity", "companion_accept", *HISTOGRAM)
 TARGET_ONLY = ("target_overlap", "target_entropy", "target_rank")
-COLUMN_GROUPS = {"diagnostics": ("draft_rank", "target_entropy", "target_rank"), "histogram": BIN_NAMES}
+COLUMN_GROUPS = {"diagnostics": ("draft_rank", "target_entropy", "target_rank"), "histogram": HISTOGRAM}
 
 
 def entropy(probs: Tensor) -> Tensor:
@@ -48,7 +47,7 @@ def observable_signals(q: Tensor, c: Tensor, tokens: Tensor) -> dict[str, Tensor
     }
     bins = (accept * NUM_BINS).to(torch.int8).clamp_max_(NUM_BINS - 1)
     rounded = (histogram(q, bins) / BIN_UNIT).round() * BIN_UNIT
-    found.update(zip(BIN_NAMES, rounded.unbind(-1), strict=True))
+    found.update(zip(HISTOGRAM, rounded.unbind(-1), strict=True))
     return found
 
 

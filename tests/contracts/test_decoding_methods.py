@@ -7,7 +7,6 @@ import pytest
 from numpy.typing import NDArray
 from support.small_traces import StairLatency, independent_trace, with_draft_signals
 
-from svsim.decoding.beliefs import HISTOGRAM
 from svsim.decoding.presets import PRESETS, parse_method
 from svsim.engines import admission
 from svsim.engines.binding import Deployment, bind_columns
@@ -15,6 +14,7 @@ from svsim.engines.replay import ClosedLoopReplay
 from svsim.engines.settings import RunSettings, prepare
 from svsim.errors import LatencyError, MissingSignalError
 from svsim.latency.shape import Role, StepShape
+from svsim.trace.accept_histogram import HISTOGRAM
 from svsim.trace.parts import MemorySource
 from svsim.trace.token_trace import ObservableColumns, TokenTrace
 

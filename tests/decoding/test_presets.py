@@ -2,11 +2,11 @@
 
 import pytest
 
-from svsim.decoding.beliefs import HISTOGRAM
 from svsim.decoding.method import Losslessness
 from svsim.decoding.presets import PRESETS, Option, parse_method
 from svsim.errors import MethodError
 from svsim.limits import MAX_SPECULATIVE_TOKENS
+from svsim.trace.accept_histogram import HISTOGRAM
 from svsim.trace.token_trace import TraceMetadata
 
 TEXTS = [

@@ -11,7 +11,7 @@ from itertools import product
 
 import numpy as np
 
-from svsim.decoding.beliefs import HISTOGRAM, NUM_BINS
+from svsim.trace.accept_histogram import HISTOGRAM, NUM_BINS
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 
-from svsim.decoding.beliefs import HISTOGRAM, believed_survival
+from svsim.decoding.beliefs import believed_survival
 from svsim.decoding.method import PlanBySignals, SelectByRule, VerifyAll
 from svsim.decoding.presets import parse_method
 from svsim.decoding.selection_rules import (
@@ -16,6 +16,7 @@ from svsim.decoding.selection_rules import (
     SCRATCH_SIZE,
     encode_survival,
 )
+from svsim.trace.accept_histogram import HISTOGRAM
 
 
 @dataclass(frozen=True)

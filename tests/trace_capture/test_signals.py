@@ -7,10 +7,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from svsim.trace.accept_histogram import HISTOGRAM
 from svsim.trace_capture.rule_bias import RULES, rule_biases, total_variation
 from svsim.trace_capture.sampling import draw, probabilities, verify
 from svsim.trace_capture.settings import SamplingSettings
-from svsim.trace_capture.signals import BIN_NAMES, histogram, observable_signals, target_truths
+from svsim.trace_capture.signals import histogram, observable_signals, target_truths
 
 Floats = NDArray[np.float64]
 VOCABULARY = 50
@@ -50,7 +51,7 @@ def test_signals_against_float64() -> None:
             "target_entropy": -sum(w * math.log(w) for w in p[i] if w > 0),
             "target_rank": sum(p[i, v] > p[i, x] for v in range(VOCABULARY)),
         }
-        for b, name in enumerate(BIN_NAMES):
+        for b, name in enumerate(HISTOGRAM):
             mass = sum(q[i, v] for v in range(VOCABULARY) if min(int(accept[v] * 8), 7) == b)
             assert abs(float(found[name][i]) - mass) <= 1 / 512 + 1e-6, name
         for name, value in expected.items():
@@ -60,7 +61,7 @@ def test_signals_against_float64() -> None:
 def test_histogram_is_the_law_of_a_under_q() -> None:
     _, q, c = random_laws(40, seed=3)
     found = observable_signals(tensor(q), tensor(c), torch.zeros(40, dtype=torch.long))
-    bins = torch.stack([found[name] for name in BIN_NAMES], -1)
+    bins = torch.stack([found[name] for name in HISTOGRAM], -1)
     torch.testing.assert_close(bins.sum(-1), torch.ones(40), rtol=0, atol=8 / 512)
     # E A under q is S: the histogram brackets it
     edges = torch.arange(9) / 8
