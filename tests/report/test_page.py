@@ -255,5 +255,5 @@ def test_bad_places_are_refused_before_the_work(replay_args, tmp_path):
     assert "out.html cannot be written" in svsim_refuses(
         *replay_args, "--report", tmp_path / "absent" / "out.html"
     )
-    assert "a page goes to a file" in svsim_refuses(*replay_args, "--report", "-")
+    assert "this output goes to a file" in svsim_refuses(*replay_args, "--report", "-")
     assert "--report" in svsim_run("replay", "--help").stdout
