@@ -3,14 +3,22 @@
 import os
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from svsim.advice.configurations import ENGINES, Configuration, Serving
 from svsim.advice.decision import Advice, Candidate, decide
 from svsim.advice.evidence import Evidence
+from svsim.advice.ladder import ladder_of
 from svsim.advice.search import Server, replayed
+from svsim.advice.sentences import verdict_sentences
+from svsim.errors import InputError
+from svsim.files import write_atomically
 from svsim.metrics.rows import ResultRow
 from svsim.model_choice import ModelChoice
+from svsim.options import word
 from svsim.progress import OnProgress
 from svsim.run import RunResult, open_source
 from svsim.version import __version__
@@ -32,17 +40,25 @@ class Drafting:
         drafter = self.models.drafter_of(open_source(self.evidence.trace, self.models).metadata.models)
         return None if drafter is None else drafter.name
 
+    @property
+    def target(self) -> str:
+        """The target as the caller, or the trace, names it."""
+        told = open_source(self.evidence.trace, self.models).metadata.models.get("target")
+        name = told.get("name") if isinstance(told, Mapping) else None
+        return str(self.models.target or name or "TARGET_MODEL")
+
 
 @dataclass(frozen=True, slots=True)
 class AdviceResult:
     """Advice per hardware and batch size, with the rows it rests on.
 
     advice: of the batch sizes asked for; ladder: of all that were replayed. runs: one per drafter, in the
-    order of ``drafting``.
+    order of ``drafting``; candidates: their rows that speculate.
     """
 
     advice: tuple[Advice, ...]
     ladder: tuple[Advice, ...]
+    candidates: tuple[Candidate, ...] = field(repr=False)
     drafting: tuple[Drafting, ...]
     runs: tuple[RunResult, ...] = field(repr=False)
 
@@ -81,8 +97,16 @@ class AdviceResult:
             "svsim": __version__,
             "advice": [one.to_dict() for one in self.advice],
             "rows": [asdict(row) for row in self.rows],
-            "config": self.config,
+            "config": {**self.config, "configurations": self.configurations()},
         }
+
+    def configurations(self) -> dict[str, Any]:
+        """The bare settings of every engine that has some for this drafter, by engine."""
+        found = {}
+        for engine in ENGINES:
+            with suppress(InputError):
+                found[engine] = dict(self.configuration(engine).settings)
+        return found
 
     def to_frame(self) -> "pd.DataFrame":
         """The advice as a data frame, one row per hardware and batch size."""
@@ -90,9 +114,59 @@ class AdviceResult:
 
         return pd.DataFrame([one.to_dict() for one in self.advice])
 
+    def configuration(self, engine: str) -> Configuration:
+        """What that engine is started with: ``vllm``, ``sglang``, ``trtllm`` or ``llamacpp``.
+
+        A fixed length by load, of the drafter that the advice names most. Raises InputError where the engine
+        has no setting for it, or several deployments were asked about.
+        """
+        return ENGINES[word("emit", engine, tuple(ENGINES))](self._serving())
+
+    def emit(self, engine: str, path: str | os.PathLike[str]) -> None:
+        """Write that configuration: the bare settings to a ``.json`` file, else what is ready to paste."""
+        write_atomically(Path(path), self.configuration(engine).content(os.fspath(path)).encode())
+
+    def _serving(self) -> Serving:
+        td = [row for row in self.runs[0].rows if row.method == "td"]
+        deployments = list(dict.fromkeys(row.deployment for row in td))
+        if len(deployments) > 1:
+            raise InputError(
+                f"`emit` is of one hardware, but {len(deployments)} are asked about; name one with `hardware`"
+            )
+        one = self._main_drafting()
+        own = [c for c in self.candidates if c.row.method == "sd" and c.evidence is one.evidence]
+        ladder = ladder_of(decide(td, own))
+        if not ladder:
+            raise InputError("`emit`: no batch size fits in memory; there is nothing to serve")
+        longest = max(rung.k for rung in ladder)
+        drafter, degree = one.name or "model", td[0].tensor_parallel or 1
+        return Serving(
+            target=one.target,
+            tensor_parallel=degree,
+            drafter=drafter,
+            draft_model=_draft_model(one, drafter),
+            draft_shards=degree if "draft=sharded" in (td[0].hardware_options or "") else 1,
+            ladder=ladder,
+            rates=one.evidence.rates(longest) if longest else (),
+            verdict=tuple(verdict_sentences(self.advice)),
+        )
+
+    def _main_drafting(self) -> Drafting:
+        """The drafter that most batch sizes want, the first of several."""
+        wanted = [one.drafter for one in self.ladder if one.use != "td"]
+        return max(self.drafting, key=lambda one: wanted.count(one.name))
+
     def report(self, path: str | os.PathLike[str], *, command: str | None = None) -> None:
         """Write the page about the first drafter's rows, as ``replay`` does."""
         self.runs[0].report(path, command=command)
+
+
+def _draft_model(one: Drafting, drafter: str) -> str | None:
+    """The path of what drafts, as it was given; a word in capitals where it was not."""
+    given = one.models.head or one.models.draft
+    if drafter in ("mtp", "ngram", "none"):
+        return None if given is None or drafter != "mtp" else str(given)
+    return str(given) if given is not None else f"{drafter.upper()}_MODEL"
 
 
 def _acceptance(drafting: Drafting) -> dict[str, Any]:
@@ -114,7 +188,7 @@ def advise(drafting: Sequence[Drafting], server: Server, progress: OnProgress | 
     ladder = decide(baselines, candidates)
     asked = set(server.concurrency) or {one.batch_size for one in ladder}
     advice = tuple(one for one in ladder if one.batch_size in asked)
-    return AdviceResult(advice, ladder, tuple(drafting), tuple(runs))
+    return AdviceResult(advice, ladder, tuple(candidates), tuple(drafting), tuple(runs))
 
 
 def _options(drafting: Drafting, server: Server, run: RunResult) -> str:

@@ -1,15 +1,14 @@
 """Advice on the terminal: the verdict in words, a table, what it rests on, how to settle what is open."""
 
 from collections.abc import Sequence
-from itertools import groupby
 
 from rich.console import Console
 from rich.markup import escape
 
 from svsim.advice.advise import AdviceResult, Drafting
 from svsim.advice.decision import Advice
+from svsim.advice.sentences import method_words, verdict_sentences
 from svsim.errors import printable
-from svsim.metrics.verdict import Answer
 from svsim.report.formats import milliseconds, number
 from svsim.report.plain_table import PlainTable
 from svsim.report.terminal_table import print_plain
@@ -37,44 +36,6 @@ def print_advice(result: AdviceResult, console: Console, files: Sequence[str] = 
         console.print(f"written: {escape(printable(file, 300))}", highlight=False)
 
 
-def verdict_sentences(advice: Sequence[Advice]) -> list[str]:
-    """One sentence per run of neighbouring batch sizes with one verdict."""
-    found = []
-    for hardware in dict.fromkeys(one.hardware for one in advice):
-        here = sorted((a for a in advice if a.hardware == hardware), key=lambda a: a.batch_size)
-        for answer, run in groupby(here, key=lambda a: (a.verdict, a.fits_memory is False)):
-            found.append(_sentence(hardware, answer[0], list(run)))
-    return found
-
-
-def _sentence(hardware: str, answer: Answer, run: Sequence[Advice]) -> str:
-    where = f"{hardware}, {_span([str(a.batch_size) for a in run])} at once: {answer.value}"
-    if run[0].fits_memory is False:
-        return f"{where}; it does not fit in memory{' with the drafter' if run[0].goodput_tok_s else ''}."
-    known = [a for a in run if a.speedup_vs_td is not None]
-    if not known:
-        return f"{where}; nothing drafts."
-    names = _span(list(dict.fromkeys(_label(a) for a in known)))
-    speedups = _span([f"{a.speedup_vs_td:.2f}x" for a in known])
-    low, high = min(a.low or 0.0 for a in known), max(a.high or 0.0 for a in known)
-    what = {
-        Answer.SPECULATE: f" with {names}, {speedups} the speed without",
-        Answer.DO_NOT: f"; the best ({names}) is {speedups} the speed without",
-        Answer.MEASURE: f"; {names} may be {low:.2f}x to {high:.2f}x the speed without",
-    }[answer]
-    return f"{where}{what}{'' if answer is Answer.MEASURE else f' (90 %: {low:.2f}x to {high:.2f}x)'}."
-
-
-def _span(words: Sequence[str]) -> str:
-    return words[0] if words[0] == words[-1] else f"{words[0]} to {words[-1]}"
-
-
-def _label(advice: Advice) -> str:
-    params = ",".join(f"{name}={value}" for name, value in advice.params.items())
-    drafter = f"{advice.drafter} " if advice.drafter and advice.method != "td" else ""
-    return f"{drafter}{advice.method}{f':{params}' if params else ''}"
-
-
 def advice_tables(result: AdviceResult) -> list[PlainTable]:
     """One table per hardware."""
     tables = []
@@ -100,7 +61,7 @@ def _cells(one: Advice) -> list[str]:
     return [
         str(one.batch_size),
         one.verdict.value,
-        f"{_label(one)}{'*' if one.is_assumed else ''}",
+        f"{method_words(one)}{'*' if one.is_assumed else ''}",
         number(one.speedup_vs_td, ".2f", "x"),
         rounded,
         number(one.mean_acceptance_length, ".2f"),

@@ -6,7 +6,7 @@ import click
 
 from svsim.cli.app import F, command, common, option
 from svsim.cli.options import engine_option, model_options, with_options
-from svsim.cli.output import console, integers, progress_bar, this_command, write_json
+from svsim.cli.output import console, integers, progress_bar, this_command, write_json, write_text
 
 
 def _acceptance_options(function: F) -> F:
@@ -50,6 +50,8 @@ def _server_options(function: F) -> F:
         option("--prices", metavar="FILE", help="Your prices of a GPU-hour (JSON).  [default: examples]"),
         option("--seed", type=int, default=0, show_default=True, help="Seed of requests and intervals."),
         option("--jobs", type=int, metavar="N", help="Worker threads; results do not depend on it."),
+        option("--emit", nargs=2, multiple=True, metavar="vllm|sglang|trtllm|llamacpp FILE",
+                help="Write that engine's configuration; a .json file gets its bare settings."),
         option("--report", "report_out", metavar="FILE", help="Write the page of the rows, as svsim replay."),
     ]  # fmt: skip
     return with_options(function, options)
@@ -61,7 +63,7 @@ def _server_options(function: F) -> F:
     svsim advise --accept-by-position .7/.5 --target qwen3-32b --drafter eagle3 --hardware h200_sxm:tp=4
     svsim advise mine.parquet --concurrency 32 --hardware a100_sxm --engine vllm-0.24 --json advice.json
     svsim advise --accept-by-position eagle3=.7/.5 --accept-by-position ngram=.5/.3 --target qwen3-32b \
---hardware h100_sxm:quant=fp8
+--hardware h100_sxm:quant=fp8 --emit vllm serve.sh
     """
 )
 @click.argument("files", nargs=-1, metavar="[TRACE|FILE...]")
@@ -71,7 +73,8 @@ def _server_options(function: F) -> F:
 @model_options
 @common
 def advise(files: tuple[str, ...], json_out: str | None, report_out: str | None, concurrency: str | None,
-           accept_by_position: tuple[str, ...], **options: Any) -> None:  # fmt: skip
+           accept_by_position: tuple[str, ...], emit: tuple[tuple[str, str], ...],
+           **options: Any) -> None:  # fmt: skip
     """Should this server speculate, with what, and how far is that sure?
 
     Takes a trace, an engine's counters (--import), or rates by position; searches lengths and batch sizes;
@@ -79,8 +82,12 @@ def advise(files: tuple[str, ...], json_out: str | None, report_out: str | None,
     """
     from svsim import api
     from svsim.advice.asking import named_rates
+    from svsim.advice.configurations import ENGINES
     from svsim.advice.view import print_advice
+    from svsim.options import word
 
+    for engine, _ in emit:
+        word("emit", engine, tuple(ENGINES))  # refused before the work
     with progress_bar("replaying") as progress:
         found = api.advise(
             files or None,
@@ -89,9 +96,12 @@ def advise(files: tuple[str, ...], json_out: str | None, report_out: str | None,
             progress=progress,
             **options,
         )
+    made = [(path, found.configuration(engine).content(path)) for engine, path in emit]
+    for path, text in made:
+        write_text(text, path)
     if json_out:
         write_json(found.to_dict(), json_out)
     if report_out:
         found.report(report_out, command=this_command())
-    if json_out != "-":
-        print_advice(found, console())
+    if json_out != "-" and not any(path == "-" for path, _ in made):
+        print_advice(found, console(), [path for path, _ in made])

@@ -19,7 +19,7 @@ from svsim.files import descriptor_of
 
 Kind = Literal["input", "output", "output folder"]
 
-OUTPUT_WORDS = ("json", "csv", "report", "out")
+OUTPUT_WORDS = ("json", "csv", "report", "out", "emit")
 INPUT_ARGUMENTS = frozenset({"trace", "file", "files", "names", "grid"})
 INPUT_MARKS = ("FILE", "DIR", "MODEL", "CONFIG", "PATH")
 SHARDS = ".shards"  # of an interrupted capture, beside its output
@@ -102,7 +102,10 @@ def _named(parameter: click.Parameter, values: Mapping[str, Any]) -> Iterator[Na
     if kind_of(parameter) is None or value is None or isinstance(value, bool):
         return
     label = parameter.opts[0] if isinstance(parameter, click.Option) else str(parameter.name).upper()
-    for text in value if isinstance(value, tuple | list) else (value,):
+    texts = value if isinstance(value, tuple | list) else (value,)
+    if parameter.nargs == 2:  # ENGINE FILE, repeated
+        texts = [pair[1] for pair in texts]
+    for text in texts:
         if isinstance(text, str | os.PathLike):
             yield Named(label, os.fspath(text))
 
