@@ -115,10 +115,14 @@ def target_row_added_s(prices, n, k, kv, ending, new, context, out):  # type: ig
     token_s = prices.target.token_s
     first_s = target_added_s(prices, n, n, kv, ending, new, context)
     base_s = token_s[n + chunk_tokens] - token_s[n]
-    for e in range(n * k + 1):
-        top = min(n + e + chunk_tokens, token_s.size - 1)
-        moved_s = token_s[top] - token_s[min(n + e, token_s.size - 1)] - base_s
-        out[e] = max(first_s + prices.prompt_factor * moved_s, 0.0)
+    num, factor = n * k + 1, prices.prompt_factor
+    inside = min(num, max(token_s.size - n - chunk_tokens, 0))
+    without, together = token_s[n : n + inside], token_s[n + chunk_tokens : n + chunk_tokens + inside]
+    for e in range(inside):
+        out[e] = max(first_s + factor * (together[e] - without[e] - base_s), 0.0)
+    for e in range(inside, num):  # beyond the sheet
+        moved_s = token_s[-1] - token_s[min(n + e, token_s.size - 1)] - base_s
+        out[e] = max(first_s + factor * moved_s, 0.0)
 
 
 @compiled()

@@ -28,6 +28,7 @@ from svsim.serving.state import (
     PLANNED_A,
     PLANNED_B,
     REQUEST,
+    WAITING_S,
     Pool,
     Rules,
     new_account,
@@ -84,6 +85,8 @@ def _take_in(rules, coming, replica, now_s):  # type: ignore[no-untyped-def]
                 1,
             )
         replica.account.timeline[bucket_of(replica, request.arrival_s), ARRIVED] += 1
+        # while the last step ran
+        replica.account.timeline[bucket_of(replica, now_s), WAITING_S] += now_s - request.arrival_s
         join_queue(replica, row)
 
 

@@ -58,21 +58,21 @@ SEQUENCE_STEPS = state.SEQUENCE_STEPS
 
 class Space(NamedTuple):
     """Scratch of a step of up to N decoding requests: their rows of the live table, the most drafts that each
-    may verify, what chunks add to verifications [N K + 1], the last gap between tokens and its logarithm, and
-    logarithms of 1 .. K + 1 (from place 1 on)."""
+    may verify, what chunks add to verifications [N K + 1]; the last gap between steps [1], and the bins of it
+    shared among 1 .. K + 1 tokens (from place 1 on)."""
 
     row: NDArray[np.int64]
     limit: NDArray[np.int64]
     added_s: NDArray[np.float64]
     last_gap: NDArray[np.float64]
-    log_count: NDArray[np.float64]
+    gap_bin: NDArray[np.int64]
 
 
 def new_space(num_slots: int, num_speculative_tokens: int) -> Space:
     """Scratch for ``num_slots`` decoding requests."""
     rows, limits = (np.zeros(num_slots, np.int64) for _ in range(2))
-    log_count = np.log(np.maximum(np.arange(num_speculative_tokens + 2), 1))
-    return Space(rows, limits, np.zeros(num_slots * num_speculative_tokens + 1), np.zeros(2), log_count)
+    added_s, bins = np.zeros(num_slots * num_speculative_tokens + 1), num_speculative_tokens + 2
+    return Space(rows, limits, added_s, np.full(1, -1.0), np.zeros(bins, np.int64))
 
 
 @compiled()
@@ -113,7 +113,6 @@ def start_step(program, batch, space, rules, pool, replica, side):  # type: igno
         request.in_flight = new
         request.steps += 1
         if request.is_over > 0 or is_decode(rules, request):
-            request.is_over *= 2
             position = acceptance_row(pool, request)
             batch.position[n], batch.context_base[n] = position, tokens - position
             batch.num_owed[n], space.row[n] = request.owed, row
@@ -163,7 +162,8 @@ def finish_step(program, select, batch, space, prices, rules, replica, side, sta
     counters[NUM_CUT] += num_cut
     counters[NUM_CHUNK_STEPS] += num_chunks > 0
     _advance(program, batch, space, replica, n, now_s, line)
-    _advance_prompts(program, space, replica, side, now_s, line)
+    if num_chunks > 0:
+        _advance_prompts(program, space, replica, side, now_s, line)
     counters[PLANNED_A + side] = 0
 
 
@@ -202,8 +202,10 @@ def _advance(program, batch, space, replica, n, now_s, line):  # type: ignore[no
     accepted, verified = 0, 0
     for i in range(n):
         request = replica.live[space.row[i]]
-        # preempted while it was computed, or planned before it had ended: what came of it is dropped
-        if request.in_flight == 0 or request.is_over > 0:
+        if request.is_over > 0:  # planned before it had ended
+            _release(replica, space.row[i])
+            continue
+        if request.in_flight == 0:  # preempted while it was computed: what came of it is dropped
             continue
         length = min(k if is_uniform else batch.length[i], space.limit[i])
         drafted = k if is_uniform else batch.draft_length[i]
@@ -217,7 +219,7 @@ def _advance(program, batch, space, replica, n, now_s, line):  # type: ignore[no
         request.computed += 1 + kept
         accepted += kept
         verified += length
-        _emit(program, space, replica, space.row[i], kept + 1, now_s, line)
+        _emit(k, space, replica, space.row[i], kept + 1, now_s, line)
     memory[LAST_ACCEPTED], memory[LAST_VERIFIED] = accepted, verified
     line[ACCEPTED] += accepted
     line[VERIFIED] += verified
@@ -230,21 +232,17 @@ def _advance_prompts(program, space, replica, side, now_s, line):  # type: ignor
     for place in range(replica.counters[PLANNED_A + side]):
         row, new = plans.row[side, place], plans.new[side, place]
         request = replica.live[row]
-        if request.is_over > 0:
-            if request.is_over > 1:
-                _release(replica, row)
-            continue
-        if request.in_flight == 0:
+        if request.in_flight == 0 or request.is_over > 0:
             continue
         request.computed += new
         request.in_flight = 0
         if request.computed >= request.prompt + request.out:
             request.owed, request.unscored = 1, 0
-            _emit(program, space, replica, row, 1, now_s, line)
+            _emit(program.num_speculative_tokens, space, replica, row, 1, now_s, line)
 
 
 @compiled()
-def _emit(program, space, replica, row, num_tokens, now_s, line):  # type: ignore[no-untyped-def]
+def _emit(k, space, replica, row, num_tokens, now_s, line):  # type: ignore[no-untyped-def]
     """Tokens appear; the request goes on, or ends."""
     request, account = replica.live[row], replica.account
     num_tokens = min(num_tokens, request.output - request.out)
@@ -254,13 +252,12 @@ def _emit(program, space, replica, row, num_tokens, now_s, line):  # type: ignor
         gap_s = now_s - request.last_token_s
         segment = min(int(request.arrival_s / account.widths[1]), len(account.step_gaps) - 1)
         if gap_s != space.last_gap[0]:  # sequences that decode together share it
-            space.last_gap[0], space.last_gap[1] = gap_s, np.log(max(gap_s, FIRST_GAP_S) / FIRST_GAP_S)
-        log_gap = space.last_gap[1]
-        account.step_gaps[segment, _gap_bin(log_gap)] += 1
-        account.token_gaps[segment, _gap_bin(log_gap - space.log_count[num_tokens])] += num_tokens
+            _find_gap_bins(space, gap_s)
+        account.step_gaps[segment, space.gap_bin[1]] += 1
+        account.token_gaps[segment, space.gap_bin[num_tokens]] += num_tokens
     request.last_token_s = now_s
     request.out += num_tokens
-    request.draft = program.num_speculative_tokens
+    request.draft = k
     request.in_flight = 0
     line[EMITTED] += num_tokens
     if request.out >= request.output:
@@ -339,6 +336,9 @@ def bucket_of(replica, now_s):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _gap_bin(log_gap):  # type: ignore[no-untyped-def]
-    """The bin of a gap by the logarithm of its microseconds: quarter percents."""
-    return min(max(int(log_gap / _LOG_GROWTH), 0), NUM_GAP_BINS - 1)
+def _find_gap_bins(space, gap_s):  # type: ignore[no-untyped-def]
+    """The bins of a gap shared among 1 to K + 1 tokens: quarter percents above a microsecond."""
+    space.last_gap[0] = gap_s
+    for num in range(1, space.gap_bin.size):
+        place = int(np.log(max(gap_s / num, FIRST_GAP_S) / FIRST_GAP_S) / _LOG_GROWTH)
+        space.gap_bin[num] = min(place, NUM_GAP_BINS - 1)

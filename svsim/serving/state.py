@@ -45,7 +45,7 @@ REQUEST = np.dtype(
         ("owed", np.int64),
         ("unscored", np.int64),
         ("planned", np.int64),  # plans that hold it
-        ("is_over", np.int64),  # 1: has ended; 2: and is computed once more, planned before that was known
+        ("is_over", np.int64),  # it has ended; it may be planned once more
         # results
         ("scheduled_s", np.float64),
         ("first_token_s", np.float64),
