@@ -10,6 +10,7 @@ from make_pictures import photograph
 
 from svsim.papers.sv_paper.sv_paper import Reproduction, reproduce_sv_paper
 from svsim.report.accuracy_view import PlainTable
+from svsim.report.reproduction_costs import modern_table, serial_cost_table
 from svsim.report.reproduction_figures import SCENARIO_LOOKS, scenario_figure
 from svsim.report.reproduction_tables import (
     fairness_table,
@@ -74,6 +75,8 @@ def main() -> None:
         errors_table(found),
         scenario_table(found),
         acceptance_table(found),
+        serial_cost_table(found),
+        modern_table(found),
         calibration_table(found),
         variants_table(found.variants),
         implied_steps_table(found.variants),

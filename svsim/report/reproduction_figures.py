@@ -11,6 +11,7 @@ from svsim.papers.sv_paper.panels import (
     DRAFTER_SLOPE_HIDDEN,
     HIDDEN,
     SHARED,
+    SLOWED,
     PanelResult,
 )
 from svsim.papers.sv_paper.published import Published
@@ -28,6 +29,7 @@ SCENARIO_LOOKS = {
     for name, words, colour, marker, glyph in (
         (BASE, "base: no overlap", "#0072b2", "circle", "●"),
         (HIDDEN, "drafting hidden at no cost", "#d55e00", "diamond", "◆"),
+        (SLOWED, "hidden, verification x 1.1", "#7a4a2b", "triangle-down", "▼"),
         (SHARED, "drafting overlapped, GPU split 30 : 70", "#b8860b", "triangle-up", "▲"),
         (DRAFTER_SLOPE, "part of the slope is the drafter's", "#009e73", "square", "■"),
         (DRAFTER_SLOPE_HIDDEN, "the same, drafting hidden", "#8a4f9e", "star", "★"),
@@ -98,6 +100,7 @@ def _points(
                 is_shown = p.bar.method in _PREDICTED and p.bar.batch_size == result.panel.largest_batch
                 is_same = p.bar.method == "sd:k=7" and scenario.name in (
                     HIDDEN,
+                    SLOWED,
                     SHARED,
                     DRAFTER_SLOPE_HIDDEN,
                     BOUND,

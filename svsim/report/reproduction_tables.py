@@ -6,6 +6,7 @@ from svsim.papers.sv_paper.signals import CELLS
 from svsim.papers.sv_paper.sv_paper import Reproduction
 from svsim.papers.sv_paper.variants import VariantsResult
 from svsim.report.plain_table import PlainTable
+from svsim.report.reproduction_costs import modern_table, serial_cost_table
 from svsim.report.reproduction_view import (
     acceptance_table,
     bars_table,
@@ -29,6 +30,8 @@ def all_tables(found: Reproduction) -> Iterator[PlainTable]:
     yield errors_table(found)
     yield scenario_table(found)
     yield acceptance_table(found)
+    yield serial_cost_table(found)
+    yield modern_table(found)
     yield bars_table(found)
     yield variants_table(found.variants)
     yield implied_steps_table(found.variants)

@@ -126,6 +126,39 @@ def test_sv_is_missed_without_overlap_and_bracketed_with_it(document: dict) -> N
         assert all(-0.27 < e < -0.09 for e in code)
 
 
+def test_no_single_cost_of_overlap_fits(document: dict) -> None:
+    """Drafting hidden, verification x 1.1: Llama is too high at every batch, CodeLlama is not."""
+    means = []
+    for panel in document["figure_3"]:
+        name = "drafting overlapped, verification x 1.1"
+        found = next(s["predictions"] for s in panel["scenarios"] if s["name"] == name)
+        errors = [p["error"] for p in found if p["judged"] and p["method"].startswith("sv:")]
+        assert len(errors) == 5
+        means.append(sum(map(abs, errors)) / 5)
+        assert all(e > 0 for e in errors) == panel["panel"].startswith("Llama")
+    assert means == pytest.approx([0.176, 0.179, 0.138, 0.171], abs=0.01)
+
+
+def test_figure_5b_is_not_reached(document: dict) -> None:
+    found = document["figure_5b"]
+    assert found["published"] == {"8": 1.50, "16": 1.47, "32": 1.35}
+    free = found["predicted"]["drafting overlapped, no slowdown"]
+    assert list(free.values()) == pytest.approx([1.35, 1.32, 1.31], abs=0.01)
+    serial = found["predicted"]["base"]
+    assert list(serial.values()) == pytest.approx([0.98, 1.02, 1.07], abs=0.01)
+    claim = next(c for c in document["claims"] if c["where"] == "figure 5b")
+    assert claim["verdict"] == "not confirmed"
+
+
+def test_a_modern_engine_is_priced_for_every_panel(document: dict) -> None:
+    rows = document["modern_engine"]
+    assert len(rows) == 12 and {row["engine"] for row in rows} == {"vllm-0.20"}
+    for row in rows:
+        assert row["sv_over_sd"]["serial"] < 1.05
+        assert row["sv_over_sd"]["two halves of the batch"] < 0.9
+    assert len(document["serial_cost"]) == 8
+
+
 def test_bars_used_to_calibrate_are_marked_and_batch_1_is_not_judged(document: dict) -> None:
     for panel in document["figure_3"]:
         assert panel["calibration"]["degrees_of_freedom"] == 4
@@ -137,7 +170,7 @@ def test_bars_used_to_calibrate_are_marked_and_batch_1_is_not_judged(document: d
 
 def test_every_claim_has_a_verdict_and_a_reason(document: dict) -> None:
     claims = {c["name"]: c for c in document["claims"]}
-    assert len(claims) == 17
+    assert len(claims) == 18
     assert all(c["verdict"] in ("confirmed", "not confirmed", "not testable") for c in claims.values())
     assert all(len(c["reason"]) > 60 for c in claims.values())
     assert claims["Verification spent on rejected tokens"]["verdict"] == "confirmed"

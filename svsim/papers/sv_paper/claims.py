@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from svsim.papers.sv_paper import goodput_claims, table_claims
+from svsim.papers.sv_paper import goodput_claims, overlap_claims, table_claims
 from svsim.papers.sv_paper.verdicts import Claim, Evidence, Verdict
 
 _CLAIMS: tuple[Callable[[Evidence], Claim], ...] = (
@@ -12,6 +12,7 @@ _CLAIMS: tuple[Callable[[Evidence], Claim], ...] = (
     goodput_claims.never_slower,
     goodput_claims.longer_drafts,
     goodput_claims.variants_of_sd,
+    overlap_claims.overlap,
     table_claims.companion_compute,
     table_claims.companion_memory,
     table_claims.prefill,

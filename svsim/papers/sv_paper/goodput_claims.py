@@ -63,8 +63,8 @@ def sv_over_sd(e: Evidence) -> Claim:
     agrees = all(abs(ranges[k][0] / means[k] - 1.0) <= AGREES for k in LENGTHS)
     inside = all(ranges[k][1] <= means[k] <= ranges[k][2] for k in LENGTHS)
     why = (
-        "the size is inside what overlapping the drafting can give, but the measured share of overlap that "
-        "would settle it is not published"
+        "the size is inside what overlapping can give; figure 5b shows that overlap matters, not "
+        "how much it slows either side"
         if inside
         else "no scenario reaches the size"
     )

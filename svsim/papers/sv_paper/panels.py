@@ -27,12 +27,15 @@ from svsim.records import RunRecord
 
 SVSIM_RULE = ""  # the best count over the whole step's time, as `sv` has it by default
 NO_SLOWDOWN = "overlap=full,draft_slowdown=1,verify_slowdown=1"
+SLOWED_BY_A_TENTH = "overlap=full,draft_slowdown=1,verify_slowdown=1.1"
 PAPER_SHARES = "overlap=full"
 BASE = "base"
 HIDDEN = "drafting overlapped, no slowdown"
+SLOWED = "drafting overlapped, verification x 1.1"
 SHARED = "drafting overlapped, GPU split 30 : 70"
 DRAFTER_SLOPE = "part of the slope is the drafter's"
 DRAFTER_SLOPE_HIDDEN = "the same, drafting overlapped, no slowdown"
+WHOLE_STEP = "svsim's rule (whole step's time)"
 BOUND = "perfect signals (a bound)"
 
 
@@ -64,13 +67,19 @@ class Prediction:
         return self._is_readable and self.bar.method not in CALIBRATION_METHODS
 
     @property
+    def is_sv(self) -> bool:
+        """Whether the bar is of SV."""
+        return self.bar.method.startswith("sv:")
+
+    @property
     def _is_readable(self) -> bool:
         return self.bar.batch_size >= LEAST_JUDGED_BATCH
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One set of assumptions and its predictions."""
+    """One set of assumptions and its predictions: of the bars at the largest batch; ``BASE``, ``HIDDEN`` and
+    ``SLOWED`` of every batch."""
 
     name: str
     predictions: tuple[Prediction, ...]
@@ -96,7 +105,7 @@ class Accounting:
 
 @dataclass(frozen=True, slots=True)
 class PanelResult:
-    """A panel, how it was calibrated, the base prediction of all bars, and scenarios at the largest batch.
+    """A panel, how it was calibrated, the base prediction of all bars, and scenarios.
 
     records: of the base prediction, by (method of the bar, batch size).
     """
@@ -117,7 +126,25 @@ class PanelResult:
     @property
     def hidden(self) -> Scenario:
         """The scenario whose drafting is overlapped at no cost."""
-        return next(s for s in self.scenarios if s.name == HIDDEN)
+        return self.scenario(HIDDEN)
+
+    @property
+    def slowed(self) -> Scenario:
+        """The scenario whose drafting is overlapped and slows verification by a tenth."""
+        return self.scenario(SLOWED)
+
+    def scenario(self, name: str) -> Scenario:
+        """The base or a scenario by name."""
+        return next(s for s in (self.base, *self.scenarios) if s.name == name)
+
+    def judged_sv(self, scenario: Scenario) -> list[Prediction]:
+        """The scenario's predictions of SV at the batch sizes that are judged."""
+        return [p for p in scenario.predictions if p.is_sv and p.is_judged]
+
+    def sv_at_largest(self, scenario: Scenario) -> list[Prediction]:
+        """The scenario's predictions of SV at the largest batch."""
+        batch = self.panel.largest_batch
+        return [p for p in scenario.predictions if p.bar.batch_size == batch and p.is_sv]
 
     def range_of(self, method: str, batch_size: int) -> tuple[float, float]:
         """Least and most of base and scenarios for a bar of the largest batch, the bound left out."""
@@ -155,21 +182,28 @@ def _scenarios(panel: Panel, fit: StepTimeFit, made: PanelTrace, seed: int) -> I
     """One assumption changed at a time."""
     whole, capped = fit.latency(Split.VERIFICATION), fit.latency(Split.CAPPED)
     rate = panel.calibration_acceptance
-    bars = tuple(b for b in panel.predicted if b.batch_size == panel.largest_batch)
+    largest = tuple(b for b in panel.predicted if b.batch_size == panel.largest_batch)
 
-    def run(name: str, made: PanelTrace, latency: AffineLatency, rule: str = PAPER_RULE) -> Scenario:
+    def run(
+        name: str,
+        made: PanelTrace,
+        latency: AffineLatency,
+        rule: str = PAPER_RULE,
+        bars: Sequence[Bar] = largest,
+    ) -> Scenario:
         return _predict(name, made, latency, rule, panel, bars, seed)[0]
 
     yield run("signals tell less", panel_trace(rate, LESS, seed=seed), whole)
     yield run("signals tell little", panel_trace(rate, LITTLE, seed=seed), whole)
     uneven = panel_trace(rate, spread=LARGE_SPREAD, seed=seed)
     yield run("requests differ twice as much", uneven, whole)
-    yield run("svsim's rule (whole step's time)", made, whole, SVSIM_RULE)
+    yield run(WHOLE_STEP, made, whole, SVSIM_RULE)
     yield run("companion pass twice as long", made, fit.latency(Split.VERIFICATION, companion_passes=2.0))
     if fit.per_draft_token_s > fit.per_sequence_s:
         yield run(DRAFTER_SLOPE, made, capped)
         yield run(DRAFTER_SLOPE_HIDDEN, made, capped, f"{PAPER_RULE},{NO_SLOWDOWN}")
-    yield run(HIDDEN, made, whole, f"{PAPER_RULE},{NO_SLOWDOWN}")
+    yield run(HIDDEN, made, whole, f"{PAPER_RULE},{NO_SLOWDOWN}", panel.predicted)
+    yield run(SLOWED, made, whole, f"{PAPER_RULE},{SLOWED_BY_A_TENTH}", panel.predicted)
     yield run(SHARED, made, whole, f"{PAPER_RULE},{PAPER_SHARES}")
     yield run(BOUND, with_perfect_signals(made), whole, SVSIM_RULE)
 

@@ -119,11 +119,15 @@ class SavingsRow:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """Everything the reproduction reads of the paper; ``tables`` by name, as in the file."""
+    """Everything the reproduction reads of the paper; ``tables`` by name, as in the file.
+
+    overlapped_sv_over_sd: figure 5b by batch size. Its models and its draft length are not transcribed.
+    """
 
     panels: tuple[Panel, ...]
     variants: VariantsFigure
     savings: tuple[SavingsRow, ...]
+    overlapped_sv_over_sd: Mapping[int, float]
     tables: Mapping[str, Any]
 
 
@@ -135,6 +139,7 @@ def sv_paper() -> Published:
         panels=tuple(_panel(p) for p in data["figure_3"]["panels"]),
         variants=_variants(data["figure_4"]),
         savings=tuple(SavingsRow(**row) for row in data["table_3"]),
+        overlapped_sv_over_sd={int(b): x for b, x in data["figure_5b"]["sv_over_sd"].items()},
         tables={name: data[name] for name in ("table_1", "table_2", "table_7", "table_8", "table_9")},
     )
 

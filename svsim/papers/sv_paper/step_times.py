@@ -88,7 +88,10 @@ class Residual:
 
 @dataclass(frozen=True, slots=True)
 class StepTimeFit:
-    """f, s, d, c of the module's formula, in seconds, and how well they meet the calibration bars."""
+    """f, s, d, c of the module's formula, in seconds, and how well they meet the calibration bars.
+
+    draft_token_range_s: least and most c of the fits that leave one bar out.
+    """
 
     panel: Panel
     fixed_s: float
@@ -96,6 +99,7 @@ class StepTimeFit:
     per_draft_pass_s: float
     per_draft_token_s: float
     residuals: tuple[Residual, ...]
+    draft_token_range_s: tuple[float, float]
 
     @property
     def degrees_of_freedom(self) -> int:
@@ -159,8 +163,16 @@ def fit_step_times(panel: Panel) -> StepTimeFit:
     lines = np.array(
         [(1, b.batch_size, k := num_drafted(b.method), k * b.batch_size) for b in bars], np.float64
     )
-    found, _ = nnls(lines / seconds[:, None], np.ones(len(bars)))
-    residuals = lines @ found / seconds - 1.0
+    relative = lines / seconds[:, None]
+    found = _least_squares(relative)
+    residuals = relative @ found - 1.0
     f, s, d, c = map(float, found)
     missed = tuple(Residual(b, float(r)) for b, r in zip(bars, residuals, strict=True))
-    return StepTimeFit(panel, f, s, d, c, missed)
+    without_one = [float(_least_squares(np.delete(relative, i, axis=0))[3]) for i in range(len(bars))]
+    return StepTimeFit(panel, f, s, d, c, missed, (min(without_one), max(without_one)))
+
+
+def _least_squares(relative: NDArray[np.float64]) -> NDArray[np.float64]:
+    """f, s, d, c >= 0 that bring every row's sum closest to 1."""
+    found, _ = nnls(relative, np.ones(len(relative)))
+    return np.asarray(found, np.float64)

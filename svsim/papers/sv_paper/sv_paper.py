@@ -1,12 +1,14 @@
 """Speculative Verification (arXiv 2509.24328 v2), reproduced as far as its numbers allow, in one call."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from svsim.papers.sv_paper.claims import judge_claims
 from svsim.papers.sv_paper.goodput_claims import predicted_ratio, published_ratio, slow_step_share
+from svsim.papers.sv_paper.modern_engine import ModernRow, modern_rows
+from svsim.papers.sv_paper.overlap_claims import mean_ratios
 from svsim.papers.sv_paper.panels import PanelResult, Prediction, predict_panel
 from svsim.papers.sv_paper.published import sv_paper
 from svsim.papers.sv_paper.savings import (
@@ -15,6 +17,7 @@ from svsim.papers.sv_paper.savings import (
     panel_fairness,
     panel_savings,
 )
+from svsim.papers.sv_paper.serial_cost import SerialCost, serial_costs
 from svsim.papers.sv_paper.signals import CELLS, signals_of_files
 from svsim.papers.sv_paper.variants import VariantPrediction, VariantsResult, predict_variants
 from svsim.papers.sv_paper.verdicts import Claim, Evidence
@@ -37,6 +40,13 @@ class Reproduction(Evidence):
             "seed": self.seed,
             "figure_3": [_panel_dict(result) for result in self.panels],
             "figure_4": _variants_dict(self.variants),
+            "figure_5b": {
+                "published": _by_batch(self.published.overlapped_sv_over_sd),
+                "predicted": {name: _by_batch(ratios) for name, ratios in mean_ratios(self).items()},
+                "qwen3-32b": {n: _by_batch(ratios) for n, ratios in self.variants.sv_over_sd.items()},
+            },
+            "serial_cost": [_serial_dict(s) for s in self.serial_costs],
+            "modern_engine": [_modern_dict(row) for row in self.modern],
             "table_1": {"cells": list(CELLS), "traces": [asdict(s) for s in self.signals]},
             "table_3": {
                 "predicted": [_savings_dict(s) for s in self.savings],
@@ -65,13 +75,15 @@ def reproduce_sv_paper(
     """
     signals = signals_of_files(traces, seed, skip=skip_traces)
     published = sv_paper()
-    total = len(published.panels) + 2
+    total = len(published.panels) + 3
     report = Count(progress, "reproduced", total)
     panels = []
     for panel in published.panels:
         panels.append(predict_panel(panel, seed))
         report(len(panels))
     variants = predict_variants(published.variants, panels, seed)
+    report(total - 2)
+    modern = tuple(row for result in panels for row in modern_rows(result, seed))
     report(total - 1)
     evidence = Evidence(
         published=published,
@@ -81,20 +93,13 @@ def reproduce_sv_paper(
         fairness=tuple(map(panel_fairness, panels)),
         variants=variants,
         signals=signals,
+        serial_costs=tuple(cost for result in panels for cost in serial_costs(result)),
+        modern=modern,
     )
     claims = judge_claims(evidence)
     report(total)
-    return Reproduction(
-        evidence.published,
-        evidence.panels,
-        evidence.savings,
-        evidence.implied,
-        evidence.fairness,
-        evidence.variants,
-        evidence.signals,
-        claims,
-        seed,
-    )
+    rests_on = {field.name: getattr(evidence, field.name) for field in fields(evidence)}
+    return Reproduction(**rests_on, claims=claims, seed=seed)
 
 
 def _panel_dict(result: PanelResult) -> dict[str, Any]:
@@ -107,6 +112,7 @@ def _panel_dict(result: PanelResult) -> dict[str, Any]:
             "per_sequence_s": fit.per_sequence_s,
             "per_draft_pass_s": fit.per_draft_pass_s,
             "per_draft_token_s": fit.per_draft_token_s,
+            "per_draft_token_range_s": list(fit.draft_token_range_s),
             "degrees_of_freedom": fit.degrees_of_freedom,
             "rms_residual": fit.rms_residual,
             "residuals": [
@@ -157,6 +163,18 @@ def _prediction_dict(p: Prediction) -> dict[str, Any]:
         "step_s": p.step_s,
         "verify_s": p.verify_s,
     }
+
+
+def _by_batch(values: Mapping[int, float]) -> dict[str, float]:
+    return {str(batch_size): value for batch_size, value in values.items()}
+
+
+def _serial_dict(s: SerialCost) -> dict[str, Any]:
+    return {**asdict(s), "missing_s": s.missing_s, "missing_share": s.missing_share}
+
+
+def _modern_dict(row: ModernRow) -> dict[str, Any]:
+    return {**asdict(row), "sv_over_sd": {name: row.sv_over_sd(name) for name in row.sv}}
 
 
 def _savings_dict(s: PanelSavings) -> dict[str, Any]:

@@ -22,7 +22,14 @@ from scipy.stats import kendalltau
 
 from svsim.metrics.bootstrap import goodput_tok_s
 from svsim.papers.sv_paper.acceptance import panel_trace
-from svsim.papers.sv_paper.panels import NO_SLOWDOWN, PanelResult
+from svsim.papers.sv_paper.panels import (
+    BASE,
+    HIDDEN,
+    NO_SLOWDOWN,
+    SLOWED,
+    SLOWED_BY_A_TENTH,
+    PanelResult,
+)
 from svsim.papers.sv_paper.published import Bar, VariantsFigure
 from svsim.papers.sv_paper.replays import PAPER_RULE, Records, replayed
 from svsim.papers.sv_paper.step_times import AffineLatency, AffinePass, Split, StepTimeFit, num_drafted
@@ -31,6 +38,8 @@ from svsim.records import RunRecord
 CALIBRATION_VARIANTS = ("smartspec", "eagle")
 BASIS = "CodeLlama-34B/HumanEvalPack"
 LENGTH, BATCH = 5, 32  # where accept lengths and accuracies are published
+PIPELINES = {BASE: "", HIDDEN: NO_SLOWDOWN, SLOWED: SLOWED_BY_A_TENTH}
+_SD, _SV = f"sd:k={LENGTH}", f"sv:k={LENGTH}"
 # A decoder layer and the output head over 64 layers and it: what one pass of the head costs of a target pass.
 HEAD_SHARE = 0.04
 
@@ -73,7 +82,7 @@ class VariantsResult:
     """Figure 4 with SV serial (``serial``) and with its drafting hidden at no cost (``overlapped``).
 
     shift_s, stretch: the two fitted numbers. rank_agreement: Kendall's tau of the five bars by (draft length,
-    batch size), SV overlapped.
+    batch size), SV overlapped. sv_over_sd: SV over SD at draft 5 by scenario and batch size; SD has no bar.
     """
 
     implied: tuple[Implied, ...]
@@ -83,6 +92,7 @@ class VariantsResult:
     serial: tuple[VariantPrediction, ...]
     overlapped: tuple[VariantPrediction, ...]
     rank_agreement: Mapping[tuple[int, int], float]
+    sv_over_sd: Mapping[str, Mapping[int, float]]
 
     def of(self, method: str, batch_size: int, *, overlapped: bool = False) -> VariantPrediction:
         """One prediction."""
@@ -103,14 +113,19 @@ def predict_variants(figure: VariantsFigure, panels: Sequence[PanelResult], seed
     sizes = sorted({bar.batch_size for bar in figure.bars})
 
     def records(pipeline: str) -> Records:
-        methods = {bar.method: _spelled(bar.method, pipeline) for bar in figure.bars}
+        methods = {bar.method: _spelled(bar.method, pipeline) for bar in figure.bars} | {_SD: _SD}
         own = [text for method, text in methods.items() if method.startswith("eagle")]
         others = [text for text in methods.values() if text not in own]
         found = replayed(drafts, others, sizes, latency, seed) | replayed(heads, own, sizes, latency, seed)
         return {(method, b): found[text, b] for method, text in methods.items() for b in sizes}
 
-    serial, overlapped = (_predictions(figure, records(pipeline)) for pipeline in ("", NO_SLOWDOWN))
-    return VariantsResult(implied, shift_s, stretch, rate, serial, overlapped, _agreement(overlapped))
+    found = {name: records(pipeline) for name, pipeline in PIPELINES.items()}
+    serial, overlapped = (_predictions(figure, found[name]) for name in (BASE, HIDDEN))
+    ratios = {
+        name: {b: goodput_tok_s(r[_SV, b]) / goodput_tok_s(r[_SD, b]) for b in sizes}
+        for name, r in found.items()
+    }
+    return VariantsResult(implied, shift_s, stretch, rate, serial, overlapped, _agreement(overlapped), ratios)
 
 
 def _implied(figure: VariantsFigure, variant: str) -> Implied:

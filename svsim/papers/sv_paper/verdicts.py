@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from svsim.metrics.fairness import Fairness
+from svsim.papers.sv_paper.modern_engine import ModernRow
 from svsim.papers.sv_paper.panels import PanelResult
 from svsim.papers.sv_paper.published import Published
 from svsim.papers.sv_paper.savings import ImpliedLength, PanelSavings
+from svsim.papers.sv_paper.serial_cost import SerialCost
 from svsim.papers.sv_paper.signals import TraceSignals
 from svsim.papers.sv_paper.variants import VariantsResult
 
@@ -49,6 +51,8 @@ class Evidence:
     fairness: tuple[Fairness, ...]
     variants: VariantsResult
     signals: tuple[TraceSignals, ...]
+    serial_costs: tuple[SerialCost, ...]
+    modern: tuple[ModernRow, ...]
 
 
 def decided(agrees: bool) -> Verdict:
