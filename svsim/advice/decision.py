@@ -10,6 +10,7 @@ step takes the time it takes, but emits fewer or more tokens.
 So the same rows tell the acceptance length below which speculation loses: the break-even.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -29,7 +30,7 @@ BEYOND_RANGE = 0.02
 class Advice:
     """One batch size on one hardware.
 
-    method, params: the fastest method that surely pays, else the fastest that speculates, whatever the
+    method, params: the best method that surely pays, else the best that speculates, whatever the
     verdict; ``td`` where none does or fits, then speedup_vs_td, low and high are None. low, high: where its
     speedup lies in 90 % of cases.
     drafter: None where the method leaves it open. use: what to run meanwhile (``td`` or the method).
@@ -67,7 +68,7 @@ class Advice:
         return int(self.params.get("k", 0)) if self.use != "td" else 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
     """A row with the evidence it rests on, and the words of the command that measures it."""
 
@@ -139,11 +140,15 @@ def _cell(row: ResultRow) -> tuple[str, int]:
 
 
 def _best(running: Sequence[Candidate]) -> Candidate:
-    """The fastest of those that surely pay, else of all; of those as good, the one that is known best."""
-    pool = [c for c in running if c.error_bar()[0] > 1.0] or running
-    top = max(c.row.speedup_vs_td or 0.0 for c in pool)
-    as_good = (c for c in pool if (c.row.speedup_vs_td or 0.0) * AS_GOOD >= top)
-    return min(as_good, key=lambda c: c.distance)
+    """The fastest of those that surely pay, else of all; of those as good, the one that is known best.
+
+    Compared by the middle of their ranges: a guess that may go wrong further than right counts for less.
+    """
+    ranges = {c: c.error_bar() for c in running}
+    pool = [c for c in running if ranges[c][0] > 1.0] or running
+    middle = {c: math.sqrt(math.prod(ranges[c])) for c in pool}
+    top = max(middle.values())
+    return min((c for c in pool if middle[c] * AS_GOOD >= top), key=lambda c: c.distance)
 
 
 def _nothing(td: ResultRow, is_short_of_memory: bool) -> Advice:

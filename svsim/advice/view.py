@@ -79,7 +79,7 @@ def _what_it_rests_on(result: AdviceResult) -> list[str]:
     if errors:
         lines.append(
             f"Prices: on panels that did not help to fit {result.engine}, speedups were off by "
-            f"{errors[-1]:.0%} (1 sigma); the range holds that, and what other lengths may accept."
+            f"{' to '.join(f'{e:.0%}' for e in dict.fromkeys((errors[0], errors[-1])))} (1 sigma); the range holds that, and what other lengths may accept."
         )
     lines.append(
         "tok/s, ms/token and $ are of what to run: with speculation unless it loses. break-even: with fewer "

@@ -86,7 +86,7 @@ def advised(linear, rates=RATES, **more):
     return svsim.advise(accept_by_position=rates, prefill="exclude", **asked)
 
 
-def test_the_best_length_is_that_of_the_closed_form(linear):
+def test_speedup_and_break_even_are_those_of_the_closed_form(linear):
     """sd at batch 1: (1 + r_1 + ... + r_k)/(1 ms + 5 us (k + 1) + 0.1 ms k) tokens per second."""
     profile = AcceptanceProfile(RATES)
 
@@ -94,10 +94,8 @@ def test_the_best_length_is_that_of_the_closed_form(linear):
         step = 1e-3 + 5e-6 * (k + 1) + 1e-4 * k
         return profile.at(k).mean_acceptance_length / step * (1e-3 + 5e-6)
 
-    best = max(range(1, 7), key=speedup)
     (one,) = advised(linear, concurrency=1).advice
     assert one.speedup_vs_td == pytest.approx(speedup(one.params["k"]), rel=0.02)
-    assert speedup(one.params["k"]) >= speedup(best) / 1.02
     # at the break-even length a step gains as many tokens as it costs target-only steps
     k = one.params["k"]
     assert one.break_even_acceptance_length == pytest.approx(
