@@ -16,8 +16,8 @@ found = svsim.advise(
     hardware="h100_sxm:quant=fp8",
 )
 for one in found.advice:
-    assumed = ", a length that did not run" if one.is_assumed else ""
+    k = f"k = {one.params['k']}{', a length that did not run' if one.is_assumed else ''}"
     print(
-        f"{one.batch_size:3d} at once: {one.verdict}, k = {one.params['k']}{assumed}: {one.speedup_vs_td:.1f}x "
+        f"{one.batch_size:3d} at once: {one.verdict}, {k}: {one.speedup_vs_td:.1f}x "
         f"({one.low:.1f} to {one.high:.1f}); pays above {one.break_even_acceptance_length:.1f} tokens a step"
     )

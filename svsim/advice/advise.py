@@ -45,7 +45,7 @@ class Drafting:
         """The target as the caller, or the trace, names it."""
         told = open_source(self.evidence.trace, self.models).metadata.models.get("target")
         name = told.get("name") if isinstance(told, Mapping) else None
-        return str(self.models.target or name or "TARGET_MODEL")
+        return _folder(self.models.target or name or "TARGET_MODEL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +165,13 @@ def _draft_model(one: Drafting, drafter: str) -> str | None:
     """The path of what drafts, as it was given; a word in capitals where it was not."""
     given = one.models.head or one.models.draft
     if drafter in ("mtp", "ngram", "none"):
-        return None if given is None or drafter != "mtp" else str(given)
-    return str(given) if given is not None else f"{drafter.upper()}_MODEL"
+        return None if given is None or drafter != "mtp" else _folder(given)
+    return _folder(given) if given is not None else f"{drafter.upper()}_MODEL"
+
+
+def _folder(model: str | Path) -> str:
+    """A model as engines take it: the folder of its config.json."""
+    return str(Path(model).parent) if Path(model).name == "config.json" else str(model)
 
 
 def _acceptance(drafting: Drafting) -> dict[str, Any]:

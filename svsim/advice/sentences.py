@@ -25,6 +25,8 @@ def _sentence(hardware: str, answer: Answer, run: Sequence[Advice]) -> str:
     if not known:
         return f"{where}; nothing drafts."
     names = _span(list(dict.fromkeys(method_words(a) for a in known)))
+    if len({a.drafter for a in known}) == 1 and known[0].drafter:
+        names = names.replace(f" to {known[0].drafter} ", " to ")
     speedups = _span([f"{a.speedup_vs_td:.2f}x" for a in known])
     low, high = min(a.low or 0.0 for a in known), max(a.high or 0.0 for a in known)
     what = {

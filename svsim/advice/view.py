@@ -77,9 +77,10 @@ def _what_it_rests_on(result: AdviceResult) -> list[str]:
     lines = [_acceptance_words(one) for one in result.drafting]
     errors = sorted({row.price_error for row in result.rows if row.price_error is not None})
     if errors:
+        span = " to ".join(dict.fromkeys(f"{error:.0%}" for error in (errors[0], errors[-1])))
         lines.append(
-            f"Prices: on panels that did not help to fit {result.engine}, speedups were off by "
-            f"{' to '.join(f'{e:.0%}' for e in dict.fromkeys((errors[0], errors[-1])))} (1 sigma); the range holds that, and what other lengths may accept."
+            f"Prices: on panels that did not help to fit {result.engine}, speedups were off by {span} "
+            "(1 sigma); the range holds that, and what other lengths may accept."
         )
     lines.append(
         "tok/s, ms/token and $ are of what to run: with speculation unless it loses. break-even: with fewer "

@@ -169,3 +169,13 @@ def test_emit_destroys_nothing(here, words, expected):
     assert expected in done.stderr and done.stderr.count("\n") == 1
     assert (here / "linear.json").read_bytes() == before
     assert not (here / "a.sh").exists()
+
+
+def test_a_model_given_by_its_config_is_served_from_its_folder(here):
+    (here / "head").mkdir()
+    (here / "head" / "config.json").write_text('{"architectures": ["LlamaForCausalLMEagle3"]}')
+    with pytest.raises(InputError, match="head"):  # what is no head is said before anything is written
+        svsim.advise(concurrency=2, head="head/config.json", **ASKED)
+    found = svsim.advise(concurrency=2, target="llama-3.1-8b", **ASKED)
+    assert " llama-3.1-8b " in found.configuration("vllm").text
+    assert found.configuration("vllm").settings["model"] == "EAGLE3_MODEL"
