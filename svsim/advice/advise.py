@@ -204,4 +204,5 @@ def _options(drafting: Drafting, server: Server, run: RunResult) -> str:
         words += ["--latency", str(run.config["latency"])]
     if server.engine:
         words += ["--engine", server.engine]
+    words += ["--prefill", str(run.config["prefill"])]
     return f" {shlex.join(words)}" if words else ""

@@ -11,6 +11,7 @@ So the same rows tell the acceptance length below which speculation loses: the b
 """
 
 import math
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -201,15 +202,14 @@ def _of_best(td: ResultRow, best: Candidate) -> Advice:
         tpot_s=used.tpot_s,
         usd_per_million_tokens=used.usd_per_million_tokens,
         usd_per_million_tokens_td=td.usd_per_million_tokens,
-        measure_with=_command(best) if verdict is Answer.MEASURE else None,
+        measure_with=measuring_command(best) if verdict is Answer.MEASURE else None,
     )
 
 
-def _command(best: Candidate) -> str:
+def measuring_command(best: Candidate) -> str:
     """Two runs on the server, with and without, settle what neither prices nor recorded rates do."""
-    row, evidence = best.row, best.evidence
-    first = f"{evidence.made_by} && " if evidence.made_by and not evidence.file else ""
+    first, trace = best.evidence.trace_for(best.k)
     return (
-        f"{first}svsim validate {evidence.trace_words} --bench RESULTS.csv --method td --method {row.label} "
-        f"--batch {row.batch_size} --hardware {row.deployment}{best.options}"
+        f"{f'{first} && ' if first else ''}svsim validate {shlex.quote(trace)} --bench RESULTS.csv "
+        f"--hardware {best.row.deployment}{best.options}"
     )

@@ -52,10 +52,15 @@ class Evidence:
         """Whether the trace was made of rates, with as many requests as were wanted."""
         return self.profile is not None and self.profile.k < self.longest
 
-    @property
-    def trace_words(self) -> str:
-        """The trace in a command."""
-        return self.file or (TRACE if self.made_by else "TRACE")
+    def trace_for(self, k: int) -> tuple[str, str]:
+        """The command that makes a trace with chains of k tokens (empty: it is there), and the trace."""
+        if self.profile is not None and k > self.profile.k and isinstance(self.trace, TokenTrace):
+            prompt = float(np.mean(self.trace.num_prompt_tokens))
+            output = float(np.mean(np.diff(self.trace.first_position)))
+            return _synth(self.profile.at(k), prompt, output), TRACE
+        if self.file is not None:
+            return "", self.file
+        return (self.made_by, TRACE) if self.made_by else ("", "TRACE")
 
     def share_of_assumed(self, k: int, assumption: Assumption) -> float:
         """Mean acceptance length at k under an assumption, over the one assumed."""
@@ -97,13 +102,19 @@ def of_rates(
         models=models.stored({}),
         seed=seed,
     )
-    made_by = (
-        f"svsim synth --accept-by-position {'/'.join(f'{rate:.4g}' for rate in profile.rates)} "
-        f"--prompt-tokens {prompt.mean:g} --output-tokens {output.mean:g} --out {TRACE}"
-    )
+    made_by = _synth(profile, prompt.mean, output.mean)
     longest = longest_searched(profile.k)
     trace = trace_of_rates(profile.at(longest), drawn, metadata, seed)
     return Evidence(trace, longest, True, profile, notes, made_by)
+
+
+def _synth(profile: AcceptanceProfile, prompt_tokens: float, output_tokens: float) -> str:
+    """The command that makes a trace of these rates."""
+    rates = "/".join(f"{rate:.4g}" for rate in profile.rates)
+    return (
+        f"svsim synth --accept-by-position {rates} --prompt-tokens {prompt_tokens:g} "
+        f"--output-tokens {output_tokens:g} --out {TRACE}"
+    )
 
 
 def longest_searched(recorded_k: int) -> int:

@@ -12,6 +12,7 @@ from svsim.errors import printable
 from svsim.report.formats import milliseconds, number
 from svsim.report.plain_table import PlainTable
 from svsim.report.terminal_table import print_plain
+from svsim.spelling import method_label
 
 HEADS = (
     *("users", "advice", "method", "speedup", "90 % range", "tokens/step", "break-even"),
@@ -106,8 +107,9 @@ def measure_lines(advice: Sequence[Advice]) -> list[str]:
     first = next((one for one in advice if one.measure_with), None)
     if first is None:
         return []
+    size, label = first.batch_size, method_label(first.method, first.params)
     return [
-        f"To settle {first.batch_size} at once: serve with and without, put tokens/s into RESULTS.csv "
-        "(method,batch,tok_s), then",
+        f"To settle {size} at once: serve with and without, write output tokens/s into RESULTS.csv "
+        f"(method,batch,tok_s / td,{size},... / {label},{size},...), then",
         f"  {first.measure_with}",
     ]

@@ -1,9 +1,13 @@
 """``svsim advise`` on the command line: recordings in, the verdict first, JSON as promised, outputs safe."""
 
 import json
+import shlex
 
 import pytest
 from support.command_line import svsim_run
+
+import svsim
+from svsim.advice.decision import measuring_command
 
 LINEAR = (
     '{"kind": "linear", "target": {"fixed_s": 1e-3, "per_new_token_s": 5e-6, "per_kv_token_s": 0},'
@@ -72,6 +76,30 @@ def test_a_trace_of_every_position_has_nothing_to_assume(here):
     rows = [row for row in document["rows"] if row["batch_size"] == 4]
     assert one["speedup_vs_td"] >= max(row["speedup_vs_td"] for row in rows) / 1.02
     assert document["config"]["prefill"] == "exclude"  # these are no server's numbers
+
+
+@pytest.mark.parametrize("k", [1, 3, 6])
+@pytest.mark.parametrize("source", ["counters", "rates", "trace"])
+def test_the_command_that_settles_it_runs(here, source, k):
+    """Whatever the evidence, and whether the length was recorded or is longer."""
+    lengths = {"prompt_tokens": 100, "output_tokens": 50}
+    if source == "trace":
+        svsim_run("import", "vllm-metrics", "one.prom", "--prompt-tokens", 100, "--output-tokens", 50,
+                  "--out", "mine.parquet")  # fmt: skip
+    evidence = {
+        "counters": {"trace": ["one.prom"], "import_format": "vllm-metrics", **lengths},
+        "rates": {"accept_by_position": ".72/.51/.36", **lengths},
+        "trace": {"trace": "mine.parquet"},
+    }[source]
+    found = svsim.advise(
+        **evidence, methods=f"sd:k={k}", concurrency=256, target="qwen3-0.6b", drafter="eagle3",
+        hardware="h100_sxm", latency="roofline",
+    )  # fmt: skip
+    told = measuring_command(next(c for c in found.candidates if c.k == k))
+    (here / "RESULTS.csv").write_text(f"method,batch,tok_s\ntd,256,9000\nsd:k={k},256,9100\n")
+    for command in told.split(" && "):
+        done = svsim_run(*shlex.split(command)[1:])
+    assert f"sd:k={k}" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -171,11 +171,17 @@ def test_emit_destroys_nothing(here, words, expected):
     assert not (here / "a.sh").exists()
 
 
+LLAMA = {
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 1024,
+    "intermediate_size": 4096, "num_hidden_layers": 8, "num_attention_heads": 16,
+    "num_key_value_heads": 8, "vocab_size": 32000,
+}  # fmt: skip
+
+
 def test_a_model_given_by_its_config_is_served_from_its_folder(here):
-    (here / "head").mkdir()
-    (here / "head" / "config.json").write_text('{"architectures": ["LlamaForCausalLMEagle3"]}')
-    with pytest.raises(InputError, match="head"):  # what is no head is said before anything is written
-        svsim.advise(concurrency=2, head="head/config.json", **ASKED)
-    found = svsim.advise(concurrency=2, target="llama-3.1-8b", **ASKED)
-    assert " llama-3.1-8b " in found.configuration("vllm").text
-    assert found.configuration("vllm").settings["model"] == "EAGLE3_MODEL"
+    (here / "my-model").mkdir()
+    (here / "my-model" / "config.json").write_text(json.dumps(LLAMA))
+    found = svsim.advise(concurrency=2, target="my-model/config.json", **ASKED)
+    assert commands(found.configuration("vllm").text)[2] == "my-model"
+    assert found.configuration("vllm").settings["model"] == "EAGLE3_MODEL"  # whose path nobody said
+    assert "Put the path of your eagle3" in found.configuration("vllm").text

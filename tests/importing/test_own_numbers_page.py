@@ -34,6 +34,10 @@ def test_every_format_is_in_the_table():
 
 
 def test_options_of_the_page_exist():
-    known = "".join(svsim_run(name, "--help").stdout for name in ("import", "synth", "replay", "validate"))
-    for option in set(re.findall(r"--[a-z][a-z-]+", PAGE)) - {"--save-result"}:
+    known = "".join(
+        svsim_run(name, "--help").stdout for name in ("import", "synth", "replay", "validate", "advise")
+    )
+    of_engines = {"--save-result", "--speculative-config", "--speculative-num-steps"}
+    of_engines |= {"--spec-type", "--spec-draft-n-max"}
+    for option in set(re.findall(r"--[a-z][a-z-]+", PAGE)) - of_engines:
         assert option in known, option
