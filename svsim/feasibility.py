@@ -56,7 +56,7 @@ class MemoryFit:
         longest = float(part.context_range[1])
         demand = KvDemand(part.context_mean, part.context_deviation, longest, not in_step)
         plans = {
-            (d.name, m.label): (_plan(known, d, m, gpu_memory_utilization), m.pipeline)
+            (d.name, m.label): (memory_plan(known, d, m, gpu_memory_utilization), m.pipeline)
             for d in prepared.deployments
             for m in prepared.methods
         }
@@ -94,9 +94,10 @@ class MemoryFit:
             raise InfeasibleError(roomiest.plan.why_not(smallest, self.demand))
 
 
-def _plan(
+def memory_plan(
     known: Mapping[Role, ModelGeometry], deployment: Deployment, method: DecodingMethod, utilization: float
 ) -> MemoryPlan | None:
+    """Memory of a method's models on a deployment; None where shapes or the GPU are not known."""
     work = deployment.priced(method).work
     shapes = {role: shape for role, shape in known.items() if role in work.roles}
     if work.draft.geometry is not None:

@@ -1,6 +1,7 @@
 """One replica with its method and prices: what the compiled loop needs, grown as it asks for it."""
 
 from dataclasses import dataclass, field
+from threading import Lock
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from svsim.engines.binding import BatchShape, Deployment, PriceBook, bind, compi
 from svsim.engines.program import BoundColumns, StepProgram
 from svsim.engines.step import Batch, new_batch
 from svsim.errors import InvariantError
+from svsim.latency.mixed_sheet import MixedSheet
 from svsim.serving.chunks import ChunkPrices, chunk_prices
 from svsim.serving.loop import AT_END, IS_STUCK, NEEDS_DRAIN, NEEDS_PRICES, NEEDS_ROOM, serve_until
 from svsim.serving.serve import Space, new_space
@@ -48,21 +50,41 @@ class MethodPrices:
     program: StepProgram = field(init=False)
     chunks: ChunkPrices = field(init=False)
     largest_batch: int = 0
+    _lock: Lock = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         priced = self.deployment.priced(self.method)
-        self.chunks = chunk_prices(
+        chunks = chunk_prices(
             priced, self.max_tokens, self.max_num_seqs, self.max_context, is_free=self.prefill_is_free
         )
-        self.grow(min(FIRST_BATCH, self.max_num_seqs))
+        # a chain whose tail the budget cut is drafted and scored whole
+        more = 2 * self.method.num_speculative_tokens + 1
+        self.chunks = chunks._replace(
+            target=_longer(chunks.target, more),
+            draft=_longer(chunks.draft, more),
+            companion=_longer(chunks.companion, more),
+        )
+        self._lock = Lock()
+        # free prompts decode in the step that lets them in
+        self.grow(self.max_num_seqs if self.prefill_is_free else min(FIRST_BATCH, self.max_num_seqs))
 
     def grow(self, num_sequences: int) -> None:
         """Lay out steps of up to so many sequences, or the next power of two."""
-        if num_sequences <= self.largest_batch:
-            return
-        self.largest_batch = min(1 << (num_sequences - 1).bit_length(), max(self.max_num_seqs, num_sequences))
-        shape = BatchShape(self.largest_batch, 1, True, self.context_range)
-        self.program = bind(self.method, self.columns, PriceBook(self.deployment), shape)
+        with self._lock:  # replications share it
+            if num_sequences <= self.largest_batch:
+                return
+            largest = min(1 << (num_sequences - 1).bit_length(), max(self.max_num_seqs, num_sequences))
+            shape = BatchShape(largest, 1, True, self.context_range)
+            self.program = bind(self.method, self.columns, PriceBook(self.deployment), shape)
+            self.largest_batch = largest
+
+
+def _longer(sheet: MixedSheet, more: int) -> MixedSheet:
+    """The sheet for so many more new tokens, in a straight line."""
+    slope_s = sheet.token_s[-1] - sheet.token_s[-2]
+    beyond = sheet.token_s[-1] + slope_s * np.arange(1, more + 1)
+    padded = np.concatenate([sheet.padded, np.full(more, sheet.padded[-1])])
+    return sheet._replace(token_s=np.concatenate([sheet.token_s, beyond]), padded=padded)
 
 
 class ReplicaEngine:
@@ -108,6 +130,16 @@ class ReplicaEngine:
                 self._batch, self._space = self._scratch()
             elif why == IS_STUCK:
                 raise InvariantError("a replica holds requests and can schedule none of them")
+
+    def restart(self, now_s: float) -> None:
+        """Empty, as after a failure; the clock never goes back."""
+        self._drain()
+        old = self.replica
+        now_s = max(now_s, self.now_s)
+        self.replica = new_replica(
+            len(old.live), len(old.done), self.rules.num_blocks, len(old.turns.row), old.account, now_s
+        )
+        self.replica.counters[LARGEST_BATCH] = old.counters[LARGEST_BATCH]
 
     def next_window(self) -> None:
         """The next call of ``advance`` reads its requests from the first."""
