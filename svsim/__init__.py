@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from svsim.api import advise, analytic, info, replay, value
     from svsim.calibration.calibrate import calibrate
     from svsim.calibration.settings import CalibrationSettings
+    from svsim.open_loop.face import serve_sim
     from svsim.trace.file import load_trace, save_trace
     from svsim.trace_capture.capture import capture
     from svsim.trace_capture.settings import CaptureSettings, SamplingSettings
@@ -25,6 +26,7 @@ _WHERE = {
     "info": "svsim.api",
     "replay": "svsim.api",
     "value": "svsim.api",
+    "serve_sim": "svsim.open_loop.face",
     "load_trace": "svsim.trace.file",
     "save_trace": "svsim.trace.file",
     "capture": "svsim.trace_capture.capture",
@@ -48,6 +50,7 @@ __all__ = [
     "load_trace",
     "replay",
     "save_trace",
+    "serve_sim",
     "value",
 ]
 

@@ -19,7 +19,7 @@ TORCH = TRACES | {"latency", "device", "trace_capture", "calibration", "training
 EVERYTHING = (
     ENGINES
     | TORCH
-    | {"workload", "importing", "deployments", "feasibility", "inspection", "synthetic"}
+    | {"workload", "importing", "deployments", "feasibility", "inspection", "synthetic", "serving"}
     | {"papers", "validation"}
 )
 # room -> rooms it may import (itself is always allowed)
@@ -61,9 +61,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "options": ENGINES | {"model_choice"},
     "run": EVERYTHING | {"model_choice", "options", "report"},
     "advice": EVERYTHING | {"model_choice", "options", "run", "report"},
+    "open_loop": EVERYTHING | {"model_choice", "options", "run"},
     "api": EVERYTHING | {"model_choice", "options", "run", "advice"},
     "__main__": {"cli"},
-    "cli": EVERYTHING | {"model_choice", "options", "run", "advice", "api", "catalogue", "report"},
+    "cli": EVERYTHING
+    | {"model_choice", "options", "run", "advice", "open_loop", "api", "catalogue", "report"},
 }
 # heavy packages -> rooms that may import them
 TORCH_ROOMS = {"device", "trace_capture", "calibration", "training", "validation"}

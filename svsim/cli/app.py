@@ -11,7 +11,7 @@ from svsim.cli.paths import check_command
 from svsim.cli.words import as_flags
 from svsim.errors import InputError, SvsimError
 
-MODULES = ("advise", "catalogue", "collect", "importing", "reproduce", "run", "traces", "validate")
+MODULES = ("advise", "catalogue", "collect", "importing", "reproduce", "run", "serving", "traces", "validate")
 F = TypeVar("F", bound=Callable[..., Any])
 
 

@@ -42,7 +42,8 @@ class Lenders:
         """Of a trace; without one, a request of which nothing is ever accepted."""
         if trace is None:
             return cls(np.zeros(1, np.int64), np.full(1, STAND_IN_ROWS), np.zeros(1, np.int64), ())
-        names, labels = (), np.zeros(trace.num_requests, np.int64)
+        labels = np.zeros(trace.num_requests, np.int64)
+        names: tuple[str, ...] = ()
         if trace.tasks is not None:
             found, labels = np.unique(trace.tasks, return_inverse=True)
             names = tuple(str(name) for name in found)
@@ -116,6 +117,14 @@ class Demand:
     def requests(self, replication: int) -> "RequestSource":
         """The requests of one replication, from the first."""
         return RequestSource(self, replication)
+
+    def shortest_prompt(self) -> int:
+        """Of all requests; 1 where a law may draw it."""
+        if self.workload is not None:
+            return int(self.workload.num_prompt_tokens.min())
+        if self.lengths.law == "trace":
+            return int(_trace_lengths(self.trace)[0].min())
+        return round(self.lengths.prompt) if self.lengths.law == "fixed" else 1
 
     def longest(self, num: int = 200_000) -> tuple[int, int]:
         """(prompt, output) of the request with most tokens: of all, or of the first ``num`` of a law."""

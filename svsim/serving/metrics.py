@@ -55,6 +55,7 @@ class ServingTable:
     verdict: tuple[Mapping[str, Any], ...] = ()
     requests: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
     timelines: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    is_interrupted: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document."""

@@ -8,6 +8,7 @@ between two emissions of a request; per token: that gap divided by its tokens, o
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -60,7 +61,7 @@ class Stretch:
         edges = np.linspace(self.first, self.end, num + 1).round().astype(int)
         return [
             Stretch(self.record, self.horizon, int(low), int(high), self.num_kv_blocks)
-            for low, high in zip(edges, edges[1:], strict=False)
+            for low, high in pairwise(edges)
         ]
 
 
@@ -95,7 +96,7 @@ def is_good(requests: Requests, slos: Sequence[Slo]) -> "np.typing.NDArray[np.bo
         for slo in slos:
             if slo.is_of_requests:
                 good &= seconds[slo.metric] <= slo.limit
-    return good
+    return np.asarray(good, np.bool_)
 
 
 def _of_values(values: Floats) -> list[float]:

@@ -13,6 +13,8 @@ from svsim.serving.state import (
     NUM_WAITING,
     REQUEST,
     Account,
+    Floats,
+    Ints,
     Requests,
     Turns,
 )
@@ -27,6 +29,7 @@ class Server:
         self.engine, self.account = engine, account
         self.has_turns, self.is_up = table is not None, True
         self.coming = NO_REQUESTS if table is None else table
+        self._late_s = np.zeros(0)  # ends that the running step will bring, of requests that were taken
 
     def give(self, rows: Requests) -> None:
         """Requests that will arrive, in order."""
@@ -42,7 +45,7 @@ class Server:
         else:
             self._after(rows, self._not_taken())
 
-    def push_turns(self, moment_s: Requests, rows: Requests) -> None:
+    def push_turns(self, moment_s: Floats, rows: Ints) -> None:
         """Turns that begin at these moments. A sorted list is a heap."""
         replica = self.engine.replica
         num = replica.counters[NUM_TURNS]
@@ -80,14 +83,22 @@ class Server:
             to_come = (replica.turns.moment_s[: counters[NUM_TURNS]] <= now_s).sum()
         else:
             to_come = len(self.coming) - counters[NUM_TAKEN]
-        return int(counters[NUM_RUNNING] + counters[NUM_WAITING] + to_come + finished.sum())
+        late = finished.sum() + (self._late_s > now_s).sum()
+        return int(counters[NUM_RUNNING] + counters[NUM_WAITING] + to_come + late)
+
+    def take_done(self, now_s: float) -> Requests:
+        """Requests that have finished since the last call; a step that runs at ``now_s`` counts as done."""
+        done = self.engine.take_done()
+        self._late_s = np.concatenate([self._late_s[self._late_s > now_s], done["finish_s"]])
+        self._late_s = self._late_s[self._late_s > now_s]
+        return done
 
     def has_turn_before(self, time_s: float) -> bool:
         """Whether a turn begins before ``time_s``."""
         replica = self.engine.replica
         return bool(replica.counters[NUM_TURNS]) and replica.turns.moment_s[0] < time_s
 
-    def stop(self, now_s: float) -> tuple[Requests, Requests, Requests]:
+    def stop(self, now_s: float) -> tuple[Requests, Floats, Ints]:
         """The replica fails: (requests to serve elsewhere, moments and rows of turns to come).
 
         Emitted tokens are kept, KV and drafts are lost.
@@ -101,7 +112,9 @@ class Server:
         num_taken = num_running + replica.counters[NUM_WAITING]
         timeline, bucket_s = self.account.timeline, self.account.widths[0]
         arrived = (lost["arrival_s"][:num_taken] / bucket_s).astype(np.int64)
-        np.subtract.at(timeline[:, ARRIVED], np.minimum(arrived, len(timeline) - 1), 1.0)  # once more elsewhere
+        np.subtract.at(
+            timeline[:, ARRIVED], np.minimum(arrived, len(timeline) - 1), 1.0
+        )  # once more elsewhere
         turns = replica.turns.moment_s[:num_turns].copy(), replica.turns.row[:num_turns].copy()
         self.engine.restart(now_s)
         self.coming, self.is_up = NO_REQUESTS if not self.has_turns else self.coming, False
@@ -118,4 +131,3 @@ class Server:
     def _after(self, first: Requests, then: Requests) -> None:
         self.coming = np.concatenate([first, then])
         self.engine.next_window()
-

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import simpy
 
-from svsim.errors import InputError, InvariantError, require
+from svsim.errors import InfeasibleError, InputError, InvariantError, require
 from svsim.serving.demand import Demand, RequestSource
 from svsim.serving.replica import MethodPrices, ReplicaEngine
 from svsim.serving.routing import router_named
@@ -74,8 +74,17 @@ class Horizon:
     window_s: float
 
     @classmethod
-    def of(cls, duration_s: float, warm_up_s: float | None, window_s: float | None = None) -> "Horizon":
-        """Segments such that the warm-up ends with one, as nearly as 120 of them allow."""
+    def of(
+        cls,
+        duration_s: float,
+        warm_up_s: float | None,
+        window_s: float | None = None,
+        drain_s: float | None = None,
+    ) -> "Horizon":
+        """Segments such that the warm-up ends with one, as nearly as 120 of them allow.
+
+        drain_s: default as long as the run.
+        """
         require(
             duration_s > 0 and np.isfinite(duration_s),
             f"`duration` {duration_s:g} is no positive number of seconds",
@@ -90,7 +99,8 @@ class Horizon:
             off = [abs(warm_up_s * n / duration_s - round(warm_up_s * n / duration_s)) for n in _SEGMENTS]
             num = _SEGMENTS[int(np.argmin(np.round(off, 9)))]
         per_segment = max(1, min(int(duration_s / num), MOST_BUCKETS // num))
-        return cls(duration_s, warm_up_s, num, per_segment, duration_s, window_s or duration_s / 16)
+        drain_s = duration_s if drain_s is None else drain_s
+        return cls(duration_s, warm_up_s, num, per_segment, drain_s, window_s or duration_s / 16)
 
     @property
     def segment_s(self) -> float:
@@ -191,7 +201,7 @@ class Replication:
         if not server.is_up:
             return
         lost, moments, rows = server.stop(now_s)
-        self._take_done()
+        self._take_done(now_s)
         self._give_back(lost, moments, rows)
         yield clock.timeout(failure.for_s)
         now_s += failure.for_s
@@ -204,6 +214,7 @@ class Replication:
     def _advance(self, now_s: float) -> None:
         """Everything up to ``now_s``: arrivals to their replicas, each replica to that moment."""
         arrived = self.source.until(now_s)
+        self._check_fit(arrived)
         up = [i for i, server in enumerate(self.servers) if server.is_up]
         if not up:
             self.held = np.concatenate([self.held, arrived])
@@ -217,7 +228,18 @@ class Replication:
                     self.servers[i].give(mine)
         for server in self.servers:
             server.advance(now_s)
-        self._take_done()
+        self._take_done(now_s)
+
+    def _check_fit(self, rows: Requests) -> None:
+        """A request that a law drew, and that no replica could ever hold, ends the run."""
+        rules = self.fleet.rules
+        most = rules.num_blocks * rules.block_size - rules.num_speculative_tokens - rules.lookahead
+        tokens = rows["prompt"] + rows["output"]
+        if len(rows) and tokens.max() > most:
+            raise InfeasibleError(
+                f"a request of {tokens.max():,} tokens was drawn, and a replica's KV cache holds {most:,} of "
+                "one request; take more memory (tp=N, `kv_blocks`), or shorter `lengths`"
+            )
 
     def _route_by_load(self, arrived: Requests, up: Sequence[int]) -> None:
         """Replicas stop at every arrival; a step that then runs still holds what it will finish."""
@@ -245,9 +267,9 @@ class Replication:
             if len(turns[number :: len(up)]):
                 self.servers[i].push_turns(moments_s[number :: len(up)], turns[number :: len(up)])
 
-    def _take_done(self) -> None:
+    def _take_done(self, now_s: float) -> None:
         for server in self.servers:
-            done = server.engine.take_done()
+            done = server.take_done(now_s)
             mine = done[done["arrival_s"] < self.horizon.duration_s]
             if len(mine):
                 self.done.append(_slim(mine))
@@ -293,7 +315,7 @@ class Replication:
         return record
 
     def _check(self, record: ReplicationRecord) -> None:
-        """arrival <= scheduled <= first token <= finish; accepted <= verified <= drafted; blocks come back."""
+        """arrival <= scheduled <= first token <= finish; accepted <= verified <= drafted; no block lost."""
         done = record.requests[np.isfinite(record.requests["finish_s"])]
         in_order = (
             (done["arrival_s"] <= done["scheduled_s"]).all()
@@ -307,7 +329,9 @@ class Replication:
             for server in self.servers
         )
         if not (in_order and counted and (done["out"] == done["output"]).all() and blocks):
-            raise InvariantError("a request's moments, its tokens or KV blocks do not add up; please report this")
+            raise InvariantError(
+                "a request's moments, its tokens or KV blocks do not add up; please report this"
+            )
 
 
 def _slim(rows: Requests) -> Requests:

@@ -13,8 +13,8 @@ REQUEST_METRICS = ("ttft", "tpot", "e2el", "queue")
 METRICS = (*REQUEST_METRICS, "itl_token", "itl_step")
 STATISTICS = ("mean", "p50", "p90", "p95", "p99")
 EXPECTED = (
-    f"expected METRIC:STATISTIC=SECONDS with {', '.join(METRICS)} and {', '.join(STATISTICS)}, or good=SHARE, "
-    "as ttft:p99=0.5"
+    f"expected METRIC:STATISTIC=SECONDS with {', '.join(METRICS)} and {', '.join(STATISTICS)}, or "
+    "good=SHARE, as ttft:p99=0.5"
 )
 _SPELT = re.compile(r"(\w+):(\w+)=([0-9]*\.?[0-9]+(?:e-?[0-9]+)?)")
 _GOOD = re.compile(r"good=([0-9]*\.?[0-9]+)")
@@ -50,4 +50,8 @@ class Slo:
     @property
     def text(self) -> str:
         """As it is spelt."""
-        return f"good={self.limit:g}" if self.metric == "good" else f"{self.metric}:{self.statistic}={self.limit:g}"
+        return (
+            f"good={self.limit:g}"
+            if self.metric == "good"
+            else f"{self.metric}:{self.statistic}={self.limit:g}"
+        )

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from svsim.metrics.verdict import HALF_80, HALF_95, Answer
+from svsim.metrics.verdict import HALF_90, HALF_95, Answer
 from svsim.serving.metrics import Measured, Row, label_of, paired_ratio
 
 SPEED = "e2el_s_mean"
@@ -44,7 +44,7 @@ def _answer(base: Row, best: Row, ratio: float | None, low: float | None, high: 
     if ratio is None:
         return Answer.MEASURE
     sampling = math.log(high / low) / (2.0 * HALF_95) if low and high else 0.0
-    factor = math.exp(HALF_80 * math.hypot(best["price_error"] or 0.0, sampling))
+    factor = math.exp(HALF_90 * math.hypot(best["price_error"] or 0.0, sampling))
     return Answer.SPECULATE if ratio / factor > 1 else Answer.DO_NOT if ratio * factor < 1 else Answer.MEASURE
 
 
@@ -52,8 +52,9 @@ def _words(answer: Answer, base: Row, best: Row, ratio: float | None) -> str:
     label = label_of(best)
     if base["saturated"] and best["saturated"]:
         return (
-            f"Neither keeps up: requests pile up with td ({base['output_tok_s']:,.0f} tok/s) and with {label} "
-            f"({best['output_tok_s']:,.0f} tok/s); latencies grow with the run. Add replicas or lower the rate."
+            f"Neither keeps up: requests pile up with td ({base['output_tok_s']:,.0f} tok/s) and with "
+            f"{label} ({best['output_tok_s']:,.0f} tok/s); latencies grow with the run. Add replicas, "
+            "or lower the rate."
         )
     if base["saturated"]:
         return f"Speculate: {label} carries this load, td does not (its queue grows)."
