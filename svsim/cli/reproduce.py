@@ -32,8 +32,9 @@ def reproduce(
 ) -> None:
     """Do a paper's results follow from its own baselines? PAPER: sv-paper (arXiv 2509.24328).
 
-    Calibrates on target-only decoding and SD(5) of each panel, predicts SD(7), SV(5) and SV(7), figure 4,
-    tables 3 and 9; compares with what is published; and gives each claim a verdict with its reason.
+    Calibrates on target-only decoding and SD(5) of each panel, predicts SD(7), SV(5) and SV(7), figures 4
+    and 5b, tables 3 and 9; compares with what is published; gives each claim a verdict with its reason; and
+    replays the same acceptance at a modern engine's prices.
     """
     if paper not in PAPERS:
         raise InputError(f"unknown paper {paper}; known: {', '.join(PAPERS)}")

@@ -67,7 +67,7 @@ def reproduce_sv_paper(
     *,
     skip_traces: bool = True,
 ) -> Reproduction:
-    """Predict figures 3 and 4 and tables 3 and 9, and compare; ``traces`` for tables 1 and 8 (may be none).
+    """Predict figures 3, 4, 5b and tables 3, 9, and compare; ``traces`` for tables 1 and 8 (may be none).
 
     A trace without the columns of these tables is left out, or with ``skip_traces=False`` an error.
 
