@@ -51,7 +51,6 @@ HIDDEN_VECTORS_PER_LAYER = 8
 # A prompt goes through a recurrence in chunks of so many tokens; the kernels reach so much of the peak
 # (as measured by aiconfigurator-core 0.12: 0.11 on H100 and H200, 0.06 on B200 and L40S).
 CHUNK_TOKENS, CHUNK_ARITHMETIC = 64, 0.08
-# Tokens that no context reaches.
 
 
 class _Contexts(NamedTuple):
