@@ -10,6 +10,7 @@ from svsim.importing import bench_results, engine_stats, golden_al, logs, metric
 from svsim.importing.record import RATIO_TOLERANCE, AcceptanceRecord, ImportOptions
 from svsim.importing.specdecode_bench import read_specdecode_bench
 from svsim.reading import text_lines
+from svsim.synthetic.memory import check_requests
 from svsim.synthetic.reported import AcceptanceProfile, profile_of_rates
 from svsim.synthetic.reported_trace import RequestLengths, trace_of_rates, trace_of_steps
 from svsim.synthetic.settings import LengthLaw
@@ -25,12 +26,16 @@ DEFAULT_REQUESTS, DEFAULT_PROMPT, DEFAULT_OUTPUT = 512, 512, 256
 
 @dataclass(frozen=True, slots=True)
 class ImportFormat:
-    """One format: what reads it (None: a dense trace of its own), how many files, what they are."""
+    """One format: what reads it (None: a dense trace of its own), how many files, what they are.
+
+    has_series: a file may hold several models or modes.
+    """
 
     name: str
     read: Reader | None
     what: str
     most_files: int = 1
+    has_series: bool = False
 
 
 def _vllm_metrics(files: Sequence[Path], options: ImportOptions) -> AcceptanceRecord:
@@ -49,20 +54,28 @@ FORMATS: Mapping[str, ImportFormat] = {
     made.name: made
     for made in (
         ImportFormat("specdecode-bench", None, "accepted lengths at every position, JSON lines"),
-        ImportFormat("vllm-metrics", _vllm_metrics, "vLLM's /metrics: one scrape, or before and after", 2),
+        ImportFormat(
+            "vllm-metrics", _vllm_metrics, "vLLM's /metrics: one scrape, or before and after", 2, True
+        ),
         ImportFormat("vllm-log", logs.read_vllm_log, "vLLM's log with SpecDecoding metrics", MANY),
         ImportFormat(
             "vllm-requests", requests.read_vllm_requests, "vLLM's responses with spec-decode metrics", MANY
         ),
         ImportFormat("vllm-bench", bench_results.read_vllm_bench, "vllm bench serve --save-result"),
-        ImportFormat("sglang-metrics", metrics.read_sglang_gauges, "SGLang's /metrics (a mean; `k`)"),
+        ImportFormat(
+            "sglang-metrics", metrics.read_sglang_gauges, "SGLang's /metrics (a mean; `k`)", has_series=True
+        ),
         ImportFormat(
             "sglang-log", logs.read_sglang_log, "SGLang's log, or its bench's JSON lines (a mean; `k`)", MANY
         ),
-        ImportFormat("trtllm", engine_stats.read_trtllm, "TensorRT-LLM's iteration statistics or /metrics"),
-        ImportFormat("llamacpp", _llamacpp, "llama.cpp's /metrics (one or two), or its log", 2),
+        ImportFormat(
+            "trtllm", engine_stats.read_trtllm, "TensorRT-LLM's iteration statistics or /metrics", 1, True
+        ),
+        ImportFormat("llamacpp", _llamacpp, "llama.cpp's /metrics (one or two), or its log", 2, True),
         ImportFormat("aiperf", requests.read_aiperf, "AIPerf's profile_export.jsonl (means; `k`)", MANY),
-        ImportFormat("golden-al", golden_al.read_golden_al, "InferenceX's acceptance lengths by k, YAML"),
+        ImportFormat(
+            "golden-al", golden_al.read_golden_al, "InferenceX's acceptance lengths by k, YAML", 1, True
+        ),
         ImportFormat(
             "spec-bench", requests.read_spec_bench, "Spec-Bench's answers with accept_lengths", MANY
         ),
@@ -115,6 +128,8 @@ def import_acceptance(
         expected = "one file" if known.most_files == 1 else "one file, or two: before, after"
         raise InputError(f"{format_name}: {len(files)} files, expected {expected}")
     options = options or ImportOptions()
+    if options.series is not None and not known.has_series:
+        raise InputError(f"{format_name}: a file holds one series; leave `series` out")
     paths = [Path(file) for file in files]
     source = {"format": format_name, "files": [path.name for path in paths]}
     metadata = TraceMetadata(
@@ -140,8 +155,11 @@ def import_acceptance(
     return made
 
 
+OF_RATES = ("accept_by_position", "shape", "proposal_share")  # options that say what rates are
+
+
 def _dense(file: Path, options: ImportOptions, metadata: TraceMetadata) -> Imported:
-    for name in ("num_requests", "prompt_tokens", "output_tokens", "accept_by_position"):
+    for name in ("num_requests", "prompt_tokens", "output_tokens", *OF_RATES):
         if getattr(options, name) is not None:
             raise InputError(f"specdecode-bench: its requests are recorded; leave `{name}` out")
     trace, notes = read_specdecode_bench(file, options, replace(metadata, seed=None))
@@ -161,13 +179,14 @@ def _metadata_of(record: AcceptanceRecord, options: ImportOptions, metadata: Tra
 
 def _of_steps(record: AcceptanceRecord, options: ImportOptions, metadata: TraceMetadata) -> Imported:
     """Recorded steps, end to end; more requests than recorded repeat them in order."""
-    for name in ("output_tokens", "accept_by_position"):
+    for name in ("output_tokens", *OF_RATES):
         if getattr(options, name) is not None:
             raise InputError(
                 f"{metadata.extra['source']['format']}: its steps are recorded; leave `{name}` out"
             )
     steps, notes = list(record.steps), list(record.notes)
     num = options.num_requests or len(steps)
+    check_requests(num, sum(step.num_output_tokens for step in steps) / len(steps))
     if num > len(steps):
         notes.append(f"{len(steps)} recorded requests are repeated to {num}")
     taken = [steps[r % len(steps)] for r in range(num)]
@@ -194,9 +213,13 @@ def _of_rates(
     profile = record.profile
     assert profile is not None
     notes = list(record.notes)
+    if options.shape is not None and not record.is_spread:
+        raise InputError(
+            f"{printable(file)}: rates by position are known, no mean is spread over them; leave `shape` out"
+        )
     if options.accept_by_position is not None:
         profile = _given_rates(profile, options.accept_by_position, printable(file))
-    if options.proposal_share != 1.0:
+    if options.proposal_share is not None:
         profile = profile.drafting(options.proposal_share)
         notes.append(f"{options.proposal_share:g} of the steps draft; the others accept nothing")
     lengths = _lengths(record, options, notes)
@@ -225,6 +248,7 @@ def _lengths(record: AcceptanceRecord, options: ImportOptions, notes: list[str])
     if record.lengths:
         import numpy as np
 
+        check_requests(num, sum(tokens for _, tokens in record.lengths) / len(record.lengths))
         recorded = np.resize(np.array(record.lengths, np.int64), (num, 2))
         made = RequestLengths.drawn(num, prompt or LengthLaw(1), output or LengthLaw(1), options.seed)
         return RequestLengths(

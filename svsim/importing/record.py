@@ -11,7 +11,13 @@ from typing import Any
 import numpy as np
 
 from svsim.errors import InputError, printable
-from svsim.synthetic.reported import ROUNDING, AcceptanceProfile, profile_of_mean, profile_of_rates
+from svsim.synthetic.reported import (
+    DEFAULT_SHAPE,
+    ROUNDING,
+    AcceptanceProfile,
+    profile_of_mean,
+    profile_of_rates,
+)
 from svsim.synthetic.reported_trace import RecordedSteps
 from svsim.synthetic.settings import LengthLaw
 
@@ -33,14 +39,23 @@ class ImportOptions:
     prompt_tokens: LengthLaw | None = None
     output_tokens: LengthLaw | None = None
     accept_by_position: tuple[float, ...] | None = None
-    shape: str = "constant"
+    shape: str | None = None
     series: str | None = None
     drafter: str | None = None
     greedy: bool | None = None
-    proposal_share: float = 1.0
+    proposal_share: float | None = None
     models: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     command: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_requests is not None and self.num_requests < 1:
+            raise InputError(f"`num_requests` {self.num_requests} is out of range; expected at least 1")
+
+    @property
+    def spread(self) -> str:
+        """The shape in which a mean is spread."""
+        return self.shape or DEFAULT_SHAPE
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +63,7 @@ class AcceptanceRecord:
     """What a file says. One of ``profile`` and ``steps`` is there.
 
     lengths: (prompt, output) tokens of each request, None where not recorded; notes: one line each, what was
-    inferred and how.
+    inferred and how; is_spread: rates follow, all or some, from a mean in the shape that was asked for.
     """
 
     profile: AcceptanceProfile | None = None
@@ -62,6 +77,7 @@ class AcceptanceRecord:
     dataset: str | None = None
     counted: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    is_spread: bool = False
 
 
 @dataclass(slots=True)
@@ -119,12 +135,12 @@ def record_of_tally(tally: Tally, options: ImportOptions, where: str, **about: A
             "expected the same; take both from one scrape or interval"
         )
     else:
-        profile = profile_of_mean(length, k, where, options.shape, _levelled(rates, where))
+        profile = profile_of_mean(length, k, where, options.spread, _levelled(rates, where))
         missing = f"positions {positions}..{k - 1}" if positions < k - 1 else f"position {k - 1}"
         notes = (
             f"{where}: {missing} of {k} missing, expected accepted tokens of each; their rates follow "
             "from the "
-            f"total of accepted tokens in the shape `{options.shape}`",
+            f"total of accepted tokens in the shape `{options.spread}`",
         )
     counted = {"num_steps": tally.num_steps, "num_draft_tokens": tally.num_drafted}
     return AcceptanceRecord(
@@ -132,6 +148,7 @@ def record_of_tally(tally: Tally, options: ImportOptions, where: str, **about: A
         k=k,
         counted={**counted, "num_accepted_tokens": tally.num_accepted},
         notes=(*notes, *about.pop("notes", ())),
+        is_spread=bool(notes),
         **about,
     )
 
@@ -181,10 +198,11 @@ def record_of_mean(
             "bonus "
             "token is counted; add 1 if it is left out"
         )
-    profile = profile_of_mean(mean_acceptance_length, known, where, options.shape)
-    note = f"{where}: a mean alone; acceptance by position in the shape `{options.shape}`"
+    profile = profile_of_mean(mean_acceptance_length, known, where, options.spread)
+    note = f"{where}: a mean alone; acceptance by position in the shape `{options.spread}`"
     given = () if options.accept_by_position else (note,)
-    return AcceptanceRecord(profile=profile, k=known, notes=(*given, *about.pop("notes", ())), **about)
+    notes = (*given, *about.pop("notes", ()))
+    return AcceptanceRecord(profile=profile, k=known, notes=notes, is_spread=bool(given), **about)
 
 
 def whole(value: float, what: str, where: str) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 from svsim.errors import InputError, printable
 from svsim.synthetic.options import rates_of_text, settings_of, with_options
 from svsim.synthetic.outcome import Outcome, outcomes
-from svsim.synthetic.reported import AcceptanceProfile, profile_of_mean, profile_of_rates
+from svsim.synthetic.reported import DEFAULT_SHAPE, AcceptanceProfile, profile_of_mean, profile_of_rates
 from svsim.synthetic.reported_trace import RequestLengths, trace_of_rates
 from svsim.synthetic.settings import LATENT_ACCEPTANCE, OutOfReachError, SyntheticSettings
 from svsim.synthetic.trace import synthesize
@@ -44,8 +44,8 @@ class ReportedAcceptance:
 
     accept_by_position: str | None = None
     acceptance_length: float | None = None
-    shape: str = "constant"
-    proposal_share: float = 1.0
+    shape: str | None = None
+    proposal_share: float | None = None
 
     @property
     def is_asked(self) -> bool:
@@ -57,6 +57,8 @@ class ReportedAcceptance:
         if self.accept_by_position is not None:
             if self.acceptance_length is not None:
                 raise InputError("give `accept_by_position` or `acceptance_length`, not both")
+            if self.shape is not None:
+                raise InputError("`shape` spreads a mean, and `accept_by_position` says all; leave it out")
             rates = rates_of_text(self.accept_by_position)
             profile = profile_of_rates(rates, "`accept_by_position`")
         else:
@@ -65,8 +67,10 @@ class ReportedAcceptance:
                 raise InputError(
                     "`acceptance_length` is a mean; give `num_speculative_tokens`, its k, beside it"
                 )
-            profile = profile_of_mean(self.acceptance_length, k, "`acceptance_length`", self.shape)
-        return profile.drafting(self.proposal_share)
+            profile = profile_of_mean(
+                self.acceptance_length, k, "`acceptance_length`", self.shape or DEFAULT_SHAPE
+            )
+        return profile if self.proposal_share is None else profile.drafting(self.proposal_share)
 
 
 def make(
@@ -86,6 +90,12 @@ def make(
             name = asked_twice[0] if asked_twice else "tasks"
             raise InputError(f"`{name}` and reported rates exclude each other; give one of them")
         return _of_rates(merged, reported, seed, command)
+    for name, given in (("shape", reported.shape), ("proposal_share", reported.proposal_share)):
+        if given is not None:
+            raise InputError(
+                f"`{name}` is of acceptance as engines report it; give `accept_by_position` or "
+                "`acceptance_length` with it, or leave it out"
+            )
     settings = settings_of(merged)
     task = settings.tasks[0]
     asked = task.acceptance if task.acceptance is not None else task.verified_acceptance

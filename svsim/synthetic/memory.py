@@ -22,13 +22,23 @@ def needed_bytes(settings: SyntheticSettings) -> float:
 
 def check_memory(settings: SyntheticSettings) -> None:
     """InputError, saying what it would need, for a trace that this machine cannot hold."""
-    needed, room = needed_bytes(settings), SHARE_OF_MEMORY * memory_bytes()
-    if needed > room:
-        most = int(settings.num_requests * room / needed)
+    _check(settings.num_requests, needed_bytes(settings), "synthetic trace")
+
+
+def check_requests(num_requests: int, mean_output_tokens: float) -> None:
+    """The same for so many requests of reported acceptance, which have no signals."""
+    per_request = mean_output_tokens * BYTES_PER_POSITION + BYTES_PER_REQUEST
+    _check(num_requests, num_requests * per_request, "trace of reported acceptance")
+
+
+def _check(num_requests: int, needed_bytes: float, what: str) -> None:
+    room = SHARE_OF_MEMORY * memory_bytes()
+    if needed_bytes > room:
+        most = int(num_requests * room / needed_bytes)
         raise InputError(
-            f"synthetic trace: {settings.num_requests:,} requests need about {needed / 2**30:,.1f} GiB of "
-            f"memory, expected at most {room / 2**30:,.1f} GiB here; ask for `num_requests` up to {most:,}, "
-            "or for shorter outputs"
+            f"{what}: {num_requests:,} requests need about {needed_bytes / 2**30:,.1f} GiB of memory, "
+            f"expected at most {room / 2**30:,.1f} GiB here; ask for `num_requests` up to {most:,}, or for "
+            "shorter outputs"
         )
 
 

@@ -34,6 +34,7 @@ Assumption = Literal["low", "assumed", "high"]
 Floats = NDArray[np.float64]
 
 ROUNDING = 0.0051  # of a rate printed with two decimals
+DEFAULT_SHAPE = "constant"
 SHAPES = "constant | decay:RATIO | even | front"
 
 
@@ -171,7 +172,7 @@ def profile_of_mean(
     mean_acceptance_length: float,
     k: int,
     where: str,
-    shape: str = "constant",
+    shape: str = DEFAULT_SHAPE,
     known: tuple[float, ...] = (),
 ) -> AcceptanceProfile:
     """Rates of k draft tokens that add up to this mean acceptance length, in that shape.

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from svsim.errors import InputError, printable
 from svsim.random_streams import RandomStreams
+from svsim.synthetic.memory import check_requests
 from svsim.synthetic.reported import AcceptanceProfile, Assumption
 from svsim.synthetic.settings import LengthLaw
 from svsim.trace.token_trace import Chains, ObservableColumns, TargetColumns, TokenTrace, TraceMetadata
@@ -37,6 +38,7 @@ class RequestLengths:
         """So many requests with lengths of these laws; the first ones do not depend on their number."""
         if num_requests < 1:
             raise InputError(f"`num_requests` {num_requests} is out of range; expected at least 1")
+        check_requests(num_requests, output.mean)
         normal = RandomStreams(seed).generator("reported lengths").standard_normal((num_requests, 2))
         prompts = [prompt.tokens(score) for score in normal[:, 0]]
         outputs = [output.tokens(score) for score in normal[:, 1]]

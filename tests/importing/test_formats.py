@@ -349,3 +349,20 @@ def test_public_golden_lengths(name, series):
     for k in (3, 8):
         made = import_acceptance("golden-al", [path], ImportOptions(k=k, series=series, num_requests=64))
         assert made.acceptance()["mean_acceptance_length"] == pytest.approx(lengths[k], rel=0.01)
+
+
+def test_options_that_a_recording_leaves_no_room_for_are_refused(tmp_path):
+    log, steps = RECORDINGS["vllm-log"], RECORDINGS["vllm-requests"]
+    assert "leave `shape` out" in refused(log, tmp_path, shape="even")
+    assert "a file holds one series" in refused(log, tmp_path, series="llama")
+    for name, given in (("shape", "even"), ("proposal_share", 0.5)):
+        assert f"its steps are recorded; leave `{name}` out" in refused(steps, tmp_path, **{name: given})
+        dense = refused(RECORDINGS["specdecode-bench"], tmp_path, **{name: given})
+        assert f"its requests are recorded; leave `{name}` out" in dense
+
+
+@pytest.mark.parametrize("name", ["vllm-log", "vllm-requests", "aiperf"])
+def test_more_requests_than_memory_holds_say_what_they_need(tmp_path, name):
+    message = refused(RECORDINGS[name], tmp_path, num_requests=10**12)
+    assert "need about" in message and "ask for `num_requests` up to" in message
+    assert "expected at least 1" in refused(RECORDINGS[name], tmp_path, num_requests=0)

@@ -78,6 +78,10 @@ def test_reported_rates_are_met_and_extended():
         ({"acceptance_length": 2.0}, {"num_speculative_tokens": None}, "give `num_speculative_tokens`"),
         ({"acceptance_length": 9.0}, {}, "out of reach, expected 1 to 4"),
         ({"accept_by_position": ".7", "proposal_share": 1.2}, {}, "`proposal_share` 1.2 is out of range"),
+        ({"accept_by_position": ".7", "shape": "even"}, {}, "`shape` spreads a mean"),
+        ({"shape": "even"}, {}, "`shape` is of acceptance as engines report it"),
+        ({"proposal_share": 0.5}, {}, "`proposal_share` is of acceptance as engines report it"),
+        ({"accept_by_position": ".7"}, {"num_requests": 10**12}, "ask for `num_requests` up to"),
     ],
 )
 def test_what_excludes_itself_is_refused(reported, options, expected):
