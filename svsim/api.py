@@ -228,7 +228,7 @@ def advise(
     accept_by_position: "str | Sequence[float] | Mapping[str, str | Sequence[float]] | None" = None,
     acceptance_length: float | None = None,
     k: int | None = None,
-    shape: str = "constant",
+    shape: str | None = None,
     prompt_tokens: int | float | str | None = None,
     output_tokens: int | float | str | None = None,
     concurrency: Sequence[int] | int = (),

@@ -12,7 +12,7 @@ from svsim.importing.record import ImportOptions
 from svsim.model_choice import ModelChoice
 from svsim.options import several
 from svsim.synthetic.options import length_of_text, rates_of_text
-from svsim.synthetic.reported import AcceptanceProfile, profile_of_mean, profile_of_rates
+from svsim.synthetic.reported import DEFAULT_SHAPE, AcceptanceProfile, profile_of_mean, profile_of_rates
 from svsim.synthetic.settings import LengthLaw
 from svsim.trace.token_trace import TokenTrace
 
@@ -32,7 +32,7 @@ class Told:
     k: int | None = None
     prompt_tokens: Length | None = None
     output_tokens: Length | None = None
-    shape: str = "constant"
+    shape: str | None = None
     seed: int = 0
 
     @property
@@ -120,7 +120,9 @@ def _profile_of_length(told: Told) -> AcceptanceProfile:
     assert told.acceptance_length is not None
     if told.k is None:
         raise InputError("`acceptance_length` is a mean; give `k`, the draft tokens per step, beside it")
-    return profile_of_mean(float(told.acceptance_length), told.k, "`acceptance_length`", told.shape)
+    return profile_of_mean(
+        float(told.acceptance_length), told.k, "`acceptance_length`", told.shape or DEFAULT_SHAPE
+    )
 
 
 def _of_profile(profile: AcceptanceProfile, told: Told, models: ModelChoice, num_requests: int) -> Evidence:
