@@ -12,6 +12,7 @@ from svsim.engines.step import Batch, new_batch
 from svsim.errors import InvariantError
 from svsim.latency.mixed_sheet import MixedSheet
 from svsim.serving.chunks import ChunkPrices, chunk_prices
+from svsim.serving.invariants import check_finished, check_standing
 from svsim.serving.loop import AT_END, IS_STUCK, NEEDS_DRAIN, NEEDS_PRICES, NEEDS_ROOM, serve_until
 from svsim.serving.serve import Space, new_space
 from svsim.serving.state import (
@@ -114,12 +115,15 @@ class ReplicaEngine:
 
     def advance(self, coming: Requests, until_s: float) -> None:
         """Serve until the clock reaches ``until_s``; requests are read from where the last call stopped."""
+        begun_s = self.now_s
         while True:
             why = serve_until(
                 self.prices.program, self._select, self._batch, self._space, self.prices.chunks, self.rules,
                 self.pool, coming, self.replica, until_s,
             )  # fmt: skip
             if why == AT_END:
+                if not self.now_s >= begun_s:
+                    raise InvariantError(f"a replica's clock went from {begun_s} s to {self.now_s} s")
                 return
             if why == NEEDS_ROOM:
                 self.replica = larger(self.replica, 2 * len(self.replica.live))
@@ -152,9 +156,11 @@ class ReplicaEngine:
         self.replica.counters[NUM_TURNS] = num
 
     def take_done(self) -> Requests:
-        """Requests that have finished since the last call, in order of their ends."""
+        """Requests that have finished since the last call, in order of their ends; invariants are checked."""
         self._drain()
         done, self._done = np.concatenate(self._done), []
+        check_finished(done, self.rules)
+        check_standing(self.replica, self.rules)
         return done
 
     def _drain(self) -> None:

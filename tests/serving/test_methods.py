@@ -1,0 +1,76 @@
+"""Every preset under an open loop, with chunks of prompts, preemption and budgets that cut drafts."""
+
+import numpy as np
+import pytest
+from support.serving_runs import SmallServer, served, small_trace
+
+from svsim.decoding.presets import PRESETS
+from svsim.serving.state import NUM_CHUNK_STEPS, NUM_CUT, NUM_PREEMPTIONS, Requests
+
+FIXED = ("td", "eagle", "vllm-ladder")
+TEXTS = [name if name in FIXED else f"{name}:k=7" for name in PRESETS]
+NUM_REQUESTS = 60
+
+
+@pytest.fixture(scope="module")
+def trace():
+    return small_trace()
+
+
+def asked(server: SmallServer) -> Requests:
+    rng = np.random.default_rng(2)
+    arrivals = np.sort(rng.uniform(0, 3, NUM_REQUESTS))
+    return server.requests(arrivals, rng.integers(1, 300, NUM_REQUESTS), rng.integers(1, 90, NUM_REQUESTS))
+
+
+def in_windows(server: SmallServer, window_s: float, **options: object) -> Requests:
+    replica, coming, finished = server.replica(34, **options), asked(server), []
+    while sum(map(len, finished)) < NUM_REQUESTS:
+        replica.advance(coming, replica.now_s + window_s)
+        finished.append(replica.take_done())
+    return np.sort(np.concatenate(finished), order="row")
+
+
+@pytest.mark.parametrize("text", [*TEXTS, "sv:k=7,overlap=half"])
+def test_a_preset_is_served(trace, text: str) -> None:
+    """The invariants are checked as requests are taken; windows change nothing."""
+    server = SmallServer(text, trace, max_num_seqs=12, max_num_batched_tokens=44)
+    replica = server.replica(34)
+    done = served(replica, asked(server))
+    counters = replica.replica.counters
+    assert len(done) == NUM_REQUESTS and (done["out"] == done["output"]).all()
+    assert counters[NUM_PREEMPTIONS] > 0 and counters[NUM_CHUNK_STEPS] > 20
+    if text != "td":
+        assert 0 < done["accepted"].sum() <= done["verified"].sum()
+    assert in_windows(server, 0.37).tobytes() == done.tobytes()
+
+
+@pytest.mark.parametrize("text", ["sd:k=7", "sv:k=7", "eagle:k=7", "oracle:k=7"])
+def test_a_budget_cuts_drafts(trace, text: str) -> None:
+    """Never more than the budget is verified; the uncut run ends earlier."""
+    server = SmallServer(text, trace, max_num_seqs=12, max_num_batched_tokens=512)
+    ends = []
+    for budget in (512, 29):
+        replica = server.replica(max_num_batched_tokens=budget)
+        ends.append(served(replica, asked(server))["finish_s"].max())
+        assert (replica.replica.counters[NUM_CUT] > 0) == (budget == 29)
+    assert ends[0] < ends[1]
+
+
+@pytest.mark.parametrize("scheduler", ["vllm", "sglang", "trtllm"])
+@pytest.mark.parametrize("scheduling", ["sync", "async"])
+def test_windows_change_nothing_whoever_schedules(trace, scheduler: str, scheduling: str) -> None:
+    server = SmallServer("sv:k=7", trace, max_num_seqs=12, max_num_batched_tokens=44)
+    options = {"scheduler": scheduler, "scheduling": scheduling}
+    whole = served(server.replica(34, **options), asked(server))
+    assert in_windows(server, 0.11, **options).tobytes() == whole.tobytes()
+
+
+@pytest.mark.parametrize("text", ["adaedl:k=7", "vllm-adaptive:k=7", "smartspec:k=7"])
+def test_what_a_rule_remembers_outlives_larger_sheets(trace, text: str) -> None:
+    """Prices grow in the middle of the first run, and are there from the start in the second."""
+    server = SmallServer(text, trace, max_num_seqs=16)
+    laid_out = server.prices.largest_batch
+    first = served(server.replica(), asked(server))
+    assert server.prices.largest_batch > laid_out
+    assert served(server.replica(), asked(server)).tobytes() == first.tobytes()
