@@ -13,6 +13,7 @@ from svsim.importing.formats import DEFAULT_OUTPUT, DEFAULT_PROMPT, import_accep
 from svsim.importing.record import ImportOptions
 from svsim.limits import MAX_SPECULATIVE_TOKENS
 from svsim.model_choice import ModelChoice
+from svsim.options import MAX_BATCH_SIZE
 from svsim.synthetic.reported import AcceptanceProfile, Assumption
 from svsim.synthetic.reported_trace import RequestLengths, trace_of_rates
 from svsim.synthetic.settings import LengthLaw
@@ -22,6 +23,7 @@ from svsim.trace.parts import IN_MEMORY_POSITIONS
 from svsim.trace.token_trace import TokenTrace, TraceMetadata
 
 MAX_SEARCHED = 16  # draft tokens: longer drafts are searched only where they were recorded
+DENSE = "specdecode-bench"  # the format whose requests are as they are
 TRACE = "mine.parquet"  # how a command names the trace that it makes first
 
 
@@ -51,6 +53,15 @@ class Evidence:
     def is_made(self) -> bool:
         """Whether the trace was made of rates, with as many requests as were wanted."""
         return self.profile is not None and self.profile.k < self.longest
+
+    @property
+    def num_requests(self) -> int:
+        """Of the trace; of one too long for memory as many as can be asked about."""
+        if isinstance(self.trace, TokenTrace):
+            return self.trace.num_requests
+        if TraceReader(self.trace).num_positions > IN_MEMORY_POSITIONS:
+            return 2 * MAX_BATCH_SIZE
+        return load_trace(self.trace, signals=(), target_columns=()).num_requests
 
     def trace_for(self, k: int) -> tuple[str, str]:
         """The command that makes a trace with chains of k tokens (empty: it is there), and the trace."""
@@ -132,6 +143,8 @@ def of_recording(
             f"`import_format` {printable(format_name, 40)} needs files; name them, as before.prom"
         )
     made = import_acceptance(format_name, files, options)
+    if _reported(made.trace.metadata) is None and made.trace.num_requests < least and format_name != DENSE:
+        made = import_acceptance(format_name, files, replace(options, num_requests=least))
     made_by = shlex.join(["svsim", "import", format_name, *map(str, files), "--out", TRACE])
     return of_trace(made.trace, models, least, made_by, made.notes)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from svsim.advice.evidence import Evidence
 from svsim.deployments import MODELLED
-from svsim.errors import OutOfRangeError
+from svsim.errors import InputError, OutOfRangeError
 from svsim.latency.model import LatencyModel, OutOfRange
 from svsim.model_choice import ModelChoice
 from svsim.options import MAX_BATCH_SIZE, RunOptions, integer, several
@@ -53,14 +53,20 @@ def searched_lengths(longest: int, recorded: int | None) -> list[int]:
     return sorted(k for k in lengths if k <= longest)
 
 
-def searched_methods(source: Source, evidence: Evidence, models: ModelChoice, latency: str) -> list[str]:
-    """td, sd at every length, and sv where the trace has its signals and the companion has a price."""
+def searched_methods(
+    source: Source, evidence: Evidence, models: ModelChoice, latency: str, largest: int = 1
+) -> list[str]:
+    """td, sd at every length, and sv where the trace has its signals and the companion has a price.
+
+    largest: the largest batch size that is asked about.
+    """
     drafter = models.drafter_of(source.metadata.models)
     if drafter is not None and drafter.name == "none":
         return ["td"]
     fixed = [f"sd:k={k}" for k in searched_lengths(evidence.longest, evidence.recorded_k)]
     is_priced = latency == "trace" or (latency in MODELLED and "companion" in source.metadata.models)
     has_signals = {"similarity", "companion_accept"} <= set(source.signals) and evidence.longest >= SV_TOKENS
+    has_signals = has_signals and evidence.num_requests >= 2 * largest  # half of them teach the belief
     sv = [f"sv-lossless:k={SV_TOKENS}", f"sv:k={SV_TOKENS}"] if is_priced and has_signals else []
     return ["td", *fixed, *sv]
 
@@ -72,11 +78,16 @@ def replayed(
 
     Batch sizes that nobody asked for are left out where the step times have no calibration for them.
     """
-    source = open_source(evidence.trace, models)
+    source, largest = open_source(evidence.trace, models), max(server.concurrency, default=1)
+    if evidence.num_requests < largest:
+        raise InputError(
+            f"`concurrency` {largest} exceeds the {evidence.num_requests} requests of the trace; ask about "
+            "fewer at once, or give a trace with more"
+        )
     has_times = source.step_times is not None and not server.hardware
     latency = server.latency or ("trace" if has_times else "database")
     word = latency if isinstance(latency, str) else "a model"
-    methods = server.methods or searched_methods(source, evidence, models, word)
+    methods = server.methods or searched_methods(source, evidence, models, word, largest)
     options = RunOptions(
         methods=list(dict.fromkeys(["td", *methods])),
         batch_sizes=server.batch_sizes if server.concurrency or evidence.is_made else (),

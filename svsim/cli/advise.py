@@ -7,6 +7,7 @@ import click
 from svsim.cli.app import F, command, common, option
 from svsim.cli.options import engine_option, model_options, with_options
 from svsim.cli.output import console, integers, progress_bar, this_command, write_json, write_text
+from svsim.errors import InputError
 
 
 def _acceptance_options(function: F) -> F:
@@ -88,6 +89,8 @@ def advise(files: tuple[str, ...], json_out: str | None, report_out: str | None,
 
     for engine, _ in emit:
         word("emit", engine, tuple(ENGINES))  # refused before the work
+    if emit and len(options["hardware"]) > 1:
+        raise InputError("`emit` is of one hardware, but several are asked about; name one with `hardware`")
     with progress_bar("replaying") as progress:
         found = api.advise(
             files or None,

@@ -120,3 +120,24 @@ def test_bad_input_is_one_line(here, words, expected):
     done = svsim_run(*words, code=2)
     assert expected in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_recorded_requests_are_repeated_to_fill_a_batch(here):
+    steps = '{"request_id": "a", "k": 3, "accepted": [2, 0, 3, 1, 3, 3], "prompt_tokens": 50}\n'
+    (here / "steps.jsonl").write_text(steps)
+    words = ("steps.jsonl", "--import", "accept-lengths", *PRICED, "--concurrency", 8, "--json", "-")
+    document = json.loads(svsim_run("advise", *words).stdout)
+    assert document["advice"][0]["batch_size"] == 8
+    assert any("repeated" in note for note in document["config"]["notes"])
+
+
+def test_more_at_once_than_a_trace_has_requests_is_said(here):
+    svsim_run("synth", "--acceptance", 0.8, "--num-requests", 8, "--out", "T.parquet")
+    done = svsim_run("advise", "T.parquet", "--latency", "linear.json", "--concurrency", 9, code=2)
+    assert "--concurrency 9 exceeds the 8 requests of the trace" in done.stderr
+
+
+def test_one_configuration_is_of_one_hardware(here):
+    twice = ("--hardware", "h100_sxm", "--hardware", "h200_sxm", "--emit", "vllm", "a.sh")
+    done = svsim_run("advise", *RATES, "--drafter", "eagle3", "--target", "qwen3-8b", *twice, code=2)
+    assert "--emit is of one hardware" in done.stderr and not (here / "a.sh").exists()
