@@ -80,8 +80,9 @@ def answer_options(function: F) -> F:
                "[default: td, sd at k = 1, 2, 3, 5, sv:k=7]"),
         option("--hardware", multiple=True, metavar="NAME[:key=value,...]",
                help="Hardware to price; repeatable.  [default: the first of the trace's step times]"),
-        option("--latency", default="auto", metavar="database|roofline|FILE",
-               help="Where step times come from; FILE is a linear .json.  [default: roofline]"),
+        option("--latency", default="auto", metavar="trace|database|roofline|FILE",
+               help="Where step times come from; FILE is a linear .json.  "
+               "[default: the trace's own, else roofline]"),
         engine_option,
         model_options,
         option("--slo", multiple=True, metavar="METRIC:STAT=S",

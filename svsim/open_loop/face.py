@@ -72,7 +72,8 @@ def serve_sim(
     duration: simulated seconds, warm-up included; default 1000 requests and at least 300 s.
     warm_up: seconds that are not measured, or ``"auto"`` (MSER-5).
     replications: independent runs (default 8; of a workload 1).
-    latency: ``"roofline"`` (the default), ``"database"``, a linear file, or a LatencyModel.
+    latency: ``"trace"`` (the default where it has step times), ``"roofline"``, ``"database"``, a linear file,
+        or a LatencyModel.
     max_num_seqs, max_num_batched_tokens: default as vLLM's server on that GPU.
     kv_blocks: of one replica; default what fits into memory.
     block_size, watermark, long_prefill_token_threshold, reserve_full_isl, policy: as in vLLM.

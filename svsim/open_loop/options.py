@@ -11,7 +11,7 @@ from svsim.engines.binding import Deployment
 from svsim.errors import InputError
 from svsim.options import RunOptions, word
 from svsim.serving.demand import Demand
-from svsim.serving.memory import default_limits
+from svsim.serving.memory import calibrated_limits, default_limits
 from svsim.serving.settings import SchedulerName, SchedulerSettings
 from svsim.serving.simulation import Fleet, Horizon
 from svsim.serving.slo import Slo
@@ -57,8 +57,10 @@ class ServeOptions:
             raise InputError(f"`warm_up` {self.warm_up} is neither auto nor seconds") from None
 
     def scheduler_settings(self, deployment: Deployment) -> SchedulerSettings:
-        """On this hardware: what is not said is what vLLM's server takes there."""
+        """On this hardware: what is not said is as in vLLM's server, as far as prices reach."""
         num_seqs, tokens = default_limits(data_sheet_of(deployment.latency))
+        most_seqs, most_tokens = calibrated_limits(deployment.latency)
+        num_seqs, tokens = min(num_seqs, most_seqs), min(tokens, most_tokens)
         policies, schedulings = ("fcfs", "priority"), ("sync", "async")
         return SchedulerSettings(
             scheduler=word("scheduler", self.scheduler, get_args(SchedulerName)),

@@ -16,6 +16,7 @@ from svsim.engines.binding import Deployment, bind_columns
 from svsim.engines.program import BoundColumns
 from svsim.engines.settings import PreparedRun, prepare
 from svsim.errors import InfeasibleError, InputError, require
+from svsim.latency.model import LatencyModel
 from svsim.model_choice import ModelChoice
 from svsim.open_loop.options import Cell, ServeOptions, ServeRun
 from svsim.options import MAX_SEED, RunOptions, integer, several
@@ -41,8 +42,8 @@ MAX_REPLICAS, MAX_REPLICATIONS = 1024, 1000
 def understand(trace: Trace | None, options: ServeOptions) -> ServeRun:
     """What the options stand for, checked."""
     slos = tuple(Slo.parse(text) for text in several(options.slo))
-    source, notes = _source(trace, options.run.models)
-    run = _with_prices(options.run, source, notes)
+    source, notes = _source(trace, options.run.models, options.run.latency)
+    run = _with_prices(options.run, source)
     drafter = options.run.models.drafter_of(source.metadata.models)
     methods = methods_of(run.methods or ("td" if trace is None else ()), source, drafter, notes)
     if trace is None and any(method.name != "td" for method in methods):
@@ -69,11 +70,13 @@ def understand(trace: Trace | None, options: ServeOptions) -> ServeRun:
     )
 
 
-def _source(trace: Trace | None, models: ModelChoice) -> tuple[Source, list[str]]:
+def _source(
+    trace: Trace | None, models: ModelChoice, latency: str | LatencyModel
+) -> tuple[Source, list[str]]:
     """The trace, or a stand-in that names the models and accepts nothing."""
     if trace is not None:
         source = open_source(trace, models)
-        return source, model_notes(trace, source, models, "roofline")
+        return source, model_notes(trace, source, models, latency)
     about = TraceMetadata(1, "synthetic", "coherent", models=models.stored({}), sampling={"greedy": True})
     stand_in = TokenTrace(
         ("none",),
@@ -86,18 +89,17 @@ def _source(trace: Trace | None, models: ModelChoice) -> tuple[Source, list[str]
     return MemorySource(stand_in), []
 
 
-def _with_prices(run: RunOptions, source: Source, notes: list[str]) -> RunOptions:
-    """Batches are the scheduler's, and prompts beside decoding are priced by a source that knows them."""
+def _with_prices(run: RunOptions, source: Source) -> RunOptions:
+    """Batches are the scheduler's; prices by default the trace's own, as in ``replay``, else a roofline's."""
     run = replace(run, batch_sizes=(1,))
     if run.latency != "auto":
         return run
+    times, named = source.step_times, run.models.to_dict()
+    if times is not None and not named.keys() & {"target", "draft", "companion"}:
+        return replace(run, latency="trace")
     hardware = several(run.hardware)
-    times = source.step_times
     if not hardware and times is not None:
         hardware = (f"{times['hardware'][0]}:tp={times['tensor_parallel'][0]}",)
-        notes.append(
-            f"priced by the roofline on {hardware[0]}: the trace's step times hold no prompts beside decoding"
-        )
     require(len(hardware) > 0, "`hardware` is missing; give NAME:tp=N as h100_sxm:tp=4, or `latency=FILE`")
     return replace(run, latency="roofline", hardware=hardware)
 

@@ -11,9 +11,17 @@ from svsim.feasibility import memory_plan
 from svsim.latency.geometry import ModelGeometry
 from svsim.latency.hardware import GpuDataSheet
 from svsim.latency.memory import MAX_PREFILL_TOKENS, VOCABULARY_COPIES, MemoryPlan
+from svsim.latency.mixed_pass import MixedLatencyModel
+from svsim.latency.model import LatencyModel
 from svsim.latency.pass_work import VOCABULARY_VALUE_BYTES
 from svsim.latency.shape import Role
-from svsim.serving.settings import SchedulerSettings, drafting_slots, lookahead
+from svsim.serving.settings import (
+    MAX_BATCHED_TOKENS,
+    MAX_NUM_SEQS,
+    SchedulerSettings,
+    drafting_slots,
+    lookahead,
+)
 
 ENDLESS_BLOCKS = 1 << 40  # where memory is not modelled
 GIB = 2**30
@@ -28,6 +36,19 @@ def default_limits(gpu: GpuDataSheet | None) -> tuple[int, int]:
     if is_large and gpu.memory_bytes >= 170e9:
         return 1024, 16384
     return (1024, 8192) if is_large else (256, 2048)
+
+
+def calibrated_limits(latency: LatencyModel) -> tuple[int, int]:
+    """(sequences, new tokens) of a pass at most, where the prices end and beyond is an error."""
+    most_seqs, most_tokens = MAX_NUM_SEQS, MAX_BATCHED_TOKENS
+    if not isinstance(latency, MixedLatencyModel):
+        return most_seqs, most_tokens
+    for role in latency.roles:
+        box = latency.pass_costs(role).box
+        if box and box.choice == "raise":
+            most_seqs = min(most_seqs, int(box.valid_range.num_sequences[1]))
+            most_tokens = min(most_tokens, int(box.valid_range.num_new_tokens[1]))
+    return most_seqs, most_tokens
 
 
 def kv_blocks(

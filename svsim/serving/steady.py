@@ -22,6 +22,7 @@ NUM_BATCHES = 20
 MSER_BATCH = 5
 LATENCIES_OF_WARM_UP = 5.0
 LEVEL = 0.99
+ENOUGH_REPLICATIONS = 5  # fewer tell little of their spread; then batches of time stand for them
 
 
 def in_system(record: ReplicationRecord, horizon: Horizon) -> Floats:
@@ -73,6 +74,8 @@ def _means(stretch: Stretch, columns: tuple[int, ...]) -> Floats:
 
 def _grows(lines: Sequence[Floats]) -> bool:
     """Whether the slope is positive at 99 %: over replications, or of one line's batches."""
+    if len(lines) < ENOUGH_REPLICATIONS:
+        lines = [np.mean(lines, axis=0)]
     place = np.arange(NUM_BATCHES)
     slopes = [stats.linregress(place, line) for line in lines]
     if len(lines) == 1:
@@ -85,7 +88,9 @@ def _grows(lines: Sequence[Floats]) -> bool:
 
 
 def _falls_behind(stretches: Sequence[Stretch]) -> bool:
-    parts = stretches if len(stretches) > 1 else stretches[0].batches(NUM_BATCHES)
+    parts = list(stretches)
+    if len(parts) < ENOUGH_REPLICATIONS:
+        parts = [batch for stretch in stretches for batch in stretch.batches(NUM_BATCHES)]
     behind = np.array([(p.total(state.ARRIVED) - p.total(state.FINISHED)) / p.seconds for p in parts])
     error = behind.std(ddof=1) / math.sqrt(len(behind))
     return bool(behind.mean() > stats.t.ppf(0.975, len(behind) - 1) * error)
