@@ -274,6 +274,7 @@ def _geometries(source: Source, latency: str) -> dict[Role, ModelGeometry]:
         found |= _geometry(source.metadata, role)
     if Role.TARGET not in found:
         raise LatencyError(
-            f"`latency={latency}` needs model shapes, but this trace does not name its target model"
+            f"`latency={latency}` needs model shapes, but this trace does not name its target model; "
+            "give `target`, a preset of svsim models or a config.json"
         )
     return found

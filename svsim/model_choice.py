@@ -6,10 +6,10 @@ What drafts also says its ``drafter`` (``eagle3``, ``ngram``) if that is no mode
 ``geometry`` is then the head's, if one was given.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from svsim.decoding.drafters import MODEL, Drafter, ShapedHeadDrafter, drafter_named
 from svsim.errors import InputError, LatencyError
@@ -17,6 +17,9 @@ from svsim.latency.draft_heads import draft_head, head_from_config
 from svsim.latency.geometry import find_model, model_geometry
 from svsim.latency.head_shape import HeadKind
 from svsim.latency.model_config import config_of
+
+if TYPE_CHECKING:
+    from svsim.decoding.method import DecodingMethod
 
 Models = Mapping[str, Any]
 ROLES = ("target", "draft", "companion")
@@ -79,6 +82,23 @@ class ModelChoice:
         told = {role: model_name(models.get(role)) for role in self.to_dict()}
         pairs = {role: (name, str(model_name(now[role]))) for role, name in told.items() if name}
         return {role: (old, new) for role, (old, new) in pairs.items() if not _is_same(old, new)}
+
+    def unused(self, methods: "Sequence[DecodingMethod]") -> list[str]:
+        """One line for each model that was named and that none of the methods runs."""
+        drafting = [method for method in methods if method.num_speculative_tokens]
+        drafters = [method.drafter for method in drafting]
+        with_heads = any(isinstance(drafter, ShapedHeadDrafter) for drafter in drafters)
+        runs = {
+            "draft": any(method.work().draft.is_model for method in drafting),
+            "companion": any(method.uses_companion for method in methods),
+            "drafter": self.drafter == "none" or any(drafter.name == self.drafter for drafter in drafters),
+            "head": with_heads,
+        }
+        return [
+            f"{name} has no effect: no method here runs it"
+            for name, used in runs.items()
+            if getattr(self, name) is not None and not used
+        ]
 
 
 AS_THE_TRACE_SAYS = ModelChoice()

@@ -179,6 +179,7 @@ def understand(trace: Trace, options: RunOptions) -> Run:
     unchecked = unchecked_notes(d.latency for d in deployments)
     if options.profile_split and not any(m.belief is not None and m.belief.needs_profile for m in methods):
         notes.append("profile_split has no effect: no method here learns a belief, all requests are replayed")
+    notes += options.models.unused(methods)
     notes += [*prepared.notes, *unchecked, *memory.notes(prepared.settings.batch_sizes)]
     return Run(
         prepared,

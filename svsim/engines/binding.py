@@ -88,7 +88,8 @@ class Deployment:
         for role in sorted(priced.work.roles - priced.latency.roles):
             raise LatencyError(
                 f"{method.label} runs the {role} model, but {self.latency.hardware} ({self.latency.source}) "
-                f"has no step times for it; add them, or leave {method.label} out"
+                f"has no step times for it; name it with `{role}`, or add them to the file of step times, "
+                f"or leave {method.label} out"
             )
 
     def priced(self, method: DecodingMethod) -> PricedWork:

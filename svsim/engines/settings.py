@@ -122,6 +122,9 @@ def _knowing_target(deployment: Deployment, metadata: TraceMetadata) -> Deployme
         return deployment
 
 
+MOST_NAMED = 5  # methods that a note names
+
+
 def _foreign_drafts(source: Source, settings: RunSettings) -> tuple[str, ...]:
     """A head is priced as itself, but accepted as the trace's own drafter was."""
     told = source.metadata.models.get("draft")
@@ -131,8 +134,9 @@ def _foreign_drafts(source: Source, settings: RunSettings) -> tuple[str, ...]:
     heads = [method.label for method in drafting if method.drafter.name != own]
     if not heads:
         return ()
+    more = f" and {len(heads) - MOST_NAMED} more" if len(heads) > MOST_NAMED else ""
     return (
-        f"{', '.join(heads)}: what is accepted is what the trace's drafter"
+        f"{', '.join(heads[:MOST_NAMED])}{more}: what is accepted is what the trace's drafter"
         f"{f' ({name})' if name else ''} proposed; import or capture a trace of what drafts to judge it",
     )
 

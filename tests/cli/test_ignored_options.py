@@ -48,6 +48,32 @@ def test_a_split_without_a_belief_is_noted(run):
     assert svsim_json(*run)["notes"] == []
 
 
+def test_a_model_that_no_method_runs_is_noted(run):
+    named = ["--target", "llama-3.1-8b", "--companion", "llama-3.2-3b"]
+    priced = [
+        "replay",
+        "T.parquet",
+        "--latency",
+        "roofline",
+        "--hardware",
+        "h100_sxm",
+        "--batch",
+        "2",
+        *named,
+    ]
+    run_td = svsim_json(*priced, "--draft", "llama-3.2-1b", "--method", "td")["notes"]
+    assert [note.split(":")[0] for note in run_td if "has no effect" in note] == [
+        "draft has no effect",
+        "companion has no effect",
+    ]
+    heads = svsim_json(*priced, "--drafter", "eagle3", "--method", "sd:k=2")["notes"]
+    assert [note for note in heads if "has no effect" in note] == [
+        "companion has no effect: no method here runs it"
+    ]
+    td = svsim_json(*priced, "--drafter", "eagle3", "--method", "td")["notes"]
+    assert "drafter has no effect: no method here runs it" in td
+
+
 def test_info_tells_of_one_deployment(run):
     message = svsim_refuses("info", "T.parquet", "--hardware", "h100_sxm", "--hardware", "h200_sxm")
     assert message.startswith("--hardware: slow steps are told of one deployment")
