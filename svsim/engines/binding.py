@@ -86,10 +86,11 @@ class Deployment:
         """LatencyError if a model that the method runs has no step times."""
         priced = self.priced(method)
         for role in sorted(priced.work.roles - priced.latency.roles):
+            other = " (or what else drafts with `drafter`)" if role is Role.DRAFT else ""
             raise LatencyError(
                 f"{method.label} runs the {role} model, but {self.latency.hardware} ({self.latency.source}) "
-                f"has no step times for it; name it with `{role}`, or add them to the file of step times, "
-                f"or leave {method.label} out"
+                f"has no step times for it; name it with `{role}`{other}, or add them to the file of step "
+                f"times, or leave {method.label} out"
             )
 
     def priced(self, method: DecodingMethod) -> PricedWork:
