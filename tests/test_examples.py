@@ -75,6 +75,10 @@ def test_every_use_has_its_example():
         "custom_latency",
         "own_selection_rule",
         "synthetic_trace",
+        "advise_llama70b_counters",
+        "advise_qwen3_32b_ngram",
+        "advise_qwen3_30b_moe",
+        "advise_deepseek_v3_mtp",
     }
     assert NOTEBOOKS
 
