@@ -57,6 +57,9 @@ class RunOptions:
     def __post_init__(self) -> None:
         object.__setattr__(self, "latency", latency_of(self.latency))
         texts("hardware", self.hardware)
+        for name, given in (("engine", self.engine), ("coins", self.coins)):
+            if given is not None and not isinstance(given, str):
+                raise InputError(f"`{name}` is {printable(repr(given), 40)}; expected a text")
 
     @property
     def memory_share(self) -> float:

@@ -156,3 +156,9 @@ def test_a_latency_file_may_be_a_path(tmp_path):
         svsim.replay(TRACE, latency=f, methods="td", batch_sizes=4) for f in (file, str(file))
     )
     assert by_path.to_dict() == by_text.to_dict()
+
+
+@pytest.mark.parametrize("name", ["engine", "coins"])
+def test_an_option_of_another_kind_is_one_line(name):
+    with pytest.raises(InputError, match=f"`{name}` is 5; expected a text"):
+        svsim.replay("T.parquet", **{name: 5})
