@@ -25,11 +25,14 @@ _jit: Any = njit  # _nrt is not in its signature
 _CacheFile: Any = IndexDataCacheFile
 
 
-def compiled(signature: Any = None) -> Callable[[Callable[..., Any]], Any]:
-    """Decorator: an ``Entry`` for a signature, else a function for other compiled ones to call."""
+def compiled(signature: Any = None, *, is_hot: bool = False) -> Callable[[Callable[..., Any]], Any]:
+    """Decorator: an ``Entry`` for a signature, else a function for other compiled ones to call.
+
+    is_hot: copied into its callers, as a call hands over every array of a named tuple by value.
+    """
 
     def decorate(function: Callable[..., Any]) -> Any:
-        return _dispatcher(function) if signature is None else Entry(function, signature)
+        return _dispatcher(function, is_hot) if signature is None else Entry(function, signature)
 
     return decorate
 
@@ -53,9 +56,9 @@ class Entry:
         return dispatcher
 
 
-def _dispatcher(function: Callable[..., Any]) -> Any:
+def _dispatcher(function: Callable[..., Any], is_hot: bool = False) -> Any:
     """numba's function with its place in the disk cache."""
-    dispatcher = _jit(nogil=True, error_model="numpy", _nrt=False)(function)
+    dispatcher = _jit(nogil=True, error_model="numpy", _nrt=False, forceinline=is_hot)(function)
     if _cache_folder(Path(function.__code__.co_filename)):
         dispatcher.enable_caching()
         _keep_by_digest(dispatcher._cache)

@@ -119,7 +119,8 @@ def check_request_fits(
             f"`max_num_batched_tokens` {settings.max_num_batched_tokens} leaves no token beside the {slots} "
             f"that {method.label} takes to draft; expected at least {slots + 1}"
         )
-    tokens = prompt + output + k + lookahead(draft, k)
+    steps_planned = 2 if settings.scheduling == "async" else 1
+    tokens = prompt + output + steps_planned * k + lookahead(draft, k)
     needed = -(-tokens // settings.block_size)
     if needed > num_blocks:
         raise InfeasibleError(

@@ -110,7 +110,7 @@ def _plan_running(rules, replica, side, budget, second, prompts, decodes):  # ty
     return budget, second
 
 
-@compiled()
+@compiled(is_hot=True)
 def _will_decode(rules, request):  # type: ignore[no-untyped-def]
     """Whether a running request has no more of its tokens to compute than the last one it emitted."""
     known, tokens = request.computed + request.in_flight, request.prompt + request.out
@@ -159,7 +159,7 @@ def _admit(rules, replica, side, budget, second, now_s):  # type: ignore[no-unty
         second -= new + rules.slots
 
 
-@compiled()
+@compiled(is_hot=True)
 def new_tokens(rules, replica, request, budget, second):  # type: ignore[no-untyped-def]
     """New tokens of a request within the budgets; 0: none."""
     tokens, counters = request.prompt + request.out, replica.counters
@@ -174,7 +174,7 @@ def new_tokens(rules, replica, request, budget, second):  # type: ignore[no-unty
     return max(min(new, budget, second - rules.slots, rules.max_model_len - known - 1), 0)
 
 
-@compiled()
+@compiled(is_hot=True)
 def missing_blocks(rules, request, new):  # type: ignore[no-untyped-def]
     """KV blocks that a request needs beyond those it holds."""
     held = min(request.computed + request.in_flight + new + rules.lookahead, rules.max_model_len)
@@ -198,7 +198,7 @@ def _reserved_blocks(rules, counters, request):  # type: ignore[no-untyped-def]
     return -(-end // rules.block_size)
 
 
-@compiled()
+@compiled(is_hot=True)
 def _schedule(replica, side, row, new, missing):  # type: ignore[no-untyped-def]
     """Put a request into the plan and give it the blocks that it misses."""
     counters, request, plans = replica.counters, replica.live[row], replica.plans

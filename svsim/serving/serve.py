@@ -75,7 +75,7 @@ def new_space(num_slots: int, num_speculative_tokens: int) -> Space:
     return Space(rows, limits, added_s, np.full(1, -1.0), np.zeros(bins, np.int64))
 
 
-@compiled()
+@compiled(is_hot=True)
 def acceptance_row(pool, request):  # type: ignore[no-untyped-def]
     """Row of the trace that a verification reads: that of ``out``, in the piece the request has come to.
 
@@ -92,7 +92,7 @@ def acceptance_row(pool, request):  # type: ignore[no-untyped-def]
     return request.piece_first + request.out - request.piece_out
 
 
-@compiled()
+@compiled(is_hot=True)
 def is_decode(rules, request):  # type: ignore[no-untyped-def]
     """Whether all tokens but the last have KV, and the last was emitted here (or prompts are free)."""
     has_emitted = request.out > 0 or rules.is_prefill_free
@@ -241,7 +241,7 @@ def _advance_prompts(program, space, replica, side, now_s, line):  # type: ignor
             _emit(program.num_speculative_tokens, space, replica, row, 1, now_s, line)
 
 
-@compiled()
+@compiled(is_hot=True)
 def _emit(k, space, replica, row, num_tokens, now_s, line):  # type: ignore[no-untyped-def]
     """Tokens appear; the request goes on, or ends."""
     request, account = replica.live[row], replica.account
