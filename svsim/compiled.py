@@ -19,6 +19,7 @@ from typing import Any
 
 from numba import njit
 from numba.core.caching import CacheImpl, IndexDataCacheFile
+from numba.core.compiler_lock import global_compiler_lock
 
 _PACKAGE = Path(__file__).parent
 _jit: Any = njit  # _nrt is not in its signature
@@ -51,9 +52,27 @@ class Entry:
     def loaded(self) -> Any:
         """numba's function. Threads may ask at once: each gets one that works."""
         dispatcher = _dispatcher(self._function)
-        dispatcher.compile(self._signature)
+        if not _load_kept(dispatcher, self._signature):
+            dispatcher.compile(self._signature)
         dispatcher.disable_compile()
         return dispatcher
+
+
+def _load_kept(dispatcher: Any, signature: Any) -> bool:
+    """Take the function from the disk cache as numba does, without what only compiling needs.
+
+    numba would first set up its typing and lowering of all of NumPy, and import scipy.linalg for it: longer
+    than all else a second run loads. False: nothing is kept, or this numba keeps it in another way.
+    """
+    with suppress(Exception):
+        kept, context = dispatcher._cache, dispatcher.targetctx
+        with global_compiler_lock:
+            found = kept._load_overload(signature, context)
+            if found is not None:
+                context.insert_user_function(found.entry_point, found.fndesc, [found.library])
+                dispatcher.add_overload(found)
+        return found is not None
+    return False
 
 
 def _dispatcher(function: Callable[..., Any], is_hot: bool = False) -> Any:
