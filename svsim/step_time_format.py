@@ -112,7 +112,7 @@ class _Check:
 
     def texts(self, name: str, values: NDArray[Any]) -> NDArray[np.str_]:
         texts = values.tolist()
-        fine = {text for text in texts if isinstance(text, str) and _is_name(text)}
+        fine = {text for text in {text for text in texts if isinstance(text, str)} if _is_name(text)}
         expected = f"a printable text of 1 to {MAX_TEXT_CHARS} characters"
         if name == "role":
             fine, expected = fine.intersection(ROLES), f"one of {', '.join(ROLES)}"
