@@ -50,12 +50,18 @@ class Entry:
 
     @cached_property
     def loaded(self) -> Any:
-        """numba's function. Threads may ask at once: each gets one that works."""
+        """numba's function; where threads will call it, ``load`` it before they start."""
         dispatcher = _dispatcher(self._function)
         if not _load_kept(dispatcher, self._signature):
             dispatcher.compile(self._signature)
         dispatcher.disable_compile()
         return dispatcher
+
+
+def load(*entries: Entry) -> None:
+    """Load entries before threads call them: no thread may look up types while another compiles."""
+    for entry in entries:
+        entry.loaded  # noqa: B018
 
 
 def _load_kept(dispatcher: Any, signature: Any) -> bool:

@@ -50,7 +50,8 @@ def test_every_option_arrives_in_its_place(function, engine, monkeypatch):
     seen = []
     monkeypatch.setattr("svsim.api.answer", lambda *args: seen.append(args))
     words = {n: object() for n in inspect.signature(function).parameters if n not in ("trace", "progress")}
-    words |= {"latency": StairLatency(), "hardware": ("l40s",)}  # these two are checked at once
+    # these are checked at once
+    words |= {"latency": StairLatency(), "hardware": ("l40s",), "engine": "mine", "coins": "thrown"}
     function("trace", progress=print, **words)
     ((asked, trace, options, progress),) = seen
     assert (asked, trace, progress) == (engine, "trace", print)

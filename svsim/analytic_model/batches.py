@@ -97,7 +97,7 @@ def sample_batches(
         context = starts + paths.context_base[request]
         shown = _Shown(starts[order], catch_up[order], unscored[order], context[order])
         chosen = _new_chosen(len(order) // num_sequences)
-        _select(
+        select_shown(
             method.selection.rule.loaded,
             options,
             fewest,
@@ -229,7 +229,7 @@ def verification_row(mean_context, prices, work):  # type: ignore[no-untyped-def
         types.uint8[::1],
     )
 )
-def _select(select, options, fewest, survival, prices, shown, work, chosen, lengths):  # type: ignore[no-untyped-def]
+def select_shown(select, options, fewest, survival, prices, shown, work, chosen, lengths):  # type: ignore[no-untyped-def]
     """Show every n consecutive starts to the rule and note what it chose."""
     n, k = work.candidates.shape
     for b in range(chosen.kept.size):

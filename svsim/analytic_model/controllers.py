@@ -40,7 +40,7 @@ def follow_controller(
     num_verified, num_catch_up = np.zeros((2, most), np.int64)
     num_drafting = np.zeros((most, k), np.int64)
     lengths = np.full(len(columns.accepted), k, np.uint8)
-    warm_up, num_steps = _follow(
+    warm_up, num_steps = follow_queue(
         method.selection.rule.loaded,
         np.asarray(method.selection.options, np.float64),
         paths,
@@ -98,7 +98,7 @@ _PATHS, _QUEUE, _PRICES, _WORK, _TWO_COUNTS = map(
         types.uint8[::1],
     )
 )
-def _follow(  # type: ignore[no-untyped-def]
+def follow_queue(  # type: ignore[no-untyped-def]
     select, options, paths, survival, accepted, queue, prices, reads, work, slots,
     num_verified, num_catch_up, num_drafting, lengths,
 ):  # fmt: skip

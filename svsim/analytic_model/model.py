@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from svsim.analytic_model.batches import Lengths
+from svsim.analytic_model.batches import Lengths, select_shown
+from svsim.analytic_model.controllers import follow_queue
 from svsim.analytic_model.copies import lockstep_seconds
 from svsim.analytic_model.law import MethodLaw, num_drafted, reading
 from svsim.analytic_model.prices import ContextKnots, Counts, Floats, StepTables
@@ -34,6 +35,7 @@ from svsim.analytic_model.walks import (
     contexts_at,
     walk_lengths,
 )
+from svsim.compiled import load
 from svsim.decoding.method import DecodingMethod
 from svsim.decoding.pipelines import SERIAL
 from svsim.engines.binding import bind_columns, selects
@@ -113,6 +115,7 @@ class AnalyticModel:
         cells = [(models[b], h, b, walked) for h in hardware for b in sizes for walked in self.walked]
         records: list[RunRecord] = []
         count = Count(progress, "answered", len(cells))
+        load(select_shown, follow_queue, *(walked.method.selection.rule for walked in self.walked))
         with ThreadPoolExecutor(self.settings.jobs) as pool:
             for record in pool.map(lambda cell: self._record(*cell), cells):
                 records.append(record)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from svsim.compiled import load
 from svsim.decoding.acceptance_rules import RecordedCoins
 from svsim.decoding.method import DecodingMethod
 from svsim.engines.admission import MAX_CYCLES, Admission, Queue, Requests, Stretch, next_stretch
@@ -75,6 +76,8 @@ class ClosedLoopReplay:
         replicates = self.settings.coins.num_replicates
         cells = len(books) * len(self.settings.batch_sizes) * len(self.methods)
         count = Count(progress, "replayed", replicates * cells)
+        loop = run_static if self.settings.refill == "static" else run_continuous
+        load(loop, *(method.selection.rule for method in self.methods))
         with ThreadPoolExecutor(self.settings.jobs) as pool:
             for replicate in range(replicates):
                 runs = [

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
+from svsim.compiled import load
 from svsim.progress import Count
 from svsim.serving.demand import Demand
+from svsim.serving.loop import serve_until
 from svsim.serving.simulation import Fleet, Horizon, Replication, ReplicationRecord
 
 UNITS = 100  # of progress in a replication
@@ -43,6 +45,7 @@ class ReplicationRuns:
         KeyboardInterrupt passes if no replication of some fleet has finished.
         """
         interrupted = False
+        load(serve_until, *(fleet.prices.method.selection.rule for fleet in self.fleets))
         with ThreadPoolExecutor(self.jobs) as pool:
             # number by number, so that an interrupted run holds the same replications of all methods
             jobs = [(number, f) for number in range(self.num) for f in range(len(self.fleets))]

@@ -1,6 +1,7 @@
 """Calibration on the CPU with a tiny model: what is timed, written, refused; the GPU's path with fakes."""
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -118,8 +119,13 @@ def test_shard_is_labelled(config: str, tmp_path: Path) -> None:
 def test_time_budget_leaves_out_the_rest_and_says_so(config: str, tmp_path: Path) -> None:
     out = tmp_path / "times.parquet"
     # the grid takes several seconds: the buffer that clears the caches alone is read 900 times
-    settings = settings_for(config, out, num_sequences=(1, 2, 4, 8, 16, 32, 64), seconds_per_model=1.0)
-    report = calibrate(settings).roles["target"]
+    for seconds in (1.0, 2.0, 4.0, 8.0):  # a machine in a slow spell times no pass at all in the least
+        settings = settings_for(
+            config, out, num_sequences=(1, 2, 4, 8, 16, 32, 64), seconds_per_model=seconds
+        )
+        with suppress(InfeasibleError):
+            report = calibrate(settings).roles["target"]
+            break
     assert report.num_skipped_for_time > 0 and report.num_shapes > 0
     with pytest.raises(InfeasibleError, match="no pass could be timed in 1e-09 s"):
         calibrate(settings_for(config, out, seconds_per_model=1e-9))

@@ -119,8 +119,8 @@ def test_shards_divide_the_work() -> None:
     [
         ({"weight_dtype": "fp8"}, "tiny: fp8 weights cannot be timed; leave quantization_config out"),
         ({"kv_dtype": "fp8"}, "tiny: fp8 KV cache cannot be timed; leave quantization_config out"),
-        ({"shared_intermediate_size": 8}, "tiny: latent attention, shared experts and dense layers"),
-        ({"num_dense_layers": 1}, "tiny: latent attention, shared experts and dense layers"),
+        ({"shared_intermediate_size": 8}, "shared experts and dense layers of a mixture"),
+        ({"num_dense_layers": 1}, "shared experts and dense layers of a mixture"),
         ({"has_output_gate": True}, "recurrent layers and output gates cannot be timed"),
     ],
 )

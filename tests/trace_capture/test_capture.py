@@ -270,7 +270,7 @@ def test_bad_input_is_refused_in_one_line(triplet: Path, tmp_path: Path, how: st
 def test_bad_step_times_are_refused_before_the_work(triplet: Path, tmp_path: Path) -> None:
     times, out = tmp_path / "times.parquet", tmp_path / "x.parquet"
     pq.write_table(pa.table({"role": ["target"]}), times)
-    with pytest.raises(TraceError, match=r"times\.parquet: svsim\.step_times lacks the column hardware"):
+    with pytest.raises(TraceError, match=r"times\.parquet: svsim\.step_times: column hardware is missing"):
         capture(settings_for(triplet, out, step_times=times))
     assert not out.with_name("x.parquet.shards").exists()
 
