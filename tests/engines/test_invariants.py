@@ -40,6 +40,7 @@ def test_a_broken_invariant_ends_the_run(monkeypatch, broken):
         tallies[3:4, column] = wrong(tallies[3:4])
         return done
 
+    run_and_break.loaded = loop.loaded
     monkeypatch.setattr(replay_module, "run_continuous", run_and_break)
     with pytest.raises(InvariantError, match="please report this") as caught:
         replay().run()
