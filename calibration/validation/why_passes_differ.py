@@ -23,7 +23,8 @@ from campaign.scale import CPU
 from svsim.calibration.decoder import RandomDecoder
 from svsim.calibration.device_timer import DeviceTimer, cpu_clock
 from svsim.calibration.pass_layout import PassLayout
-from svsim.calibration.timed_pass import FLUSH_BYTES, find_geometry, pass_stages
+from svsim.calibration.timed_pass import FLUSH_BYTES, pass_stages
+from svsim.latency.geometry import find_model
 from svsim.latency.shape import Role
 from svsim.validation.device_passes import PassRunner
 
@@ -51,7 +52,7 @@ def models(batch: int) -> dict[Role, RandomDecoder]:
         for role, name in CPU.loop.families[0].models.items():
             config = Path(folder) / f"{name}.json"
             config.write_text(json.dumps(CPU.configs[name]))
-            geometry = find_geometry(str(config))
+            geometry = find_model(str(config))
             found[Role(role)] = RandomDecoder(
                 geometry, geometry.num_layers, batch * 160, device=torch.device("cpu"), dtype=torch.float32
             )

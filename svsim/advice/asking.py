@@ -108,6 +108,10 @@ def _check(told: Told) -> None:
         ):
             what = "a trace's requests and lengths are recorded" if is_trace else "k is the number of rates"
             raise InputError(f"`{name}` has no effect: {what}; leave it out")
+    if told.shape is not None and (is_trace or told.accept_by_position is not None):
+        raise InputError(
+            "`shape` has no effect: it spreads a mean, and every position is known; leave it out"
+        )
 
 
 def _of_rates(rates: Rates, told: Told, models: ModelChoice, num_requests: int) -> Evidence:

@@ -16,11 +16,11 @@ from svsim.calibration.held_out import HeldOutReport, held_out_layouts, judge
 from svsim.calibration.overlap import OverlapRow, measure_overlap
 from svsim.calibration.pass_memory import MemoryPlan, cache_tokens, free_bytes, plan_memory
 from svsim.calibration.settings import CalibrationSettings
-from svsim.calibration.timed_pass import FLUSH_BYTES, find_geometry, pass_stages
+from svsim.calibration.timed_pass import FLUSH_BYTES, pass_stages
 from svsim.calibration.timing_rounds import repeats_by_round, time_in_rounds
 from svsim.device.extras import hardware_name, require_extra, software_versions, torch_device, torch_dtype
 from svsim.errors import InfeasibleError, InputError
-from svsim.latency.geometry import ModelGeometry
+from svsim.latency.geometry import ModelGeometry, find_model
 from svsim.latency.shape import Role
 from svsim.progress import OnProgress, Progress
 from svsim.trace.file import creation_date
@@ -89,7 +89,7 @@ def calibrate(settings: CalibrationSettings, progress: OnProgress | None = None)
     device = torch_device(settings.device)
     if not settings.out.parent.is_dir():
         raise InputError(f"{settings.out}: its folder does not exist; create it or choose another path")
-    geometries = {Role(r): find_geometry(m) for r, m in settings.models.items() if m is not None}
+    geometries = {Role(r): find_model(m) for r, m in settings.models.items() if m is not None}
     hardware = hardware_name(settings.device)
     overlap = measure_overlap(settings) if settings.overlap_batches else ()
     timer, clocks = DeviceTimer(device, FLUSH_BYTES[settings.device]), ClockLog(device)

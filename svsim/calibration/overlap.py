@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from svsim.calibration.settings import CalibrationSettings
-from svsim.calibration.timed_pass import find_geometry, pass_stages
+from svsim.calibration.timed_pass import pass_stages
 from svsim.device.extras import require_extra, torch_device
 from svsim.errors import InfeasibleError
+from svsim.latency.geometry import find_model
 from svsim.latency.shape import Role
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _decoder(settings: CalibrationSettings, role: str, model: str, cache_tokens:
     from svsim.calibration.decoder import RandomDecoder, shard
     from svsim.device.extras import torch_dtype
 
-    geometry, is_target = find_geometry(model), role == "target"
+    geometry, is_target = find_model(model), role == "target"
     subset = settings.num_layers if is_target else None
     return RandomDecoder(
         shard(geometry, settings.tensor_parallel if is_target else 1),

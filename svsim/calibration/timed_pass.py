@@ -1,12 +1,10 @@
 """One forward pass as the functions that are timed, and what every timing of it shares."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from svsim.latency.geometry import ModelGeometry, model_geometry
 from svsim.latency.shape import Role
 
 if TYPE_CHECKING:
@@ -14,13 +12,6 @@ if TYPE_CHECKING:
     from svsim.calibration.pass_layout import PassLayout
 
 FLUSH_BYTES = {"cuda": 256 << 20, "cpu": 16 << 20}
-
-
-def find_geometry(model: str) -> ModelGeometry:
-    """A preset by name, or the geometry of a ``config.json`` (or its folder)."""
-    if Path(model).exists():
-        return ModelGeometry.from_config_file(model)
-    return model_geometry(model)
 
 
 def pass_stages(decoder: "RandomDecoder", layout: "PassLayout", role: Role) -> Sequence[Callable[[], None]]:

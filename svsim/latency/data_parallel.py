@@ -6,15 +6,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from svsim.errors import LatencyError
-from svsim.latency.mixed_pass import MixedLatencyModel, MixedPass, between, parts_of
-from svsim.latency.model import LatencyModel, OutOfRange
+from svsim.latency.mixed_pass import MixedPass, between, parts_of
 from svsim.latency.pass_costs import PassCosts
 from svsim.latency.shape import Role, StepShape
+from svsim.latency.wrapped import WrappedLatency, as_mixed
 
 
 @dataclass(frozen=True, slots=True)
-class DataParallelLatency:
+class DataParallelLatency(WrappedLatency):
     """``base`` with the models of some roles replicated: a pass of theirs is that of its largest slice.
 
     num_replicas: copies by role; of B sequences the fullest serves ceil(B / copies), with tokens and KV
@@ -22,48 +21,7 @@ class DataParallelLatency:
     drafted token ids is a few kilobytes and part of the host's time.
     """
 
-    base: LatencyModel
     num_replicas: Mapping[Role, int]
-
-    @property
-    def hardware(self) -> str:
-        """Of the base."""
-        return self.base.hardware
-
-    @property
-    def tensor_parallel(self) -> int | None:
-        """GPUs that share the target."""
-        return self.base.tensor_parallel
-
-    @property
-    def source(self) -> str:
-        """Of the base."""
-        return self.base.source
-
-    @property
-    def roles(self) -> frozenset[Role]:
-        """Of the base."""
-        return self.base.roles
-
-    @property
-    def out_of_range(self) -> OutOfRange:
-        """Of the base, about slices."""
-        return self.base.out_of_range
-
-    @property
-    def overhead_per_step_s(self) -> float:
-        """Of the base."""
-        return self.base.overhead_per_step_s
-
-    @property
-    def draft_is_one_pass(self) -> bool:
-        """Of the base."""
-        return self.base.draft_is_one_pass
-
-    @property
-    def separates_head(self) -> bool:
-        """As the base."""
-        return self.base.separates_head
 
     def predict_s(self, shape: StepShape) -> NDArray[np.float64]:
         """Seconds of each pass, float64 of the broadcast shape."""
@@ -79,31 +37,25 @@ class DataParallelLatency:
         """
         copies = self.num_replicas.get(decode.role, 1)
         if copies == 1:
-            return self._base.predict_mixed_s(decode, chunk_tokens, chunk_kv)
+            return as_mixed(self.base).predict_mixed_s(decode, chunk_tokens, chunk_kv)
         mixed = MixedPass.of(decode, chunk_tokens, chunk_kv, self.roles, self.hardware)
         tokens, kv = (np.flip(np.sort(values[..., 1:]), -1)[..., ::copies] for values in mixed[1:])
         group = self._largest_slice(decode)
         if decode.logit_tokens is None:
-            together_s = self._base.predict_mixed_s(group, tokens, kv)
+            together_s = as_mixed(self.base).predict_mixed_s(group, tokens, kv)
             return between(together_s, parts_of(self, decode, mixed))
         num_chunks = mixed.is_run[..., 1:].sum(-1)
         fullest = np.ceil(mixed.sequences[..., 0] / copies) + np.ceil(num_chunks / copies)
         rows = np.ceil(decode.logit_tokens * fullest / np.maximum(mixed.sequences.sum(-1), 1.0) - 1e-9)
-        return self._base.predict_mixed_s(replace(group, num_logit_tokens=rows), tokens, kv)
+        return as_mixed(self.base).predict_mixed_s(replace(group, num_logit_tokens=rows), tokens, kv)
 
     def attention_s(self, shape: StepShape) -> NDArray[np.float64]:
         """Seconds of each pass that depend on contexts: see ``MixedLatencyModel``."""
-        return self._base.attention_s(self._largest_slice(shape))
+        return as_mixed(self.base).attention_s(self._largest_slice(shape))
 
     def pass_costs(self, role: Role) -> PassCosts:
         """The terms of a pass of one copy."""
-        return self._base.pass_costs(role)
-
-    @property
-    def _base(self) -> MixedLatencyModel:
-        if not isinstance(self.base, MixedLatencyModel):
-            raise LatencyError(f"step times of {self.hardware} cannot price decoding and prompts together")
-        return self.base
+        return as_mixed(self.base).pass_costs(role)
 
     def _largest_slice(self, shape: StepShape) -> StepShape:
         """What the fullest copy computes."""

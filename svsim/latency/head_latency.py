@@ -13,12 +13,12 @@ from svsim.latency.data_parallel import DataParallelLatency
 from svsim.latency.geometry import ModelGeometry
 from svsim.latency.hardware import data_sheets
 from svsim.latency.host import HostTime, Speculation, host_time
-from svsim.latency.mixed_pass import MixedLatencyModel
-from svsim.latency.model import LatencyModel, OutOfRange
+from svsim.latency.model import LatencyModel
 from svsim.latency.pass_costs import PassCosts
 from svsim.latency.pass_work import ModelOnGpus
 from svsim.latency.roofline import RooflineLatency
 from svsim.latency.shape import Role, StepShape
+from svsim.latency.wrapped import WrappedLatency, as_mixed
 
 
 @runtime_checkable
@@ -34,26 +34,10 @@ class TakesHead(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class LatencyWithHead:
+class LatencyWithHead(WrappedLatency):
     """``base``, but draft passes are those of ``head``."""
 
-    base: LatencyModel
     head: LatencyModel
-
-    @property
-    def hardware(self) -> str:
-        """Of the base."""
-        return self.base.hardware
-
-    @property
-    def tensor_parallel(self) -> int | None:
-        """GPUs that share the target, and the head."""
-        return self.base.tensor_parallel
-
-    @property
-    def source(self) -> str:
-        """Of the base."""
-        return self.base.source
 
     @property
     def roles(self) -> frozenset[Role]:
@@ -61,24 +45,9 @@ class LatencyWithHead:
         return self.base.roles | {Role.DRAFT}
 
     @property
-    def out_of_range(self) -> OutOfRange:
-        """Of the base."""
-        return self.base.out_of_range
-
-    @property
-    def overhead_per_step_s(self) -> float:
-        """Of the base."""
-        return self.base.overhead_per_step_s
-
-    @property
     def draft_is_one_pass(self) -> bool:
         """Never: a head's passes are known."""
         return False
-
-    @property
-    def separates_head(self) -> bool:
-        """As the base."""
-        return self.base.separates_head
 
     def predict_s(self, shape: StepShape) -> NDArray[np.float64]:
         """Seconds of each pass, float64 of the broadcast shape."""
@@ -88,15 +57,15 @@ class LatencyWithHead:
         self, decode: StepShape, chunk_tokens: ArrayLike, chunk_kv: ArrayLike
     ) -> NDArray[np.float64]:
         """Seconds of each mixed pass: see ``MixedLatencyModel``."""
-        return self._mixed(decode.role).predict_mixed_s(decode, chunk_tokens, chunk_kv)
+        return as_mixed(self._of(decode.role)).predict_mixed_s(decode, chunk_tokens, chunk_kv)
 
     def attention_s(self, shape: StepShape) -> NDArray[np.float64]:
         """Seconds of each pass that depend on contexts."""
-        return self._mixed(shape.role).attention_s(shape)
+        return as_mixed(self._of(shape.role)).attention_s(shape)
 
     def pass_costs(self, role: Role) -> PassCosts:
         """The terms of a role's pass."""
-        return self._mixed(role).pass_costs(role)
+        return as_mixed(self._of(role)).pass_costs(role)
 
     def host_time(self, speculation: Speculation) -> HostTime:
         """Of the base."""
@@ -104,14 +73,6 @@ class LatencyWithHead:
 
     def _of(self, role: Role) -> LatencyModel:
         return self.head if role is Role.DRAFT else self.base
-
-    def _mixed(self, role: Role) -> MixedLatencyModel:
-        model = self._of(role)
-        if not isinstance(model, MixedLatencyModel):
-            raise LatencyError(
-                f"{self.hardware} ({self.source}) prices no passes that hold chunks of prompts"
-            )
-        return model
 
 
 def with_head(latency: LatencyModel, geometry: ModelGeometry) -> LatencyModel | None:

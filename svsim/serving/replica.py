@@ -19,7 +19,6 @@ from svsim.serving.state import (
     LARGEST_BATCH,
     NUM_DONE,
     NUM_TAKEN,
-    NUM_TURNS,
     PLANNED_A,
     Account,
     Pool,
@@ -148,12 +147,6 @@ class ReplicaEngine:
     def next_window(self) -> None:
         """The next call of ``advance`` reads its requests from the first."""
         self.replica.counters[NUM_TAKEN] = 0
-
-    def add_turns(self, moments_s: Requests, rows: Requests) -> None:
-        """Turns that begin at the given moments, rising."""
-        num = len(rows)
-        self.replica.turns.moment_s[:num], self.replica.turns.row[:num] = moments_s, rows
-        self.replica.counters[NUM_TURNS] = num
 
     def take_done(self) -> Requests:
         """Requests that have finished since the last call, in order of their ends; invariants are checked."""

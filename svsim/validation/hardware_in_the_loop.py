@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from svsim.calibration.timed_pass import FLUSH_BYTES, find_geometry
+from svsim.calibration.timed_pass import FLUSH_BYTES
 from svsim.device.extras import hardware_name, require_extra, software_versions, torch_device, torch_dtype
 from svsim.engines.binding import Deployment
 from svsim.engines.settings import PreparedRun, RunSettings, prepare
 from svsim.engines.step_log import LoggedStep, StepWalk
 from svsim.errors import InfeasibleError
+from svsim.latency.geometry import find_model
 from svsim.latency.model import LatencyModel
 from svsim.latency.shape import Role
 from svsim.metrics.accuracy import Accuracy, MarginalPair, accuracy
@@ -110,7 +111,7 @@ def _about(
         "hardware": hardware_name(settings.device),
         "device": torch.cuda.get_device_name() if settings.device == "cuda" else "cpu",
         "num_threads": None if settings.device == "cuda" else torch.get_num_threads(),
-        "models": {role.value: find_geometry(name).name for role, name in settings.models.items()},
+        "models": {role.value: find_model(name).name for role, name in settings.models.items()},
         "dtype": str(torch_dtype(settings.dtype, settings.device)).removeprefix("torch."),
         "acceptance_kind": source.metadata.acceptance_kind,
         "dataset": source.metadata.dataset,
@@ -195,7 +196,7 @@ class _Bench:
 
         settings, runners = self.settings, {}
         for role, name in settings.models.items():
-            geometry = find_geometry(name)
+            geometry = find_model(name)
             decoder = RandomDecoder(
                 geometry,
                 geometry.num_layers,

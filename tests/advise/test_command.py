@@ -114,6 +114,8 @@ def test_the_command_that_settles_it_runs(here, source, k):
         (("advise", *RATES, *PRICED, "--concurrency", "8;9"), "--concurrency 8;9"),
         (("advise", *RATES, *PRICED, "--json", "linear.json"), "would destroy"),
         (("advise", "--accept-by-position", ".7", "--accept-by-position", ".6"), "DRAFTER=R1/R2"),
+        (("advise", *RATES, *PRICED, "--shape", "even"), "--shape has no effect"),
+        (("advise", *RATES, *PRICED, "--k", "3"), "--k has no effect"),
     ],
 )
 def test_bad_input_is_one_line(here, words, expected):

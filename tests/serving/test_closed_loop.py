@@ -9,6 +9,7 @@ from svsim.engines.admission import new_queue
 from svsim.engines.binding import BatchShape, PriceBook, bind, compiled_rule
 from svsim.engines.closed_loop import NUM_TALLIES, new_slots, run_continuous
 from svsim.engines.step import PREFILL, new_batch
+from svsim.serving.server import Server
 from svsim.serving.state import NUM_STEPS, Requests
 
 USERS, NUM_REQUESTS = 16, 120
@@ -59,7 +60,7 @@ def test_free_prompts_and_a_full_batch(text: str, users: bool) -> None:
         first = server.replica()
         first.advance(requests.copy(), 1e9)
         requests = as_turns(requests, first.take_done()["row"])
-        replica.add_turns(np.zeros(USERS), np.arange(USERS))
+        Server(replica, replica.replica.account, None).push_turns(np.zeros(USERS), np.arange(USERS))
     replica.advance(requests, until_s)
     assert replica.replica.counters[NUM_STEPS] == num_steps > 100
     assert replica.clocks.tobytes() == clocks.tobytes()

@@ -5,24 +5,24 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from svsim.errors import LatencyError
 from svsim.latency.engines.profile import EngineProfile
 from svsim.latency.geometry import ModelGeometry
 from svsim.latency.head_latency import with_head
 from svsim.latency.head_shape import HeadKind
 from svsim.latency.host import HostTime, Speculation
 from svsim.latency.mixed_pass import MixedLatencyModel
-from svsim.latency.model import LatencyModel, OutOfRange
+from svsim.latency.model import LatencyModel
 from svsim.latency.pass_costs import PassCosts
 from svsim.latency.pass_work import MAX_GRAPH_TOKENS, MAX_LOGIT_ROWS_PER_SEQUENCE
 from svsim.latency.shape import Role, StepShape
+from svsim.latency.wrapped import WrappedLatency, as_mixed
 
 Floats = NDArray[np.float64]
 UNCHECKED = 2.0  # an assumption
 
 
 @dataclass(frozen=True, slots=True)
-class EngineLatency:
+class EngineLatency(WrappedLatency):
     """``base`` under an engine's profile (``profile.py`` has the formulas).
 
     target: its shape, where it is known; kv_without_units: an FP8 cache on a GPU without FP8 units.
@@ -30,7 +30,6 @@ class EngineLatency:
     head: the kind of drafting head whose passes are priced as ``Role.DRAFT``, if one is.
     """
 
-    base: LatencyModel
     profile: EngineProfile
     target: ModelGeometry | None = None
     kv_without_units: bool = False
@@ -38,44 +37,9 @@ class EngineLatency:
     head: HeadKind | None = None
 
     @property
-    def hardware(self) -> str:
-        """Of the base."""
-        return self.base.hardware
-
-    @property
-    def tensor_parallel(self) -> int | None:
-        """GPUs that share the target."""
-        return self.base.tensor_parallel
-
-    @property
-    def source(self) -> str:
-        """Of the base."""
-        return self.base.source
-
-    @property
-    def roles(self) -> frozenset[Role]:
-        """Of the base."""
-        return self.base.roles
-
-    @property
-    def out_of_range(self) -> OutOfRange:
-        """Of the base."""
-        return self.base.out_of_range
-
-    @property
     def overhead_per_step_s(self) -> float:
         """Of a target-only step, or a step of prompts."""
         return self.profile.value("target_only_host_s")
-
-    @property
-    def draft_is_one_pass(self) -> bool:
-        """Of the base."""
-        return self.base.draft_is_one_pass
-
-    @property
-    def separates_head(self) -> bool:
-        """As the base."""
-        return self.base.separates_head
 
     @property
     def is_roofline_mixture(self) -> bool:
@@ -119,10 +83,10 @@ class EngineLatency:
 
     def predict_mixed_s(self, decode: StepShape, chunk_tokens: ArrayLike, chunk_kv: ArrayLike) -> Floats:
         """Seconds of each mixed pass: see ``MixedLatencyModel``. What prompts add has a factor."""
-        together_s = self._mixed.predict_mixed_s(decode, chunk_tokens, chunk_kv)
+        together_s = as_mixed(self.base).predict_mixed_s(decode, chunk_tokens, chunk_kv)
         if decode.role is not Role.TARGET:
             return together_s
-        alone_s = self._mixed.predict_mixed_s(decode, np.zeros(np.shape(chunk_tokens)), chunk_kv)
+        alone_s = as_mixed(self.base).predict_mixed_s(decode, np.zeros(np.shape(chunk_tokens)), chunk_kv)
         added_s = self.prompt_factor * (together_s - alone_s)
         return np.asarray(self._adjusted(decode, alone_s) + added_s)
 
@@ -133,21 +97,15 @@ class EngineLatency:
 
     def attention_s(self, shape: StepShape) -> Floats:
         """Seconds of each pass that depend on contexts: of the base."""
-        return self._mixed.attention_s(shape)
+        return as_mixed(self.base).attention_s(shape)
 
     def pass_costs(self, role: Role) -> PassCosts:
         """The terms of a bare pass."""
-        return self._mixed.pass_costs(role)
+        return as_mixed(self.base).pass_costs(role)
 
     @property
     def _maps_vocabulary(self) -> bool:
         return self.head is HeadKind.EAGLE3
-
-    @property
-    def _mixed(self) -> MixedLatencyModel:
-        if not isinstance(self.base, MixedLatencyModel):
-            raise LatencyError(f"step times of {self.hardware} cannot price decoding and prompts together")
-        return self.base
 
     def _adjusted(self, shape: StepShape, seconds: Floats) -> Floats:
         """Passes of the target as the engine runs them: prompts, verifications, or as they are."""
