@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from svsim.metrics.signal_values import SignalValues
     from svsim.metrics.trace_information import TraceInformation
     from svsim.records import RunRecord
+    from svsim.report.plain_table import Lead
 
 Trace = TokenTrace | str | Path
 Engine = Literal["replay", "analytic"]
@@ -74,11 +75,14 @@ class RunResult(ResultTable):
 
     question: Question | None = field(default=None, repr=False, compare=False)
 
-    def report(self, path: str | os.PathLike[str], *, command: str | None = None) -> None:
+    def report(
+        self, path: str | os.PathLike[str], *, command: str | None = None, lead: "Lead | None" = None
+    ) -> None:
         """Write one offline HTML page with figures: what ``--report`` writes.
 
         Beside a replay stands the analytic model, and what the signals are worth, unless the trace is too
-        long for memory. command: how the page says it was made. Raises InputError if ``path`` is the trace.
+        long for memory. command: how the page says it was made. lead: what comes first, instead of the
+        fastest methods. Raises InputError if ``path`` is the trace.
         """
         from svsim.report.page import write_report  # the only path to plotly
 
@@ -97,7 +101,7 @@ class RunResult(ResultTable):
             )
             information = found.to_dict()["information"]
         command = command or (asked.command if asked else "")
-        write_report(self, path, analytic=analytic, information=information, command=command)
+        write_report(self, path, analytic=analytic, information=information, command=command, lead=lead)
 
 
 @dataclass(frozen=True, slots=True)

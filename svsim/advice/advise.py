@@ -14,12 +14,14 @@ from svsim.advice.evidence import Evidence
 from svsim.advice.ladder import ladder_of
 from svsim.advice.search import Server, replayed
 from svsim.advice.sentences import verdict_sentences
+from svsim.advice.tables import advice_tables
 from svsim.errors import InputError
 from svsim.files import write_atomically
 from svsim.metrics.rows import ResultRow
 from svsim.model_choice import ModelChoice
 from svsim.options import word
 from svsim.progress import OnProgress
+from svsim.report.plain_table import Lead
 from svsim.run import RunResult, open_source
 from svsim.version import __version__
 
@@ -157,8 +159,14 @@ class AdviceResult:
         return max(self.drafting, key=lambda one: wanted.count(one.name))
 
     def report(self, path: str | os.PathLike[str], *, command: str | None = None) -> None:
-        """Write the page about the first drafter's rows, as ``replay`` does."""
-        self.runs[0].report(path, command=command)
+        """Write the page: the advice, then the first drafter's rows, as ``replay`` shows them."""
+        tables = advice_tables(self.advice, self.rows, self.prefill)
+        self.runs[0].report(path, command=command, lead=Lead(verdict_sentences(self.advice), tables))
+
+    @property
+    def prefill(self) -> str:
+        """``include`` or ``exclude``."""
+        return str(self.config["prefill"])
 
 
 def _draft_model(one: Drafting, drafter: str) -> str | None:

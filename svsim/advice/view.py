@@ -7,17 +7,11 @@ from rich.markup import escape
 
 from svsim.advice.advise import AdviceResult, Drafting
 from svsim.advice.decision import Advice
-from svsim.advice.sentences import method_words, verdict_sentences
+from svsim.advice.sentences import verdict_sentences
+from svsim.advice.tables import advice_tables
 from svsim.errors import printable
-from svsim.report.formats import milliseconds, number
-from svsim.report.plain_table import PlainTable
 from svsim.report.terminal_table import print_plain
 from svsim.spelling import method_label
-
-HEADS = (
-    *("users", "advice", "method", "speedup", "90 % range", "tokens/step", "break-even"),
-    *("tok/s", "ms/token", "$/M tokens", "$/M without"),
-)
 
 
 def print_advice(result: AdviceResult, console: Console, files: Sequence[str] = ()) -> None:
@@ -25,7 +19,7 @@ def print_advice(result: AdviceResult, console: Console, files: Sequence[str] = 
     for sentence in verdict_sentences(result.advice):
         console.print(f"[bold]{escape(sentence)}[/bold]", highlight=False)
     console.print()
-    for table in advice_tables(result):
+    for table in advice_tables(result.advice, result.rows, result.prefill):
         print_plain(table, console)
     for line in _what_it_rests_on(result):
         console.print(f"• {escape(line)}", highlight=False)
@@ -35,43 +29,6 @@ def print_advice(result: AdviceResult, console: Console, files: Sequence[str] = 
         console.print(escape(line), highlight=False, soft_wrap=True)
     for file in files:
         console.print(f"written: {escape(printable(file, 300))}", highlight=False)
-
-
-def advice_tables(result: AdviceResult) -> list[PlainTable]:
-    """One table per hardware."""
-    tables = []
-    note = "* acceptance at this k was not recorded; the range holds what it may be"
-    for hardware in dict.fromkeys(one.hardware for one in result.advice):
-        here = [one for one in result.advice if one.hardware == hardware]
-        star = note if any(one.is_assumed for one in here) else ""
-        tables.append(PlainTable(_caption(result, hardware), star, HEADS, [_cells(one) for one in here], 3))
-    return tables
-
-
-def _caption(result: AdviceResult, hardware: str) -> str:
-    row = next(row for row in result.rows if row.deployment == hardware)
-    engine = "" if row.engine == "none" else f", engine {row.engine}"
-    counted = "counted" if result.config["prefill"] == "include" else "not counted"
-    return f"{hardware} ({row.latency_source} step times{engine}, prefill {counted})"
-
-
-def _cells(one: Advice) -> list[str]:
-    if one.fits_memory is False and one.goodput_tok_s is None:
-        return [str(one.batch_size), "does not fit", *["-"] * (len(HEADS) - 2)]
-    rounded = "-" if one.low is None else f"{one.low:.2f} to {one.high:.2f}"
-    return [
-        str(one.batch_size),
-        one.verdict.value,
-        f"{method_words(one)}{'*' if one.is_assumed else ''}",
-        number(one.speedup_vs_td, ".2f", "x"),
-        rounded,
-        number(one.mean_acceptance_length, ".2f"),
-        number(one.break_even_acceptance_length, ".2f"),
-        number(one.goodput_tok_s, ",.0f"),
-        milliseconds(one.tpot_s, 1),
-        number(one.usd_per_million_tokens, ".2f"),
-        number(one.usd_per_million_tokens_td, ".2f"),
-    ]
 
 
 def _what_it_rests_on(result: AdviceResult) -> list[str]:

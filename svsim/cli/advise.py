@@ -53,7 +53,8 @@ def _server_options(function: F) -> F:
         option("--jobs", type=int, metavar="N", help="Worker threads; results do not depend on it."),
         option("--emit", nargs=2, multiple=True, metavar="vllm|sglang|trtllm|llamacpp FILE",
                 help="Write that engine's configuration; a .json file gets its bare settings."),
-        option("--report", "report_out", metavar="FILE", help="Write the page of the rows, as svsim replay."),
+        option("--report", "report_out", metavar="FILE",
+                help="Write the page: the advice, then the rows as svsim replay."),
     ]  # fmt: skip
     return with_options(function, options)
 

@@ -26,12 +26,14 @@ from svsim.report.html import Html, element, join
 from svsim.report.lines import MANY
 from svsim.report.method_matrix import method_matrices
 from svsim.report.palette import TOKEN_PARTS, MethodLook, looks
+from svsim.report.plain_table import Lead
 from svsim.report.sections import (
     analytic_section,
     answer,
     closing_section,
     data_section,
     header,
+    lead_section,
     method_key,
     part_key,
     provenance_section,
@@ -49,13 +51,15 @@ def write_report(
     analytic: ResultTable | None = None,
     information: Mapping[str, Any] | None = None,
     command: str,
+    lead: Lead | None = None,
 ) -> None:
     """Write the page to ``path``, by way of a temporary file; InputError where that fails.
 
     ``analytic`` is the same question answered by the analytic model; ``information`` is the object of
-    that name in ``svsim info --json``; ``command`` is the command line that made the result.
+    that name in ``svsim info --json``; ``command`` is the command line that made the result; ``lead`` comes
+    first.
     """
-    document = render(table, analytic=analytic, information=information, command=command)
+    document = render(table, analytic=analytic, information=information, command=command, lead=lead)
     write_page(document, path)
 
 
@@ -65,6 +69,7 @@ def render(
     analytic: ResultTable | None = None,
     information: Mapping[str, Any] | None = None,
     command: str,
+    lead: Lead | None = None,
 ) -> str:
     """The page as text; the same input gives the same text."""
     if not table.rows:
@@ -73,6 +78,7 @@ def render(
     plots = Plots()
     look_of = looks(table)
     sections = {
+        "advice": lead_section(lead) if lead else None,
         "answer": answer(table, look_of),
         "map": heat_map_section(table, look_of),
         "methods": _methods(table, look_of),
@@ -193,6 +199,7 @@ def _analytic(table: ResultTable, analytic: ResultTable, plots: Plots) -> Html:
 
 
 _HEADINGS = {
+    "advice": "Advice",
     "map": "Hardware",
     "methods": "Methods",
     "goodput": "Goodput",

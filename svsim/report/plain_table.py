@@ -13,3 +13,11 @@ class PlainTable:
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
     num_words: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """What a page says first: a decision in sentences, and its tables."""
+
+    sentences: Sequence[str]
+    tables: Sequence[PlainTable]

@@ -8,10 +8,10 @@ from svsim.metrics.rows import ResultTable
 from svsim.report.canvas import plain
 from svsim.report.html import Html, element, join, short_name, text
 from svsim.report.palette import MethodLook, Part, dashes
-from svsim.report.plain_table import PlainTable
+from svsim.report.plain_table import Lead, PlainTable
 from svsim.report.recommendation import caveats, findings
 from svsim.report.strip import band_strip, glyph, tone
-from svsim.report.tables import csv_link, facts, row_tables
+from svsim.report.tables import captioned, csv_link, facts, row_tables
 from svsim.report.tables import plain as plain_table
 from svsim.report.verdict import engine_words
 
@@ -113,6 +113,18 @@ def answer(table: ResultTable, look_of: Mapping[str, MethodLook]) -> Html:
         element("ul", *doubts, class_="caveats") if doubts else None,
         class_="answer",
         id="answer",
+    )
+
+
+def lead_section(lead: Lead) -> Html:
+    """Sentences and tables that come before all else."""
+    return element(
+        "section",
+        element("h2", "What to do"),
+        element("ul", *(element("li", sentence, class_="finding") for sentence in lead.sentences)),
+        *map(captioned, lead.tables),
+        class_="answer",
+        id="advice",
     )
 
 

@@ -143,3 +143,10 @@ def test_one_configuration_is_of_one_hardware(here):
     twice = ("--hardware", "h100_sxm", "--hardware", "h200_sxm", "--emit", "vllm", "a.sh")
     done = svsim_run("advise", *RATES, "--drafter", "eagle3", "--target", "qwen3-8b", *twice, code=2)
     assert "--emit is of one hardware" in done.stderr and not (here / "a.sh").exists()
+
+
+def test_the_page_says_what_to_do_first(here):
+    svsim_run("advise", *RATES, *PRICED, "--concurrency", "1,64", "--report", "out.html")
+    page = (here / "out.html").read_text()
+    advice, answer = page.index('id="advice"'), page.index('id="answer"')
+    assert advice < answer and "speculate" in page[advice:answer] and "break-even" in page[advice:answer]
