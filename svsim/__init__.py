@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from svsim.calibration.calibrate import calibrate
     from svsim.calibration.settings import CalibrationSettings
     from svsim.open_loop.face import serve_sim
+    from svsim.speculative_retrieval.strides import retrieval
     from svsim.trace.file import load_trace, save_trace
     from svsim.trace_capture.capture import capture
     from svsim.trace_capture.settings import CaptureSettings, SamplingSettings
@@ -27,6 +28,7 @@ _WHERE = {
     "replay": "svsim.api",
     "value": "svsim.api",
     "serve_sim": "svsim.open_loop.face",
+    "retrieval": "svsim.speculative_retrieval.strides",
     "load_trace": "svsim.trace.file",
     "save_trace": "svsim.trace.file",
     "capture": "svsim.trace_capture.capture",
@@ -49,6 +51,7 @@ __all__ = [
     "info",
     "load_trace",
     "replay",
+    "retrieval",
     "save_trace",
     "serve_sim",
     "value",

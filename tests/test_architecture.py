@@ -20,6 +20,7 @@ EVERYTHING = (
     ENGINES
     | TORCH
     | {"workload", "importing", "deployments", "feasibility", "inspection", "synthetic", "serving"}
+    | {"speculative_retrieval"}
     | {"papers", "validation"}
 )
 # room -> rooms it may import (itself is always allowed)
@@ -38,6 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "trace": MATH,
     "workload": MATH,
     "synthetic": TRACES | {"compiled", "metrics"},
+    "speculative_retrieval": MATH,
     "importing": TRACES | {"synthetic"},
     "latency": BASE,
     "decoding": TRACES | {"compiled", "latency"},

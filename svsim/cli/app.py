@@ -11,7 +11,18 @@ from svsim.cli.paths import check_command
 from svsim.cli.words import as_flags
 from svsim.errors import InputError, SvsimError
 
-MODULES = ("advise", "catalogue", "collect", "importing", "reproduce", "run", "serving", "traces", "validate")
+MODULES = (
+    "advise",
+    "catalogue",
+    "collect",
+    "importing",
+    "reproduce",
+    "retrieval",
+    "run",
+    "serving",
+    "traces",
+    "validate",
+)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
