@@ -20,7 +20,7 @@ EVERYTHING = (
     ENGINES
     | TORCH
     | {"workload", "importing", "deployments", "feasibility", "inspection", "synthetic", "serving"}
-    | {"speculative_retrieval"}
+    | {"speculative_retrieval", "phase_schedules"}
     | {"papers", "validation"}
 )
 # room -> rooms it may import (itself is always allowed)
@@ -40,6 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "workload": MATH,
     "synthetic": TRACES | {"compiled", "metrics"},
     "speculative_retrieval": MATH,
+    "phase_schedules": MATH | {"latency"},
     "importing": TRACES | {"synthetic"},
     "latency": BASE,
     "decoding": TRACES | {"compiled", "latency"},
