@@ -11,7 +11,7 @@ Reading guide, four files for the whole flow:
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from svsim.api import advise, analytic, info, replay, value
+    from svsim.api import advise, analytic, info, replay, reproduce, value
     from svsim.calibration.calibrate import calibrate
     from svsim.calibration.settings import CalibrationSettings
     from svsim.open_loop.face import serve_sim
@@ -26,6 +26,7 @@ _WHERE = {
     "analytic": "svsim.api",
     "info": "svsim.api",
     "replay": "svsim.api",
+    "reproduce": "svsim.api",
     "value": "svsim.api",
     "serve_sim": "svsim.open_loop.face",
     "retrieval": "svsim.speculative_retrieval.strides",
@@ -51,6 +52,7 @@ __all__ = [
     "info",
     "load_trace",
     "replay",
+    "reproduce",
     "retrieval",
     "save_trace",
     "serve_sim",

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent / "svsim"
 
 BASE = {"errors", "files", "reading", "version", "progress", "spelling", "limits", "step_time_format"}
-MATH = BASE | {"random_streams", "speculation_math"}
+MATH = BASE | {"random_streams", "speculation_math", "closed_forms"}
 TRACES = MATH | {"trace"}
 MODEL = TRACES | {"compiled", "latency", "decoding", "records", "metrics"}
 ENGINES = MODEL | {"engines", "analytic_model"}
@@ -36,6 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "step_time_format": {"errors"},
     "random_streams": {"errors"},
     "speculation_math": {"errors"},
+    "closed_forms": set(),
     "trace": MATH,
     "workload": MATH,
     "synthetic": TRACES | {"compiled", "metrics"},

@@ -1,51 +1,183 @@
-"""A paper's evidence against predictions from a part of it."""
+"""Published systems against their own numbers; and one paper, Speculative Verification, claim by claim."""
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from svsim.cli.app import command, common, option
+from svsim.cli.options import with_options
 from svsim.cli.output import console, progress_bar, this_command, write_json
 from svsim.cli.paths import Named, check_outputs
-from svsim.errors import InputError
+from svsim.errors import InputError, printable
+from svsim.papers.parameters import Parameter, unknown_parameter
+from svsim.papers.table import SV_PAPER, SYSTEMS, find_system
 
-PAPERS = ("sv-paper",)
+OF_SV_PAPER = ("trace", "seed")
+MAX_SEED = (1 << 63) - 1
+
+
+def _parameter_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """One option per parameter name of any system; its help says whose it is, and what it means there."""
+    meanings: dict[str, list[tuple[str, Parameter]]] = {}
+    for system in SYSTEMS.values():
+        for parameter in system.parameters:
+            meanings.setdefault(parameter.name, []).append((system.name, parameter))
+    return with_options(
+        function,
+        [
+            option(_flag(name), name, metavar=_metavar(uses), help=_help(uses))
+            for name, uses in meanings.items()
+        ],
+    )
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _metavar(uses: Sequence[tuple[str, Parameter]]) -> str:
+    kinds = {"|".join(p.words) or ("N" if p.is_integer else "X") for _, p in uses}
+    return kinds.pop() if len(kinds) == 1 else "X"
+
+
+def _help(uses: Sequence[tuple[str, Parameter]]) -> str:
+    by_meaning: dict[str, list[str]] = {}
+    for name, parameter in uses:
+        by_meaning.setdefault(parameter.meaning, []).append(name)
+    return "; ".join(f"{', '.join(names)}: {meaning}" for meaning, names in by_meaning.items()) + "."
 
 
 @command(
     """
-    svsim reproduce sv-paper
+    svsim reproduce
+    svsim reproduce pearl
+    svsim reproduce pearl --gamma 9 --mat 13.99 --batch 8 --json -
+    svsim reproduce leviathan --alpha 0.7 --gamma 4 --c 0.05 --published 2.3
     svsim reproduce sv-paper --report sv_paper.html --json sv_paper.json
-    svsim reproduce sv-paper --trace traces/cpu_triplet_code_t07.parquet
-    """
+    """,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
 )
-@click.argument("paper", metavar="PAPER")
-@option("--trace", "traces", multiple=True, metavar="FILE",
-        help="Recorded traces for table 1; repeatable.  [default: traces/*.parquet, if there]")  # fmt: skip
+@click.argument("system", metavar="[SYSTEM]", required=False)
+@_parameter_options
 @option(
-    "--seed", type=int, default=0, show_default=True, help="Seed of synthetic acceptance, split and order."
+    "--published",
+    multiple=True,
+    metavar="X|METRIC=X",
+    help="With parameters: the number to compare with, of the first row or of a metric; repeatable.",
 )
-@option("--report", "report_out", metavar="FILE", help="Write one offline HTML page with figures.")
+@option(
+    "--trace",
+    multiple=True,
+    metavar="FILE",
+    help="sv-paper: recorded traces for table 1; repeatable.  [default: traces/*.parquet, if there]",
+)
+@option("--seed", metavar="N", help="sv-paper: seed of synthetic acceptance, split and order.  [default: 0]")
+@option("--report", "report_out", metavar="FILE", help="Write one offline HTML page.")
 @common
+@click.pass_context
 def reproduce(
-    paper: str, traces: tuple[str, ...], seed: int, json_out: str | None, report_out: str | None
+    context: click.Context,
+    /,
+    system: str | None,
+    published: tuple[str, ...],
+    trace: tuple[str, ...],
+    seed: str | None,
+    json_out: str | None,
+    report_out: str | None,
+    **parameters: str | None,
 ) -> None:
-    """Do a paper's results follow from its own baselines? PAPER: sv-paper (arXiv 2509.24328).
+    """Do a paper's results follow from its own numbers? SYSTEM: one of them; without, all with their score.
 
-    Calibrates on target-only decoding and SD(5) of each panel, predicts SD(7), SV(5) and SV(7), figures 4
-    and 5b, tables 3 and 9; compares with what is published; gives each claim a verdict with its reason; and
-    replays the same acceptance at a modern engine's prices.
+    Each row: what is published, what follows from other numbers of the same source, the error, and a
+    verdict. With parameters: what the system's law says of your own numbers. sv-paper (arXiv 2509.24328) is
+    taken apart claim by claim: target-only decoding and SD(5) predict SD(7), SV(5) and SV(7).
     """
-    if paper not in PAPERS:
-        raise InputError(f"unknown paper {paper}; known: {', '.join(PAPERS)}")
-    if seed < 0:
-        raise InputError(f"--seed {seed} is out of range; expected a whole number from 0")
+    given = {name: value for name, value in parameters.items() if value is not None}
+    of_sv_paper: dict[str, object] = ({"trace": trace} if trace else {}) | ({"seed": seed} if seed else {})
+    name = _checked_name(system, context.args, given)
+    if name == SV_PAPER:
+        _refuse(SV_PAPER, [*given, *(["published"] if published else [])], OF_SV_PAPER)
+        _sv_paper(trace, seed, json_out, report_out)
+        return
+    if name is not None:
+        _refuse(name, of_sv_paper, [p.name for p in SYSTEMS[name].parameters])
+    elif of_sv_paper:
+        raise InputError(f"`{next(iter(of_sv_paper))}` belongs to {SV_PAPER}; name it first")
+    _systems(name, given, published, json_out, report_out)
+
+
+def _checked_name(system: str | None, extra: Sequence[str], given: Mapping[str, object]) -> str | None:
+    """The system asked for; InputError for words that click did not know."""
+    words = [word for word in (system, *extra) if word is not None]
+    unknown = next((word for word in words if word.startswith("-")), None)
+    names = [word for word in words if not word.startswith("-")]
+    name = next((word for word in names if word in SYSTEMS or word == SV_PAPER), names[0] if names else None)
+    if name is not None and name != SV_PAPER:
+        find_system(name)
+    if unknown is not None:
+        of = name or "reproduce"
+        known = OF_SV_PAPER if of == SV_PAPER else [p.name for p in SYSTEMS[of].parameters] if name else given
+        raise InputError(unknown_parameter(of, printable(unknown.partition("=")[0], 40), known))
+    if extra:
+        raise InputError(f"{printable(extra[0], 60)} is one word too many; name one system, or none for all")
+    return name
+
+
+def _refuse(system: str, names: Any, known: Sequence[str]) -> None:
+    """InputError if any parameter was given that the system lacks."""
+    for name in names:
+        raise InputError(unknown_parameter(system, f"`{name}`", known))
+
+
+def _systems(
+    name: str | None,
+    given: Mapping[str, object],
+    published: Sequence[str],
+    json_out: str | None,
+    report_out: str | None,
+) -> None:
+    """Rows of the table."""
+    from svsim.papers.reproduction import reproduce_systems
+
+    found = reproduce_systems(name, given, dict(map(_metric_value, published)))
+    if json_out:
+        write_json(found.to_dict(), json_out)
+    if json_out != "-":
+        from svsim.report.systems import print_systems
+
+        print_systems(found, console())
+    if report_out:
+        from svsim.report.systems_page import write_systems_page
+        from svsim.version import __version__
+
+        write_systems_page(found, report_out, this_command(), __version__)
+
+
+def _metric_value(text: str) -> tuple[str, float]:
+    """``3.95`` or ``speedup=3.76``."""
+    metric, _, number = text.rpartition("=")
+    try:
+        value = float(number)
+    except ValueError:
+        value = float("nan")
+    if not abs(value) < 1e300:
+        raise InputError(f"`published` {printable(text, 60)} is no number; expected X or METRIC=X")
+    return metric.strip(), value
+
+
+def _sv_paper(
+    traces: Sequence[str], seed_text: str | None, json_out: str | None, report_out: str | None
+) -> None:
+    """Speculative Verification, claim by claim."""
+    seed = _seed(seed_text)
     files = [Path(name) for name in traces] or sorted(Path("traces").glob("*.parquet"))
     outputs = [Named("--json", json_out or ""), Named("--report", report_out or "")]
     check_outputs([o for o in outputs if o.path], [Named("svsim reproduce", str(file)) for file in files])
     for file in files:
         if not file.is_file():
-            raise InputError(f"{file}: no such file; give a trace (.parquet)")
+            raise InputError(f"{printable(file)}: no such file; give a trace (.parquet)")
 
     from svsim.papers.sv_paper.sv_paper import reproduce_sv_paper
 
@@ -62,3 +194,10 @@ def reproduce(
         from svsim.version import __version__
 
         write_reproduction_page(found, report_out, this_command(), __version__)
+
+
+def _seed(text: str | None) -> int:
+    seed = int(text) if text is not None and text.lstrip("+").isdecimal() else 0 if text is None else -1
+    if not 0 <= seed <= MAX_SEED:
+        raise InputError(f"`seed` {printable(text, 40)} is out of range; expected a whole number from 0")
+    return seed

@@ -1,11 +1,12 @@
 """Figure 3 and the claims as plain tables and lines, for the terminal and the page alike."""
 
+from svsim.papers.rows import Verdict
 from svsim.papers.sv_paper.goodput_claims import predicted_ratio, published_ratio, slow_step_share
 from svsim.papers.sv_paper.panels import BASE, HIDDEN, SLOWED, WHOLE_STEP, PanelResult, Prediction
 from svsim.papers.sv_paper.savings import mean_context_tokens
 from svsim.papers.sv_paper.step_times import roofline_token_s
 from svsim.papers.sv_paper.sv_paper import Reproduction
-from svsim.papers.sv_paper.verdicts import Claim, Verdict
+from svsim.papers.sv_paper.verdicts import Claim
 from svsim.report.formats import number
 from svsim.report.plain_table import PlainTable
 from svsim.report.reproduction_costs import modern_findings

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
+from svsim.papers.rows import Verdict
 from svsim.papers.sv_paper import goodput_claims, overlap_claims, table_claims
-from svsim.papers.sv_paper.verdicts import Claim, Evidence, Verdict
+from svsim.papers.sv_paper.verdicts import Claim, Evidence
 
 _CLAIMS: tuple[Callable[[Evidence], Claim], ...] = (
     goodput_claims.rejected,

@@ -5,10 +5,11 @@ import numpy as np
 from svsim.latency.geometry import ModelGeometry, model_geometry
 from svsim.latency.roofline import RooflineLatency
 from svsim.latency.shape import Role, StepShape
+from svsim.papers.rows import Verdict
 from svsim.papers.sv_paper.savings import mean_context_tokens
 from svsim.papers.sv_paper.signals import CELLS
 from svsim.papers.sv_paper.step_times import HARDWARE, TENSOR_PARALLEL
-from svsim.papers.sv_paper.verdicts import AGREES, Claim, Evidence, Verdict, decided, percents
+from svsim.papers.sv_paper.verdicts import AGREES, Claim, Evidence, decided, percents
 from svsim.random_streams import RandomStreams
 from svsim.speculation_math import Floats
 

@@ -6,9 +6,9 @@ not, and the reason says what would explain the difference. NOT_TESTABLE: what i
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from svsim.metrics.fairness import Fairness
+from svsim.papers.rows import Verdict
 from svsim.papers.sv_paper.modern_engine import ModernRow
 from svsim.papers.sv_paper.panels import PanelResult
 from svsim.papers.sv_paper.published import Published
@@ -19,14 +19,6 @@ from svsim.papers.sv_paper.variants import VariantsResult
 
 # As close as a figure that is read off a chart, or a rate of another data set, can be expected to come.
 AGREES = 0.10
-
-
-class Verdict(StrEnum):
-    """Of a claim."""
-
-    CONFIRMED = "confirmed"
-    NOT_CONFIRMED = "not confirmed"
-    NOT_TESTABLE = "not testable"
 
 
 @dataclass(frozen=True, slots=True)
