@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,10 @@ from svsim.cli.output import (
     write_json,
 )
 from svsim.cli.words import as_flags
+from svsim.errors import InputError
+
+if TYPE_CHECKING:
+    from svsim.model_choice import ModelChoice
 
 # field of SyntheticSettings -> (kind, default, help)
 SYNTH_NUMBERS: dict[str, tuple[type, int | float | None, str]] = {
@@ -115,8 +119,11 @@ def _synth_options(function: F) -> F:
                 "accepted; a trace without signals."),
         option("--acceptance-length", type=float, metavar="LENGTH",
                 help="Instead: mean tokens per step, bonus included; with --num-speculative-tokens."),
+        option("--length-law", metavar="A,B,X",
+                help="Instead: a mean of a + b log10 x tokens per step (Scylla, arXiv 2505.07858), with "
+                "--num-speculative-tokens."),
         option("--shape", metavar="constant|decay:RATIO|even|front",
-                help="How --acceptance-length is spread over positions.  [default: constant]"),
+                help="How such a mean is spread over positions.  [default: constant]"),
         option("--proposal-share", type=float, metavar="SHARE",
                 help="Of the steps that draft anything, for reported rates; n-gram drafters do not always.  "
                 "[default: 1]"),
@@ -137,6 +144,7 @@ def _synth_options(function: F) -> F:
     svsim synth --acceptance 0.8 --information-gain-bits 0.2 --out T.parquet
     svsim synth --accept-by-position .77/.45/.24 --prompt-tokens 800 --output-tokens 300 --out T.parquet
     svsim synth --acceptance-length 2.46 --num-speculative-tokens 3 --shape decay:0.9 --out T.parquet
+    svsim synth --length-law 1.2,0.35,2.4e8 --num-speculative-tokens 5 --out T.parquet
     svsim synth --task chat:acceptance=0.65,share=2 --task code:acceptance=0.9 --out T.parquet
     svsim synth --acceptance 0.7 --target llama-3.1-8b --drafter eagle3 --out T.parquet
     svsim synth --settings settings.json --num-requests 2000 --seed 7 --out T.parquet --json -
@@ -144,6 +152,8 @@ def _synth_options(function: F) -> F:
 )
 @_synth_options
 @model_options
+@option("--drafter-parameters", type=float, metavar="N",
+        help="What drafts: an EAGLE head of N parameters on --target, priced by that size.")  # fmt: skip
 @option("--out", required=True, metavar="FILE", help="The trace to write (.parquet).")
 @option("--seed", type=int, default=0, show_default=True, help="Same settings and seed, same bytes.")
 @common
@@ -161,11 +171,11 @@ def synth(settings_file: str | None, tasks: tuple[str, ...], out: str, seed: int
     from svsim.synthetic.outcome import is_small
     from svsim.trace.file import save_trace
 
-    words = ("accept_by_position", "acceptance_length", "shape", "proposal_share")
+    words = ("accept_by_position", "acceptance_length", "shape", "proposal_share", "length_law")
     reported = ReportedAcceptance(**{name: options.pop(name) for name in words})
     models = ModelChoice(**{name: options.pop(name) for name in MODEL_OPTIONS})
     values = read_settings(settings_file) if settings_file else {}
-    named = models.stored({})
+    named = _with_sized_drafter(models, options.pop("drafter_parameters"))
     done = make(values, tasks, options, reported, seed, command_without(out, json_out))
     trace, found = done.trace, done.outcomes
     trace = replace(trace, metadata=replace(trace.metadata, models={**trace.metadata.models, **named}))
@@ -180,3 +190,22 @@ def synth(settings_file: str | None, tasks: tuple[str, ...], out: str, seed: int
         size = f"{trace.num_requests:,} requests, {trace.num_positions:,} positions"
         made = f"{out}: {size}, K = {trace.num_speculative_tokens}"
         print_outcomes(made, found, is_small(trace), console(), notes)
+
+
+def _with_sized_drafter(models: "ModelChoice", num_parameters: float | None) -> dict[str, Any]:
+    """The models of a trace's metadata; what drafts is a head of so many parameters, if that is said."""
+    named = models.stored({})
+    if num_parameters is None:
+        return named
+    from svsim.latency.geometry import find_model
+    from svsim.latency.sized_head import head_config_of_size
+
+    if models.target is None:
+        raise InputError(
+            "`drafter_parameters` is of a head on the target; give `target`, a preset or a config"
+        )
+    if any(given is not None for given in (models.draft, models.drafter, models.head)):
+        raise InputError("`drafter_parameters` says what drafts; leave `draft`, `drafter` and `head` out")
+    config = head_config_of_size(find_model(str(models.target)), num_parameters)
+    entry = {"name": f"EAGLE head of {num_parameters:.3g} parameters, by size", "drafter": "eagle"}
+    return {**named, "draft": {**entry, "geometry": config}}

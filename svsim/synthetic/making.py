@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from svsim.errors import InputError, printable
+from svsim.synthetic.length_law import AcceptanceLengthLaw
 from svsim.synthetic.options import rates_of_text, settings_of, with_options
 from svsim.synthetic.outcome import Outcome, outcomes
 from svsim.synthetic.reported import DEFAULT_SHAPE, AcceptanceProfile, profile_of_mean, profile_of_rates
@@ -40,36 +41,47 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class ReportedAcceptance:
-    """Acceptance as engines report it: rates by position, or a mean acceptance length in a shape."""
+    """Acceptance as engines report it: rates by position, or a mean acceptance length in a shape.
+
+    length_law: the mean as ``A,B,X`` of a + b log10 x instead.
+    """
 
     accept_by_position: str | None = None
     acceptance_length: float | None = None
     shape: str | None = None
     proposal_share: float | None = None
+    length_law: str | None = None
+
+    @property
+    def law(self) -> AcceptanceLengthLaw | None:
+        """The law of the mean acceptance length, where one is given."""
+        return None if self.length_law is None else AcceptanceLengthLaw.parse(self.length_law)
 
     @property
     def is_asked(self) -> bool:
         """Whether anything of it was said."""
-        return self.accept_by_position is not None or self.acceptance_length is not None
+        return any(x is not None for x in (self.accept_by_position, self.acceptance_length, self.length_law))
 
     def profile(self, k: int | None) -> AcceptanceProfile:
         """Rates of k draft tokens; ``k`` None: as many as rates are given."""
+        law, name = self.law, "acceptance_length" if self.length_law is None else "length_law"
+        length = self.acceptance_length if law is None else law.mean_acceptance_length
+        if law is not None and self.acceptance_length is not None:
+            raise InputError("give `acceptance_length` or `length_law`, not both")
         if self.accept_by_position is not None:
-            if self.acceptance_length is not None:
+            if law is not None:
+                raise InputError("give `accept_by_position` or `length_law`, not both")
+            if length is not None:
                 raise InputError("give `accept_by_position` or `acceptance_length`, not both")
             if self.shape is not None:
                 raise InputError("`shape` spreads a mean, and `accept_by_position` says all; leave it out")
             rates = rates_of_text(self.accept_by_position)
             profile = profile_of_rates(rates, "`accept_by_position`")
         else:
-            assert self.acceptance_length is not None
+            assert length is not None
             if k is None:
-                raise InputError(
-                    "`acceptance_length` is a mean; give `num_speculative_tokens`, its k, beside it"
-                )
-            profile = profile_of_mean(
-                self.acceptance_length, k, "`acceptance_length`", self.shape or DEFAULT_SHAPE
-            )
+                raise InputError(f"`{name}` is a mean; give `num_speculative_tokens`, its k, beside it")
+            profile = profile_of_mean(length, k, f"`{name}`", self.shape or DEFAULT_SHAPE)
         return profile if self.proposal_share is None else profile.drafting(self.proposal_share)
 
 
@@ -155,6 +167,8 @@ def _of_rates(
     k = merged.get("num_speculative_tokens")
     profile = reported.profile(k)
     notes = ["no signals: rates at step starts tell nothing of a companion"]
+    if reported.law is not None:
+        notes.append(reported.law.words)
     if k is not None and k != profile.k:
         notes.append(f"k = {profile.k} was given, {k} is asked for: {profile.assumption(k)}")
         profile = profile.at(k)
