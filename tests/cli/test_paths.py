@@ -127,7 +127,7 @@ def test_every_option_that_names_a_file_is_known_for_what_it_is():
             elif kind_of(parameter) is not None:
                 outputs.setdefault(label, set()).add(name)
             else:
-                assert not isinstance(parameter, click.Argument) or label in ("format_name", "paper")
+                assert not isinstance(parameter, click.Argument) or label in ("format_name", "system")
                 assert not str(parameter.type).startswith("Path")
     assert set(cli.commands) <= outputs["--json"]
     assert outputs["--report"] >= {"replay", "analytic", "validate", "reproduce"}
