@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from svsim.latency.elsewhere import Elsewhere
 from svsim.latency.model import LatencyModel, OutOfRange
 from svsim.model_choice import ModelChoice
 from svsim.options import RunOptions, several
@@ -34,6 +35,9 @@ def replay(
     companion: str | Path | None = None,
     drafter: str | None = None,
     head: str | Path | None = None,
+    draft_hardware: str | None = None,
+    companion_hardware: str | None = None,
+    link_s: float = 0.0,
     refill: str | None = None,
     batch_of: str | None = None,
     prefill: str | None = None,
@@ -67,6 +71,10 @@ def replay(
     drafter: what drafts in ``sd`` and every method that leaves it open: ``"model"``, ``"eagle"``,
         ``"eagle3"``, ``"mtp"``, ``"dflash"``, ``"peagle"``, ``"ngram"`` or ``"none"``.
     head: a head's own config.json or its folder; default the usual head for the target.
+    draft_hardware, companion_hardware: where that model runs if not beside the target: ``"l40s:tp=1"``,
+        split over those GPUs, or a linear latency file. Its passes come from where the target's do, or from a
+        roofline where ``latency`` is a linear file or a model.
+    link_s: seconds that exchanging tokens with it adds to a step (default 0).
     refill: ``"continuous"`` (default) or ``"static"``.
     batch_of: ``"requests"`` (default) or ``"copies"``.
     prefill: ``"exclude"`` (default) or ``"include"``.
@@ -89,6 +97,7 @@ def replay(
         latency=latency,
         engine=engine,
         models=ModelChoice(target, draft, companion, drafter, head),
+        elsewhere=Elsewhere(draft_hardware, companion_hardware, link_s),
         refill=refill,
         batch_of=batch_of,
         prefill=prefill,
@@ -117,6 +126,9 @@ def analytic(
     companion: str | Path | None = None,
     drafter: str | None = None,
     head: str | Path | None = None,
+    draft_hardware: str | None = None,
+    companion_hardware: str | None = None,
+    link_s: float = 0.0,
     refill: str | None = None,
     batch_of: str | None = None,
     prefill: str | None = None,
@@ -144,6 +156,7 @@ def analytic(
         latency=latency,
         engine=engine,
         models=ModelChoice(target, draft, companion, drafter, head),
+        elsewhere=Elsewhere(draft_hardware, companion_hardware, link_s),
         refill=refill,
         batch_of=batch_of,
         prefill=prefill,

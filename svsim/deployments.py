@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from svsim.errors import InputError, LatencyError, printable, require
+from svsim.errors import LatencyError, printable, require
 from svsim.latency.data_parallel import DataParallelLatency
+from svsim.latency.elsewhere import TOGETHER, Elsewhere
 from svsim.latency.engines.catalogue import DEFAULT_ENGINE, NO_ENGINE, engine_profile
 from svsim.latency.engines.latency import EngineLatency
 from svsim.latency.engines.profile import EngineProfile
@@ -17,11 +18,13 @@ from svsim.latency.hardware_spec import HardwareSpec, Placement
 from svsim.latency.linear import LinearLatency
 from svsim.latency.measured import MeasuredLatency, read_step_times
 from svsim.latency.model import LatencyModel, OutOfRange
-from svsim.latency.pass_work import ModelOnGpus, models_on_gpus
-from svsim.latency.prices import hourly_prices
+from svsim.latency.pass_work import ModelOnGpus
+from svsim.latency.placed import PlacedLatency, parts_of
 from svsim.latency.roofline import RooflineLatency
 from svsim.latency.shape import Role
 from svsim.latency.valid_range import checked_choice
+from svsim.latency.wrapped import WrappedLatency
+from svsim.reading import json_object
 from svsim.trace.parts import Source
 from svsim.trace.token_trace import TraceMetadata
 
@@ -39,11 +42,13 @@ class PricedHardware:
 
 @dataclass(frozen=True, slots=True)
 class PricesAsked:
-    """Where seconds come from, in the caller's words: ``latency``, ``engine``, ``hardware``."""
+    """Where seconds come from, in the caller's words: ``latency``, ``engine``, ``hardware``, and what runs
+    ``elsewhere``."""
 
     latency: str | LatencyModel = "trace"
     engine: str | None = None
     hardware: tuple[str, ...] = ()
+    elsewhere: Elsewhere = TOGETHER
 
     @property
     def is_default(self) -> bool:
@@ -52,6 +57,22 @@ class PricesAsked:
 
     def priced(self, source: Source, out_of_range: OutOfRange | None = None) -> list[PricedHardware]:
         """One latency model per hardware asked for, or the given one; each as the engine runs it."""
+        beside = self._beside(source, out_of_range)
+        elsewhere: dict[Role, LatencyModel] = {}
+        for role, text in self.elsewhere.hardware.items():
+            own = _elsewhere(source, role, text, self.latency, out_of_range)
+            elsewhere[role] = on_engine(source, [own], self._engine)[0].latency
+        if not elsewhere:
+            return beside
+        link_s = self.elsewhere.link_s
+        return [replace(one, latency=PlacedLatency(one.latency, elsewhere, link_s)) for one in beside]
+
+    @property
+    def _engine(self) -> str:
+        """Not said: modelled passes run on the default engine, measured ones as they were measured."""
+        return self.engine or (DEFAULT_ENGINE if self.latency in MODELLED else NO_ENGINE)
+
+    def _beside(self, source: Source, out_of_range: OutOfRange | None) -> list[PricedHardware]:
         if isinstance(self.latency, str):
             return priced_hardware(source, self.latency, self.hardware, out_of_range, self.engine)
         for name, given in (("hardware", self.hardware), ("out_of_range", out_of_range)):
@@ -172,6 +193,51 @@ def _modelled(
     return database_latency(name, degree, *models, sharded=sharded, out_of_range=out_of_range)
 
 
+def _elsewhere(
+    source: Source, role: Role, text: str, latency: str | LatencyModel, out_of_range: OutOfRange | None
+) -> PricedHardware:
+    """What prices a small model on devices of its own, split over all of them.
+
+    A linear file by itself; a name from the source of the target's seconds: kernels, roofline, or the rows of
+    a table. Beside a linear file or a latency model, which are one hardware, by a roofline.
+    """
+    name = f"{role}_hardware"
+    if Path(text).suffix == ".json" and "kind" in json_object(text, "a latency file", LatencyError):
+        linear = LinearLatency.from_file(text)
+        if role not in linear.roles:
+            raise LatencyError(f"`{name}={printable(text, 80)}` has no step times of the {role}; add them")
+        return PricedHardware(linear)
+    spec = HardwareSpec.parse(text)
+    if spec.options:
+        raise LatencyError(
+            f"`{name}={printable(text, 80)}`: a model on devices of its own is split over all of them; give "
+            "NAME:tp=N alone"
+        )
+    placement = Placement.ONE if spec.tensor_parallel in (None, 1) else Placement.SHARDED
+    spec = replace(spec, tensor_parallel=spec.tensor_parallel or 1)
+    columns, where = None, "step times"
+    if latency == "trace":
+        columns = source.step_times
+    elif isinstance(latency, str) and Path(latency).suffix == ".parquet":
+        columns, where = read_step_times(latency), latency
+    if columns is not None:
+        degree = spec.tensor_parallel if placement is Placement.SHARDED else None
+        choice = checked_choice("raise" if out_of_range is None else out_of_range)
+        table = MeasuredLatency.from_step_times(
+            columns, spec.name, degree, placements={role: placement}, out_of_range=choice, where=where
+        )
+        return PricedHardware(replace(table, tensor_parallel=spec.tensor_parallel or 1), spec)
+    geometry = known_geometries(source.metadata).get(role)
+    if geometry is None:
+        raise LatencyError(f"`{name}` needs the {role}'s shape, which the trace does not tell; give `{role}`")
+    shapes = {Role.TARGET: geometry, role: geometry}  # a model alone: its passes as what it is
+    alone = replace(spec, draft=Placement.SHARDED, companion=Placement.SHARDED)
+    choice = "raise" if out_of_range is None else out_of_range
+    return PricedHardware(
+        _modelled("database" if latency == "database" else "roofline", alone, shapes, choice), spec
+    )
+
+
 def _replicated(latency: LatencyModel, spec: HardwareSpec) -> PricedHardware:
     """The model itself, or wrapped where small models are replicated."""
     copies = dict.fromkeys(spec.roles(Placement.REPLICATED), latency.tensor_parallel or 1)
@@ -185,15 +251,16 @@ def data_sheet_of(latency: LatencyModel) -> GpuDataSheet | None:
 
 
 def _bare_passes(latency: LatencyModel) -> LatencyModel:
-    """The source of seconds itself, without an engine and without copies."""
-    base = latency.base if isinstance(latency, EngineLatency) else latency
-    return base.base if isinstance(base, DataParallelLatency) else base
+    """The source of the target's seconds itself, without an engine, copies, heads and other devices."""
+    while isinstance(latency, WrappedLatency):
+        latency = latency.base
+    return latency
 
 
 def unchecked_notes(models: Iterable[LatencyModel]) -> tuple[str, ...]:
     """One note per GPU that a roofline priced and no measured pass was ever compared with."""
     found: dict[str, None] = {}
-    for latency in models:
+    for latency in (part for model in models for part in parts_of(model)):
         base = _bare_passes(latency)
         if isinstance(base, RooflineLatency) and base.gpu.checked is None:
             found[base.gpu.name] = None
@@ -207,50 +274,19 @@ def unchecked_notes(models: Iterable[LatencyModel]) -> tuple[str, ...]:
 def models_in_memory(
     shapes: Mapping[Role, ModelGeometry], tensor_parallel: int, spec: HardwareSpec | None
 ) -> dict[Role, ModelOnGpus]:
-    """What lies on the GPUs of a deployment: precision, shards and copies as its ``--hardware`` says."""
+    """What lies on GPUs: precision, shards and copies as their ``--hardware`` says."""
     spec = spec or HardwareSpec("")
-    quantized = {role: spec.quantized(role, geometry) for role, geometry in shapes.items()}
-    target, draft, companion = (quantized.get(role) for role in Role)
-    assert target is not None
-    models = models_on_gpus(target, draft, companion, tensor_parallel, spec.roles(Placement.SHARDED))
-    replicated = spec.roles(Placement.REPLICATED) & models.keys()
-    return models | {role: replace(models[role], num_replicas=tensor_parallel) for role in replicated}
-
-
-@dataclass(frozen=True, slots=True)
-class RunningCost:
-    """All GPUs of a deployment; None: not known."""
-
-    usd_per_hour: float | None
-    power_w: float | None
-
-    @classmethod
-    def of(cls, latency: LatencyModel, prices: str | Path | None = None) -> "RunningCost":
-        """From the (user's) price list and the data sheet's power, times the number of GPUs."""
-        degree = latency.tensor_parallel
-        if degree is None:
-            return cls(None, None)
-        price = hourly_prices(prices).get(latency.hardware)
-        sheet = data_sheet_of(latency)
-        power_w = None if sheet is None or sheet.power_w is None else sheet.power_w * degree
-        return cls(None if price is None else price.usd_per_gpu_hour * degree, power_w)
-
-
-def running_costs(
-    latencies: Mapping[str, LatencyModel], prices: str | Path | None = None
-) -> dict[str, RunningCost]:
-    """What each deployment costs. InputError if the user's prices are of none of them."""
-    if prices is not None:
-        listed = hourly_prices(prices)
-        priced = [m for m in latencies.values() if m.tensor_parallel is not None and m.hardware in listed]
-        if not priced:
-            asked = ", ".join(dict.fromkeys(printable(m.hardware, 40) for m in latencies.values()))
-            raise InputError(
-                f"`prices` {printable(prices, 80)} has no effect: it has no price of {asked} "
-                f"(a linear file has no GPUs), but of {printable(', '.join(listed), 200) or 'nothing'}; "
-                "add it, or leave it out"
-            )
-    return {name: RunningCost.of(latency, prices) for name, latency in latencies.items()}
+    split = {Role.TARGET, *spec.roles(Placement.SHARDED)}
+    copied = spec.roles(Placement.REPLICATED)
+    return {
+        role: ModelOnGpus(
+            spec.quantized(role, shapes[role]),
+            tensor_parallel if role in split else 1,
+            tensor_parallel if role in copied else 1,
+        )
+        for role in Role
+        if role in shapes
+    }
 
 
 def known_geometries(metadata: TraceMetadata) -> dict[Role, ModelGeometry]:

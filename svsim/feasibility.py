@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from svsim.decoding.method import DecodingMethod
 from svsim.decoding.pipelines import Pipeline
 from svsim.deployments import data_sheet_of, known_geometries, models_in_memory
+from svsim.device_groups import DeviceGroup, device_groups
 from svsim.engines.binding import Deployment
 from svsim.engines.settings import PreparedRun
 from svsim.errors import InfeasibleError, InputError
@@ -17,18 +18,32 @@ from svsim.records import RunRecord
 
 @dataclass(frozen=True, slots=True)
 class _BatchesInMemory:
-    """Batch sizes of one method that a plan holds: two micro-batches may be in flight."""
+    """Batch sizes of one method that the plans of its groups of devices hold.
 
-    plan: MemoryPlan
+    is_whole: whether every group is modelled. Two micro-batches may be in flight.
+    """
+
+    plans: tuple[MemoryPlan, ...]
+    is_whole: bool
     pipeline: Pipeline
     demand: KvDemand
 
-    def fits(self, batch_size: int) -> bool:
-        return self.plan.fits(self.pipeline.num_sequences(batch_size), self.demand)
+    def fits(self, batch_size: int) -> bool | None:
+        """None: not known."""
+        num_sequences = self.pipeline.num_sequences(batch_size)
+        if not all(plan.fits(num_sequences, self.demand) for plan in self.plans):
+            return False
+        return True if self.is_whole else None
+
+    @property
+    def tightest(self) -> MemoryPlan:
+        """The plan of the group that holds the fewest sequences."""
+        return min(self.plans, key=lambda plan: plan.largest_batch(self.demand))
 
     @property
     def largest(self) -> int:
-        num_sequences = self.plan.largest_batch(self.demand)
+        """The largest batch size that is known to fit no worse than this."""
+        num_sequences = self.tightest.largest_batch(self.demand)
         return num_sequences // 2 if self.pipeline.overlap == "full" else num_sequences
 
 
@@ -55,13 +70,12 @@ class MemoryFit:
         in_step = settings.batch_of == "copies" or settings.refill == "static"
         longest = float(part.context_range[1])
         demand = KvDemand(part.context_mean, part.context_deviation, longest, not in_step)
-        plans = {
-            (d.name, m.label): (memory_plan(known, d, m, gpu_memory_utilization), m.pipeline)
-            for d in prepared.deployments
-            for m in prepared.methods
-        }
         fit = cls(
-            {k: None if p is None else _BatchesInMemory(p, line, demand) for k, (p, line) in plans.items()},
+            {
+                (d.name, m.label): _batches(memory_plans(known, d, m, gpu_memory_utilization), m, demand)
+                for d in prepared.deployments
+                for m in prepared.methods
+            },
             demand,
         )
         fit._check(settings.batch_sizes)
@@ -81,7 +95,7 @@ class MemoryFit:
         """One sentence per method and hardware with a batch size that does not fit."""
         sentences = []
         for (deployment, label), batches in self.batches.items():
-            if batches is not None and not batches.fits(max(batch_sizes)):
+            if batches is not None and batches.fits(max(batch_sizes)) is False:
                 what = f"batches above {batches.largest} do not fit" if batches.largest else "no batch fits"
                 sentences.append(f"{deployment}, {label}: {what} in memory")
         return tuple(sentences)
@@ -89,21 +103,43 @@ class MemoryFit:
     def _check(self, batch_sizes: tuple[int, ...]) -> None:
         smallest = min(batch_sizes)
         known = [b for b in self.batches.values() if b is not None]
-        if len(known) == len(self.batches) and not any(b.fits(smallest) for b in known):
-            roomiest = max(known, key=lambda b: (b.largest, b.plan.room_bytes))
-            raise InfeasibleError(roomiest.plan.why_not(smallest, self.demand))
+        if len(known) == len(self.batches) and all(b.fits(smallest) is False for b in known):
+            roomiest = max(known, key=lambda b: (b.largest, b.tightest.room_bytes))
+            raise InfeasibleError(roomiest.tightest.why_not(smallest, self.demand))
 
 
-def memory_plan(
+def groups_of(deployment: Deployment, method: DecodingMethod) -> tuple[DeviceGroup, ...]:
+    """The devices that a method's models take."""
+    priced = deployment.priced(method)
+    return device_groups(priced.latency, deployment.spec, priced.work.roles)
+
+
+def memory_plans(
     known: Mapping[Role, ModelGeometry], deployment: Deployment, method: DecodingMethod, utilization: float
-) -> MemoryPlan | None:
-    """Memory of a method's models on a deployment; None where shapes or the GPU are not known."""
+) -> tuple[MemoryPlan | None, ...]:
+    """Memory of every group of devices of a method; None where shapes or the GPU are not known."""
     work = deployment.priced(method).work
-    shapes = {role: shape for role, shape in known.items() if role in work.roles}
+    shapes = dict(known)
     if work.draft.geometry is not None:
         shapes[Role.DRAFT] = work.draft.geometry
-    degree, sheet = deployment.latency.tensor_parallel, data_sheet_of(deployment.latency)
-    if sheet is None or degree is None or work.roles - shapes.keys():
+    groups = groups_of(deployment, method)
+    return tuple(_plan(shapes, g, method.num_speculative_tokens, utilization) for g in groups)
+
+
+def _plan(
+    shapes: Mapping[Role, ModelGeometry], group: DeviceGroup, num_drafted: int, utilization: float
+) -> MemoryPlan | None:
+    sheet, here = data_sheet_of(group.latency), {role: shapes[role] for role in group.roles & shapes.keys()}
+    if sheet is None or group.num_gpus is None or group.roles - shapes.keys():
         return None
-    models = models_in_memory(shapes, degree, deployment.spec)
-    return MemoryPlan(sheet, models, method.num_speculative_tokens, utilization)
+    models = models_in_memory(here, group.num_gpus, group.spec)
+    return MemoryPlan(sheet, models, num_drafted, utilization)
+
+
+def _batches(
+    plans: tuple[MemoryPlan | None, ...], method: DecodingMethod, demand: KvDemand
+) -> _BatchesInMemory | None:
+    known = tuple(plan for plan in plans if plan is not None)
+    if not known:
+        return None
+    return _BatchesInMemory(known, len(known) == len(plans), method.pipeline, demand)

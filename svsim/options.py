@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from svsim.errors import InputError, printable
+from svsim.latency.elsewhere import TOGETHER, Elsewhere
 from svsim.latency.memory import GPU_MEMORY_UTILIZATION
 from svsim.latency.model import LatencyModel, OutOfRange
 from svsim.model_choice import AS_THE_TRACE_SAYS, ModelChoice
@@ -42,6 +43,7 @@ class RunOptions:
     latency: str | LatencyModel = "trace"
     engine: str | None = None
     models: ModelChoice = AS_THE_TRACE_SAYS
+    elsewhere: Elsewhere = TOGETHER
     refill: str | None = None
     batch_of: str | None = None
     prefill: str | None = None

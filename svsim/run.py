@@ -5,13 +5,15 @@ what a step costs, who learns from whom, what fits; ``answer`` asks an engine an
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
-from svsim.deployments import PricesAsked, RunningCost, running_costs, unchecked_notes
+from svsim.deployments import PricesAsked, unchecked_notes
+from svsim.device_groups import DeviceGroup, RunningCost, running_costs
 from svsim.errors import InputError, LatencyError, printable, require
+from svsim.latency.elsewhere import Elsewhere
 from svsim.latency.model import LatencyModel
 from svsim.metrics.rows import ResultTable, result_rows
 from svsim.model_choice import AS_THE_TRACE_SAYS, ModelChoice
@@ -63,10 +65,11 @@ class Question:
         given = [
             f"{f.name}={getattr(self.options, f.name)!r}"
             for f in fields(RunOptions)
-            if f.name != "models" and getattr(self.options, f.name) != f.default
+            if f.name not in ("models", "elsewhere") and getattr(self.options, f.name) != f.default
         ]
         trace = repr(str(self.trace)) if is_file(self.trace) else "trace"
-        return f"svsim.{self.engine}({', '.join([trace, *given, *self.options.models.words])})"
+        words = [*self.options.models.words, *self.options.elsewhere.words]
+        return f"svsim.{self.engine}({', '.join([trace, *given, *words])})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,7 @@ class Run:
 
     prepared: "PreparedRun"
     memory: "MemoryFit"
-    costs: Mapping[str, RunningCost]
+    costs: Mapping[tuple[str, str], RunningCost]
     asked: frozenset[str]
     trace: Mapping[str, Any]
     config: Mapping[str, Any]
@@ -123,7 +126,7 @@ class Run:
                 record,
                 asked=record.label in self.asked,
                 fits_memory=self.memory.of_record(record),
-                **asdict(self.costs[record.deployment]),
+                **asdict(self.costs[record.deployment, record.label]),
             )
             for record in records
         ]
@@ -157,7 +160,7 @@ def understand(trace: Trace, options: RunOptions) -> Run:
     """What the options stand for, checked, as one run of this trace."""
     from svsim.decoding.presets import target_only
     from svsim.engines.settings import prepare
-    from svsim.feasibility import MemoryFit
+    from svsim.feasibility import MemoryFit, groups_of
 
     source = open_source(trace, options.models)
     notes = model_notes(trace, source, options.models, options.latency)
@@ -179,11 +182,12 @@ def understand(trace: Trace, options: RunOptions) -> Run:
         "`gpu_memory_utilization` has no effect: memory is modelled for a GPU with a data sheet and models "
         "of known shape; leave it out, or name the hardware and the models",
     )
-    costs = running_costs({d.name: d.latency for d in deployments}, options.prices)
+    groups = {(d.name, m.label): groups_of(d, m) for d in deployments for m in methods}
+    costs = running_costs(groups, options.prices)
     unchecked = unchecked_notes(d.latency for d in deployments)
     if options.profile_split and not any(m.belief is not None and m.belief.needs_profile for m in methods):
         notes.append("profile_split has no effect: no method here learns a belief, all requests are replayed")
-    notes += options.models.unused(methods)
+    notes += [*options.models.unused(methods), *_unused(options.elsewhere, groups.values())]
     notes += [*prepared.notes, *unchecked, *memory.notes(prepared.settings.batch_sizes)]
     return Run(
         prepared,
@@ -219,7 +223,17 @@ def _config(options: RunOptions, prepared: "PreparedRun", asked: frozenset[str])
         "convention": settings.convention.name,
         "seed": settings.seed,
         **options.models.to_dict(),
+        **options.elsewhere.to_dict(),
     }
+
+
+def _unused(elsewhere: Elsewhere, groups: Iterable[Sequence[DeviceGroup]]) -> list[str]:
+    """One line for each role whose own devices no method uses."""
+    used = {role for several in groups for group in several[1:] for role in group.roles}
+    return [
+        f"{role}_hardware has no effect: no method here runs a {role} model (a head runs beside the target)"
+        for role in elsewhere.hardware.keys() - used
+    ]
 
 
 def methods_of(
@@ -323,7 +337,8 @@ def deployments_of(
     """What ``latency``, ``engine`` and ``hardware`` stand for, or the given latency model on that engine."""
     from svsim.engines.binding import Deployment
 
-    asked = PricesAsked(options.latency, options.engine, texts("hardware", options.hardware))
+    hardware = texts("hardware", options.hardware)
+    asked = PricesAsked(options.latency, options.engine, hardware, options.elsewhere)
     priced = asked.priced(source, options.out_of_range)
     return [Deployment(p.latency, draft_of_one_sequence, p.spec) for p in priced]
 

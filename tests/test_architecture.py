@@ -19,8 +19,8 @@ TORCH = TRACES | {"latency", "device", "trace_capture", "calibration", "training
 EVERYTHING = (
     ENGINES
     | TORCH
-    | {"workload", "importing", "deployments", "feasibility", "inspection", "synthetic", "serving"}
-    | {"speculative_retrieval", "phase_schedules"}
+    | {"workload", "importing", "deployments", "device_groups", "feasibility", "inspection", "synthetic"}
+    | {"serving", "speculative_retrieval", "phase_schedules"}
     | {"papers", "validation"}
 )
 # room -> rooms it may import (itself is always allowed)
@@ -58,9 +58,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "validation": ENGINES | TORCH,
     "deployments": TRACES | {"latency"},
     "catalogue": BASE | {"latency", "decoding"},
+    "device_groups": TRACES | {"latency", "deployments"},
     "serving": ENGINES | {"workload", "deployments", "feasibility"},
     "inspection": ENGINES | {"deployments"},
-    "feasibility": ENGINES | {"deployments"},
+    "feasibility": ENGINES | {"deployments", "device_groups"},
     "model_choice": TRACES | {"compiled", "latency", "decoding"},
     "options": ENGINES | {"model_choice"},
     "run": EVERYTHING | {"model_choice", "options", "report"},

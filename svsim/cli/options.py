@@ -33,6 +33,20 @@ def model_options(function: F) -> F:
     )  # fmt: skip
 
 
+def placement_options(function: F) -> F:
+    """Which models run on devices of their own."""
+    return with_options(
+        function,
+        [
+            option("--draft-hardware", metavar="NAME[:tp=N]|FILE", help="Where the draft model runs, split "
+                   "over those GPUs: a name, or a linear .json.  [default: beside the target]"),
+            option("--companion-hardware", metavar="NAME[:tp=N]|FILE", help="The same for the companion."),
+            option("--link-s", type=float, default=0.0, metavar="S", help="Seconds that the exchange with a "
+                   "model on devices of its own adds to a step.  [default: 0]"),
+        ],
+    )  # fmt: skip
+
+
 def engine_option(function: F) -> F:
     """Which engine runs the passes."""
     made = option(

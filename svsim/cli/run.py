@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from svsim.cli.app import F, command, common, option
-from svsim.cli.options import engine_option, model_options, with_options
+from svsim.cli.options import engine_option, model_options, placement_options, with_options
 from svsim.cli.output import (
     console,
     integers,
@@ -35,6 +35,7 @@ def run_options(function: F) -> F:
                 help="Where step times come from; FILE is a linear .json or a step-time .parquet."),
         engine_option,
         model_options,
+        placement_options,
         option("--refill", metavar="continuous|static", help="New requests at once, or batches that drain."
                 "  [default: continuous]"),
         option("--batch-of", metavar="requests|copies", help="Distinct requests, or copies of one."
@@ -68,6 +69,8 @@ def run_options(function: F) -> F:
     svsim replay T.parquet --method sd:k=1-5 --method sv:k=7,stop=first-drop --json rows.json
     svsim replay T.parquet --target llama-3.1-8b --draft draft/config.json --latency roofline --hardware l40s
     svsim replay T.parquet --latency database --hardware a100_sxm --engine vllm-0.24 --prefill include
+    svsim replay T.parquet --latency roofline --hardware h100_sxm:tp=4 --draft-hardware l40s --link-s 5e-5
+    svsim replay T.parquet --latency cpu.json --draft-hardware l40s --draft llama-3.2-1b --method sd:k=1-7
     svsim replay gsm8k.parquet --latency linear.json --method sd:k=3 --batch 1,32
     svsim replay traces/llama70b.parquet --report out.html
     """

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from svsim.cli.app import F, command, common, option
-from svsim.cli.options import engine_option, model_options, with_options
+from svsim.cli.options import engine_option, model_options, placement_options, with_options
 from svsim.cli.output import console, progress_bar, write_json, write_text
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def answer_options(function: F) -> F:
                "[default: the trace's own, else roofline]"),
         engine_option,
         model_options,
+        placement_options,
         option("--slo", multiple=True, metavar="METRIC:STAT=S",
                help="ttft:p99=0.5, tpot:p95=0.05, good=0.95 ...; repeatable."),
         option("--profile-split", type=float, metavar="SHARE",

@@ -21,6 +21,7 @@ from svsim.latency.geometry import ModelGeometry
 from svsim.latency.hardware_spec import HardwareSpec
 from svsim.latency.head_latency import with_head
 from svsim.latency.model import LatencyModel
+from svsim.latency.placed import PlacedLatency, parts_of
 from svsim.latency.price_table import PredictsSeconds
 from svsim.latency.shape import Role
 from svsim.spelling import deployment_name
@@ -64,18 +65,22 @@ class Deployment:
 
     @property
     def options(self) -> str | None:
-        """Placement and precision, as ``--hardware`` spells them."""
-        return self.spec.options if self.spec else None
+        """Placement and precision, as the command line spells them."""
+        placed = self.latency.options if isinstance(self.latency, PlacedLatency) else None
+        said = [text for text in (self.spec.options if self.spec else None, placed) if text]
+        return ",".join(said) or None
 
     @property
     def engine(self) -> str:
         """Name of the engine profile that prices steps; ``none`` without."""
-        return self.latency.profile.name if isinstance(self.latency, EngineLatency) else NO_ENGINE
+        engine = parts_of(self.latency)[0]
+        return engine.profile.name if isinstance(engine, EngineLatency) else NO_ENGINE
 
     def price_error_at(self, batch_size: int) -> float | None:
         """Relative, 1 sigma, of speedups; None where step times were measured."""
-        latency = self.latency
-        return latency.price_error_at(batch_size) if isinstance(latency, EngineLatency) else None
+        engines = [part for part in parts_of(self.latency) if isinstance(part, EngineLatency)]
+        errors = [error for part in engines if (error := part.price_error_at(batch_size)) is not None]
+        return max(errors, default=None)
 
     @property
     def name(self) -> str:
@@ -107,6 +112,8 @@ class Deployment:
         latency = self.latency
         if not draft.has_passes or draft.role is not Role.DRAFT:
             return latency, draft
+        if draft.is_head and isinstance(latency, PlacedLatency):  # a head runs beside the target
+            latency = latency.without(Role.DRAFT)
         if draft.is_head:
             own = with_head(latency, draft.geometry) if draft.geometry is not None else None
             if own is not None:
@@ -133,8 +140,9 @@ class Deployment:
         """
         priced = PricedWork(self.latency, StepWork(0)) if target_only else self.priced(method)
         seconds = priced.prefill_s(num_sequences, num_tokens)
-        if beside and isinstance(self.latency, EngineLatency) and not self.latency.profile.prefills_apart:
-            shared_s = self.latency.profile.value("prefill") * priced.prefill_s(1, 1)
+        engine = parts_of(self.latency)[0]
+        if beside and isinstance(engine, EngineLatency) and not engine.profile.prefills_apart:
+            shared_s = engine.profile.value("prefill") * priced.prefill_s(1, 1)
             return np.maximum(seconds - shared_s, 0.0)
         return np.asarray(seconds + self.latency.overhead_per_step_s, np.float64)
 

@@ -1,9 +1,10 @@
-"""What fits into GPU memory: weights, KV cache and workspace on the fullest GPU of a deployment.
+"""What fits into GPU memory: weights, KV cache and workspace on the fullest GPU of a group.
 
 The target is split over ``tensor_parallel`` GPUs. Draft and companion live whole on the first of them,
 or whole on each with a slice of the batch's sequences (replicated), or split like the target; the first
-GPU is the fullest in every case. As vLLM does, a server may use a share of each GPU
-(``gpu_memory_utilization``, 0.9); what that leaves after weights and workspace holds the KV cache.
+GPU is the fullest in every case. Models on devices of their own have a plan of their own. As vLLM does, a
+server may use a share of each GPU (``gpu_memory_utilization``, 0.9); what that leaves after weights and
+workspace holds the KV cache.
 
 Workspace, stated rather than measured: activations of the largest prefill chunk (of one layer: four
 hidden-size vectors, the gate and up outputs and their product, per token), and float32 rows over the
@@ -144,9 +145,18 @@ class MemoryPlan:
             low, most = (middle, most) if self.fits(middle, demand) else (low, middle - 1)
         return low
 
+    @property
+    def named(self) -> str:
+        """The target, or what else has these GPUs."""
+        return self._main.geometry.name
+
+    @property
+    def _main(self) -> ModelOnGpus:
+        return self.models.get(Role.TARGET) or next(iter(self.models.values()))
+
     def why_not(self, batch_size: int, demand: KvDemand) -> str:
         """One line: what a GPU offers, what the models take, and the largest batch."""
-        target, alone = self.models[Role.TARGET], KvDemand.of_length(demand.mean)
+        main, alone = self._main, KvDemand.of_length(demand.mean)
         largest = self.largest_batch(demand)
         remedy = (
             f"the largest batch that fits is {largest}"
@@ -154,7 +164,7 @@ class MemoryPlan:
             else "no batch fits; take more GPUs (tp=N) or larger ones"
         )
         return (
-            f"{self.gpu.name}:tp={target.tensor_parallel} cannot hold {target.geometry.name} at batch "
+            f"{self.gpu.name}:tp={main.tensor_parallel} cannot hold {main.geometry.name} at batch "
             f"{batch_size} and {demand.mean:,.0f} tokens of context: weights take "
             f"{self.weight_bytes / 1e9:,.1f} GB of the {self.usable_bytes / 1e9:,.1f} GB usable of one GPU "
             f"({self.gpu_memory_utilization:.0%}), a sequence {self.batch_bytes(1, alone) / 1e9:.2f} GB; "

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from svsim.decoding.method import DecodingMethod
+from svsim.latency.elsewhere import Elsewhere
 from svsim.latency.model import LatencyModel, OutOfRange
 from svsim.model_choice import ModelChoice
 from svsim.open_loop.options import ServeOptions
@@ -34,6 +35,9 @@ def serve_sim(
     companion: str | Path | None = None,
     drafter: str | None = None,
     head: str | Path | None = None,
+    draft_hardware: str | None = None,
+    companion_hardware: str | None = None,
+    link_s: float = 0.0,
     max_num_seqs: int | None = None,
     max_num_batched_tokens: int | None = None,
     kv_blocks: int | None = None,
@@ -93,6 +97,7 @@ def serve_sim(
         latency=latency,
         engine=engine,
         models=ModelChoice(target, draft, companion, drafter, head),
+        elsewhere=Elsewhere(draft_hardware, companion_hardware, link_s),
         profile_split=profile_split,
         out_of_range=out_of_range,
         prices=prices,

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from svsim.decoding.method import DecodingMethod
-from svsim.deployments import RunningCost, data_sheet_of
+from svsim.deployments import data_sheet_of
+from svsim.device_groups import RunningCost
 from svsim.engines.binding import Deployment
 from svsim.errors import InputError
 from svsim.options import RunOptions, word

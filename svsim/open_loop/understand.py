@@ -11,11 +11,13 @@ import numpy as np
 from svsim.decoding.acceptance_rules import RecordedCoins
 from svsim.decoding.method import DecodingMethod
 from svsim.decoding.presets import target_only
-from svsim.deployments import RunningCost, known_geometries, running_costs, unchecked_notes
+from svsim.deployments import known_geometries, unchecked_notes
+from svsim.device_groups import NO_COST, running_costs
 from svsim.engines.binding import Deployment, bind_columns
 from svsim.engines.program import BoundColumns
 from svsim.engines.settings import PreparedRun, prepare
 from svsim.errors import InfeasibleError, InputError, require
+from svsim.feasibility import groups_of
 from svsim.latency.model import LatencyModel
 from svsim.model_choice import ModelChoice
 from svsim.open_loop.options import Cell, ServeOptions, ServeRun
@@ -157,7 +159,8 @@ def _cells(
     replicas = integer("replicas", options.replicas, 1, MAX_REPLICAS)
     router_named(options.router)
     failures = _failures(options, replicas)
-    costs = running_costs({d.name: d.latency for d in prepared.deployments}, options.run.prices)
+    groups = {(d.name, m.label): groups_of(d, m) for d in prepared.deployments for m in prepared.methods}
+    costs = running_costs(groups, options.run.prices)
     cells: list[Cell] = []
     problems: list[InfeasibleError] = []
     for deployment in prepared.deployments:
@@ -168,9 +171,8 @@ def _cells(
                 problems.append(error)
                 continue
             fleet = replace(cell.fleet, num_replicas=replicas, router=options.router, failures=failures)
-            cells.append(
-                replace(cell, fleet=fleet, cost=costs[deployment.name], is_asked=method.label in asked)
-            )
+            cost, is_asked = costs[deployment.name, method.label], method.label in asked
+            cells.append(replace(cell, fleet=fleet, cost=cost, is_asked=is_asked))
     if not any(cell.is_asked for cell in cells):
         raise problems[0]
     notes = [f"left out: {problem}" for problem in problems]
@@ -219,7 +221,7 @@ def _cell(
         most,
     )
     rules = settings.rules(method, deployment.priced(method).work.draft, blocks)
-    return Cell(method, deployment, Fleet(prices, rules), settings, RunningCost(None, None), num_blocks, True)
+    return Cell(method, deployment, Fleet(prices, rules), settings, NO_COST, num_blocks, True)
 
 
 def _about(trace: Trace, source: Source, prepared: PreparedRun) -> dict[str, Any]:
@@ -259,4 +261,5 @@ def _config(
         "profile_split": prepared.settings.profile_split,
         "seed": integer("seed", run.seed, 0, MAX_SEED),
         **run.models.to_dict(),
+        **run.elsewhere.to_dict(),
     }

@@ -7,7 +7,7 @@ window keep at most the window of the longest request. Recurrent states are set 
 from svsim.decoding.method import DecodingMethod
 from svsim.engines.binding import Deployment
 from svsim.errors import InfeasibleError, InputError
-from svsim.feasibility import memory_plan
+from svsim.feasibility import memory_plans
 from svsim.latency.geometry import ModelGeometry
 from svsim.latency.hardware import GpuDataSheet
 from svsim.latency.memory import MAX_PREFILL_TOKENS, VOCABULARY_COPIES, MemoryPlan
@@ -63,9 +63,21 @@ def kv_blocks(
 
     longest: tokens of the longest request. InfeasibleError where the models leave no room.
     """
-    plan = memory_plan(known, deployment, method, gpu_memory_utilization)
-    if plan is None:
-        return None
+    plans = memory_plans(known, deployment, method, gpu_memory_utilization)
+    found = [
+        _blocks(plan, method, deployment, settings, longest) for plan in plans if plan is not None
+    ]  # every group of devices holds the sequences' KV of its models
+    return min(found) if len(found) == len(plans) else None
+
+
+def _blocks(
+    plan: MemoryPlan,
+    method: DecodingMethod,
+    deployment: Deployment,
+    settings: SchedulerSettings,
+    longest: int,
+) -> int:
+    """Blocks of one group of devices."""
     room_bytes = _room_bytes(plan, settings)
     block_bytes = settings.block_size * sum(
         (model.full_kv_bytes_per_token + _window_bytes(plan, role, longest)) / model.num_replicas
@@ -73,9 +85,8 @@ def kv_blocks(
     )
     num_blocks = int(room_bytes // block_bytes) if block_bytes > 0 else ENDLESS_BLOCKS
     if num_blocks < 1:
-        target = plan.models[Role.TARGET]
         raise InfeasibleError(
-            f"{method.label} on {deployment.name}: {target.geometry.name} and what drafts take "
+            f"{method.label} on {deployment.name}: {plan.named} and what drafts take "
             f"{plan.weight_bytes / 1e9:,.1f} GB of the {plan.usable_bytes / 1e9:,.1f} GB usable of one GPU, "
             f"and workspace for {settings.max_num_seqs} sequences leaves no KV block; take more GPUs (tp=N), "
             "a larger one, or a smaller `max_num_seqs`"
