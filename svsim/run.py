@@ -338,6 +338,7 @@ def deployments_of(
     from svsim.engines.binding import Deployment
 
     hardware = texts("hardware", options.hardware)
+    options.elsewhere.check()
     asked = PricesAsked(options.latency, options.engine, hardware, options.elsewhere)
     priced = asked.priced(source, options.out_of_range)
     return [Deployment(p.latency, draft_of_one_sequence, p.spec) for p in priced]

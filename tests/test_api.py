@@ -56,9 +56,10 @@ def test_every_option_arrives_in_its_place(function, engine, monkeypatch):
     ((asked, trace, options, progress),) = seen
     assert (asked, trace, progress) == (engine, "trace", print)
     for name, given in words.items():
-        place = options.models if name in {f.name for f in fields(options.models)} else options
+        groups = [options.models, options.elsewhere, options]
+        place = next(group for group in groups if name in {f.name for f in fields(group)})
         assert getattr(place, name) is given
-    assert {f.name for f in fields(RunOptions)} - {"models"} <= words.keys()
+    assert {f.name for f in fields(RunOptions)} - {"models", "elsewhere"} <= words.keys()
 
 
 def test_dir_lists_the_public_names_and_only_those():

@@ -196,7 +196,7 @@ def test_open_loop_serving_pays_the_link(folder):
     ("words", "says"),
     [
         (["--link-s", "0.1"], "--link-s has no effect: every model runs beside the target"),
-        (["--link-s", "11", "--draft-hardware", "l40s"], "--link-s 11 is out of range"),
+        (["--link-s", "11", "--draft-hardware", "l40s"], "--link-s 11.0 is out of range"),
         (["--draft-hardware", "l40s:draft=sharded"], "give NAME:tp=N alone"),
         (["--draft-hardware", "no_such_gpu"], "no_such_gpu"),
         (["--draft-hardware", "nope.json"], "nope.json: no such file"),

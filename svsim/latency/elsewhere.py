@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from svsim.errors import require
+from svsim.errors import printable, require
 from svsim.latency.shape import Role
 
 MAX_LINK_S = 10.0
@@ -20,16 +20,6 @@ class Elsewhere:
     companion_hardware: str | None = None
     link_s: float = 0.0
 
-    def __post_init__(self) -> None:
-        require(
-            0.0 <= self.link_s <= MAX_LINK_S,
-            f"`link_s` {self.link_s:g} is out of range; expected seconds from 0 to {MAX_LINK_S:g}",
-        )
-        require(
-            bool(self.hardware) or not self.link_s,
-            "`link_s` has no effect: every model runs beside the target; give `draft_hardware` too",
-        )
-
     @property
     def hardware(self) -> dict[Role, str]:
         """The hardware of each role that runs elsewhere."""
@@ -40,6 +30,23 @@ class Elsewhere:
         """What was said, as plain values."""
         said = {f"{role}_hardware": text for role, text in self.hardware.items()}
         return {**said, **({"link_s": self.link_s} if self.link_s else {})}
+
+    def check(self) -> None:
+        """InputError for what is no hardware, no time, or a time of nothing."""
+        for role, text in self.hardware.items():
+            require(
+                isinstance(text, str),
+                f"`{role}_hardware` is {printable(repr(text), 40)}; expected a text, as l40s:tp=2",
+            )
+        is_time = isinstance(self.link_s, int | float) and not isinstance(self.link_s, bool)
+        require(
+            is_time and 0.0 <= self.link_s <= MAX_LINK_S,
+            f"`link_s` {printable(self.link_s, 40)} is out of range; expected 0 to {MAX_LINK_S:g} seconds",
+        )
+        require(
+            bool(self.hardware) or not self.link_s,
+            "`link_s` has no effect: every model runs beside the target; give `draft_hardware` too",
+        )
 
     @property
     def words(self) -> list[str]:
