@@ -20,6 +20,7 @@ MODULES = (
     "retrieval",
     "run",
     "serving",
+    "sweep",
     "traces",
     "validate",
 )

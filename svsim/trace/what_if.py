@@ -22,7 +22,7 @@ from scipy.special import expit, logit
 
 from svsim.errors import InputError
 from svsim.random_streams import RandomStreams
-from svsim.trace.token_trace import TargetColumns, TokenTrace
+from svsim.trace.token_trace import AcceptanceKind, TargetColumns, TokenTrace
 
 EDGE = 0.02
 MAX_SHIFT = 60.0  # of a logit: beyond it nothing moves
@@ -130,5 +130,5 @@ def _redrawn(trace: TokenTrace, before: Floats, after: Floats, seed: int) -> NDA
 def _labelled(trace: TokenTrace, **what_if: float) -> TokenTrace:
     about = trace.metadata
     told: dict[str, Any] = {**about.extra, "what_if": {**about.extra.get("what_if", {}), **what_if}}
-    kind = "synthetic" if about.acceptance_kind == "synthetic" else "reconstructed"
+    kind: AcceptanceKind = "synthetic" if about.acceptance_kind == "synthetic" else "reconstructed"
     return replace(trace, metadata=replace(about, acceptance_kind=kind, chains="independent", extra=told))

@@ -1,0 +1,72 @@
+"""Any command over a grid, on all cores or a cluster."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from svsim.cli.app import command, common, option
+from svsim.cli.output import console, progress_bar, write_json
+from svsim.errors import InputError
+
+if TYPE_CHECKING:
+    from svsim.sweep.sweep import SweepResult
+
+
+@command(
+    """
+    svsim sweep examples/sweep_grid.toml --out sweep
+    svsim sweep grid.toml --out sweep --workers 8 --json rows.json
+    svsim sweep grid.toml --out sweep --executor ray --address head-node:6379
+    svsim sweep grid.toml --out sweep --executor dask --address tcp://scheduler:8786
+    """
+)
+@click.argument("grid")
+@option("--out", required=True, metavar="DIR", help="Finished cells and rows.parquet; the same DIR resumes.")
+@option("--executor", default="local", show_default=True, metavar="local|ray|dask",
+        help="Processes of this machine, or a cluster.")  # fmt: skip
+@option(
+    "--address", metavar="HOST:PORT", help="Of the cluster.  [default: one of this machine, for the sweep]"
+)
+@option("--workers", type=int, metavar="N", help="Processes.  [default: one per core]")
+@option("--yes", is_flag=True, help="Run a grid of more than 100,000 cells.")
+@common
+def sweep(grid: str, out: str, json_out: str | None, **options: Any) -> None:
+    """Run any command with rows over the GRID of a TOML file: resumable, the same bytes on every executor.
+
+    Every finished cell is a file in DIR; what is there already is not run again. docs/sweep.md has the
+    format of GRID.
+    """
+    from svsim.sweep.sweep import sweep as ask
+
+    _check_outputs(grid, out, json_out)
+    with progress_bar("cells") as progress:
+        result = ask(grid, out, progress=progress, **options)
+    _show(result, json_out)
+
+
+def _check_outputs(grid: str, out: str, *outputs: str | None) -> None:
+    """What is written beside the folder destroys neither it nor what the grid reads."""
+    from svsim.cli.paths import Named, check_outputs
+    from svsim.sweep.cells import Cells
+    from svsim.sweep.folder import SweepFolder
+    from svsim.sweep.grid import Grid
+
+    named = [Named("--json", path) for path in outputs if path is not None]
+    if not named:
+        return
+    inputs = [Named("the grid", path) for path in Cells.of(Grid.from_file(grid)).inputs.digests]
+    check_outputs(named, inputs)
+    folder = SweepFolder(Path(out))
+    for item in named:
+        if folder.owns(item.path):
+            raise InputError(f"{item} lies where --out keeps its cells and rows; choose another place")
+
+
+def _show(result: "SweepResult", json_out: str | None) -> None:
+    if json_out:
+        write_json(result.to_dict(), json_out)
+    if json_out != "-":
+        from svsim.report.sweep import print_sweep
+
+        print_sweep(result, console())
