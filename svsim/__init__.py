@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from svsim.calibration.settings import CalibrationSettings
     from svsim.open_loop.face import serve_sim
     from svsim.speculative_retrieval.strides import retrieval
-    from svsim.sweep.sweep import sweep
+    from svsim.sweeping.sweep import sweep
     from svsim.trace.file import load_trace, save_trace
     from svsim.trace_capture.capture import capture
     from svsim.trace_capture.settings import CaptureSettings, SamplingSettings
@@ -31,7 +31,7 @@ _WHERE = {
     "value": "svsim.api",
     "serve_sim": "svsim.open_loop.face",
     "retrieval": "svsim.speculative_retrieval.strides",
-    "sweep": "svsim.sweep.sweep",
+    "sweep": "svsim.sweeping.sweep",
     "load_trace": "svsim.trace.file",
     "save_trace": "svsim.trace.file",
     "capture": "svsim.trace_capture.capture",

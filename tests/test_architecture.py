@@ -68,10 +68,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "advice": EVERYTHING | {"model_choice", "options", "run", "report"},
     "open_loop": EVERYTHING | {"model_choice", "options", "run"},
     "api": EVERYTHING | {"model_choice", "options", "run", "advice"},
-    "sweep": EVERYTHING | {"model_choice", "options", "run", "advice", "open_loop", "api", "report"},
+    "sweeping": EVERYTHING | {"model_choice", "options", "run", "advice", "open_loop", "api", "report"},
     "__main__": {"cli"},
     "cli": EVERYTHING
-    | {"model_choice", "options", "run", "advice", "open_loop", "api", "catalogue", "report", "sweep"},
+    | {"model_choice", "options", "run", "advice", "open_loop", "api", "catalogue", "report", "sweeping"},
 }
 # heavy packages -> rooms that may import them
 TORCH_ROOMS = {"device", "trace_capture", "calibration", "training", "validation"}
@@ -81,8 +81,8 @@ ONLY_IN: dict[str, set[str]] = {
     "tokenizers": TORCH_ROOMS,
     "plotly": {"report"},
     "simpy": {"serving"},
-    "ray": {"sweep"},
-    "distributed": {"sweep"},
+    "ray": {"sweeping"},
+    "distributed": {"sweeping"},
 }
 
 

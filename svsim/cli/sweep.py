@@ -10,7 +10,7 @@ from svsim.cli.output import console, progress_bar, write_json
 from svsim.errors import InputError
 
 if TYPE_CHECKING:
-    from svsim.sweep.sweep import SweepResult
+    from svsim.sweeping.sweep import SweepResult
 
 
 @command(
@@ -37,7 +37,7 @@ def sweep(grid: str, out: str, json_out: str | None, **options: Any) -> None:
     Every finished cell is a file in DIR; what is there already is not run again. docs/sweep.md has the
     format of GRID.
     """
-    from svsim.sweep.sweep import sweep as ask
+    from svsim.sweeping.sweep import sweep as ask
 
     _check_outputs(grid, out, json_out)
     with progress_bar("cells") as progress:
@@ -48,9 +48,9 @@ def sweep(grid: str, out: str, json_out: str | None, **options: Any) -> None:
 def _check_outputs(grid: str, out: str, *outputs: str | None) -> None:
     """What is written beside the folder destroys neither it nor what the grid reads."""
     from svsim.cli.paths import Named, check_outputs
-    from svsim.sweep.cells import Cells
-    from svsim.sweep.folder import SweepFolder
-    from svsim.sweep.grid import Grid
+    from svsim.sweeping.cells import Cells
+    from svsim.sweeping.folder import SweepFolder
+    from svsim.sweeping.grid import Grid
 
     named = [Named("--json", path) for path in outputs if path is not None]
     if not named:

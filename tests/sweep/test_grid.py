@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from svsim.errors import InputError
-from svsim.sweep.grid import Grid, axis_values
+from svsim.sweeping.grid import Grid, axis_values
 
 HERE = Path("/")
 

@@ -15,8 +15,8 @@ from support.sweeps import GRID, NUM_CELLS, descendants, swept_files
 
 import svsim
 from svsim.errors import InfeasibleError, InputError
-from svsim.sweep.executors import outcomes
-from svsim.sweep.sweep import finished_sweep, sweep
+from svsim.sweeping.executors import outcomes
+from svsim.sweeping.sweep import finished_sweep, sweep
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +67,7 @@ def test_two_processes_write_the_same_bytes_and_a_killed_one_costs_nothing(grid,
             killed.append(multiprocessing.active_children()[0])
             os.kill(killed[0].pid, signal.SIGKILL)
 
+    assert svsim.sweep is sweep  # and no module of that name
     result = sweep(grid, tmp_path / "out", workers=2, progress=kill_a_worker)
     assert killed and result.num_run == NUM_CELLS
     assert result.rows_file.read_bytes() == done.rows_file.read_bytes()

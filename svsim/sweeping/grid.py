@@ -30,7 +30,7 @@ from typing import Any
 
 from svsim.errors import InputError, printable
 from svsim.reading import read_bytes, shown
-from svsim.sweep.commands import Command, command_named, nearest
+from svsim.sweeping.commands import Command, command_named, nearest
 
 EXPECTED = "a grid: TOML with [command] and [grid]; docs/sweep.md has one"
 TABLES = ("command", "grid", "cells", "exclude")

@@ -10,7 +10,7 @@ from typing import Any
 
 from svsim.errors import InputError, printable
 from svsim.reading import open_regular
-from svsim.sweep.grid import Grid
+from svsim.sweeping.grid import Grid
 
 BLOCK_BYTES = 1 << 20
 _PLUG_IN = re.compile(r"(?P<file>[^:]*[\\/][^:]*\.py)(?P<rest>:.*)?")

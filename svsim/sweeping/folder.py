@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 from svsim.errors import InputError, printable
 from svsim.files import TEMPORARY_PREFIX, replacing, write_atomically
 from svsim.reading import json_object
-from svsim.sweep.cells import Cell, canonical
-from svsim.sweep.grid import Grid
+from svsim.sweeping.cells import Cell, canonical
+from svsim.sweeping.grid import Grid
 
 ROWS, GRID, CELLS = "rows.parquet", "sweep.json", "cells"
 METADATA_KEY = b"svsim"

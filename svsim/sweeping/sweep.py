@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 from svsim.errors import InfeasibleError, InputError, SvsimError, printable
 from svsim.options import integer, word
 from svsim.progress import Count, OnProgress
-from svsim.sweep.cells import Cell, Cells
-from svsim.sweep.executors import Executor, InProcess, LocalPool, outcomes
-from svsim.sweep.folder import GRID, METADATA_KEY, SweepFolder
-from svsim.sweep.grid import Grid
-from svsim.sweep.work import run_task
+from svsim.sweeping.cells import Cell, Cells
+from svsim.sweeping.executors import Executor, InProcess, LocalPool, outcomes
+from svsim.sweeping.folder import GRID, METADATA_KEY, SweepFolder
+from svsim.sweeping.grid import Grid
+from svsim.sweeping.work import run_task
 from svsim.version import __version__
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class _Workers:
         if self.executor == "local":
             num = min(self.num, num_cells)
             return InProcess() if num == 1 else LocalPool(num)
-        from svsim.sweep.clusters import DaskCluster, RayCluster
+        from svsim.sweeping.clusters import DaskCluster, RayCluster
 
         return (RayCluster if self.executor == "ray" else DaskCluster)(self.address, self.num)
 

@@ -10,9 +10,9 @@ from functools import lru_cache
 from typing import Any
 
 from svsim.errors import InputError, InvariantError, SvsimError, printable, require
-from svsim.sweep.cells import canonical, code_digest
-from svsim.sweep.commands import WHAT_IFS, command_named
-from svsim.sweep.inputs import content_digest
+from svsim.sweeping.cells import canonical, code_digest
+from svsim.sweeping.commands import WHAT_IFS, command_named
+from svsim.sweeping.inputs import content_digest
 from svsim.trace.file import TraceReader, load_trace
 from svsim.trace.parts import IN_MEMORY_POSITIONS
 from svsim.trace.token_trace import TokenTrace

@@ -13,8 +13,8 @@ from contextlib import suppress
 from typing import Any
 
 from svsim.errors import InputError, printable
-from svsim.sweep.executors import Finished
-from svsim.sweep.work import run_task
+from svsim.sweeping.executors import Finished
+from svsim.sweeping.work import run_task
 
 RETRIES = 3
 TCP_TIMEOUT_S, JOIN_TIMEOUT_S = 5.0, 30.0

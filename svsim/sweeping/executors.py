@@ -1,4 +1,4 @@
-"""Who runs the cells: this process, a pool of processes, or a cluster (``svsim.sweep.clusters``).
+"""Who runs the cells: this process, a pool of processes, or a cluster (``svsim.sweeping.clusters``).
 
 An executor takes texts and gives texts back, in any order. ``outcomes`` keeps it busy, and sees to it that a
 lost worker costs nothing: cells that were in its hands run again, then each alone, so that one that kills its
@@ -18,7 +18,7 @@ from contextlib import suppress
 from multiprocessing import connection
 from typing import Protocol
 
-from svsim.sweep.work import run_task
+from svsim.sweeping.work import run_task
 
 MAX_LOSSES = 3  # of a cell that runs alone
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

@@ -12,9 +12,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from svsim.sweep.commands import PARAMETER_OF, WHAT_IFS
-from svsim.sweep.grid import Grid, Options
-from svsim.sweep.inputs import InputFiles
+from svsim.sweeping.commands import PARAMETER_OF, WHAT_IFS
+from svsim.sweeping.grid import Grid, Options
+from svsim.sweeping.inputs import InputFiles
 from svsim.version import __version__
 
 _PACKAGE = Path(__file__).resolve().parents[1]
