@@ -5,6 +5,7 @@ round include the recovered or bonus token; times are in units of one target-onl
 """
 
 from collections.abc import Callable, Sequence
+from heapq import heapify, heappop, heappush
 
 
 def tokens_per_round(accept_prob: float, num_draft_tokens: int) -> float:
@@ -95,6 +96,28 @@ def switched_cost(large_share: float, small_over_large: float) -> float:
 def second_chance_accept_prob(accept_prob: float, share: float) -> float:
     """Acceptance where a share of the rejected tokens passes all the same: a + (1 - a) share."""
     return accept_prob + (1.0 - accept_prob) * share
+
+
+def best_tree_tokens(rank_acceptance: Sequence[float], num_nodes: int, depth: int) -> float:
+    """1 + the chances of the ``num_nodes`` likeliest nodes of a static tree at most ``depth`` deep.
+
+    rank_acceptance: the chance that the token is the drafter's 1st, 2nd, ... choice, the same at every node.
+    A node's chance is the product along its path, so the likeliest nodes form a tree, and it is the best of
+    its size: what Sequoia's recursion finds (arXiv 2402.12374).
+    """
+    ranks = sorted(rank_acceptance, reverse=True)
+    frontier = [(-chance, 1) for chance in ranks] if depth > 0 else []
+    heapify(frontier)
+    tokens = 1.0
+    for _ in range(num_nodes):
+        if not frontier:
+            break
+        chance, level = heappop(frontier)
+        tokens -= chance
+        if level < depth:
+            for rank in ranks:
+                heappush(frontier, (chance * rank, level + 1))
+    return tokens
 
 
 def _root(function: Callable[[float], float], low: float, high: float) -> float:

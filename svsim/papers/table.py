@@ -5,7 +5,21 @@ from difflib import get_close_matches
 
 from svsim.errors import InputError, printable
 from svsim.papers.system import System
-from svsim.papers.systems import chen, leviathan, pearl
+from svsim.papers.systems import (
+    chen,
+    del_,
+    diffuspec,
+    dovetail,
+    ead,
+    easyspec,
+    judge,
+    kangaroo,
+    leviathan,
+    magicdec,
+    pearl,
+    reflect,
+    vocabtrim,
+)
 
 SYSTEMS: Mapping[str, System] = {
     module.SYSTEM.name: module.SYSTEM
@@ -13,6 +27,16 @@ SYSTEMS: Mapping[str, System] = {
         leviathan,
         chen,
         pearl,
+        kangaroo,
+        vocabtrim,
+        magicdec,
+        easyspec,
+        diffuspec,
+        del_,
+        dovetail,
+        judge,
+        reflect,
+        ead,
     )
 }
 SV_PAPER = "sv-paper"  # claim by claim, with a page and options of its own

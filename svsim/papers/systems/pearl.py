@@ -122,7 +122,7 @@ def ask(sheet: Sheet, values: Values) -> None:
         why = f"a step of {relative_step:.3f} target-only steps, as {step['pair']} on H200"
         sheet.predict(setting, "speedup", tokens / relative_step, why, within=A_SPEEDUP)
     else:
-        why = "above batch 1 it takes the prices of both models: svsim replay --method pearl gives them"
+        why = "above batch 1 it takes the prices of both models, which a replay on a trace has"
         sheet.leave_open(setting, "speedup", None, why)
 
 

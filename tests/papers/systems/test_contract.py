@@ -18,6 +18,16 @@ ASKED = {
     "leviathan": {"alpha": 0.7, "gamma": 4},
     "chen": {"token_ms": 7.0},
     "pearl": {"gamma": 9, "mat": 13.99},
+    "kangaroo": {"drafted": 2},
+    "vocabtrim": {"rows": 32768, "tau": 3.5},
+    "magicdec": {"batch": 64},
+    "easyspec": {"attention_share": 0.5},
+    "diffuspec": {"k": 20, "mat": 6.0},
+    "del": {"alpha": 0.8},
+    "dovetail": {"slope": 0.05},
+    "judge": {"share": 0.5},
+    "reflect": {"batch": 4},
+    "ead": {"share": 0.4},
 }
 
 
