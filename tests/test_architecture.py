@@ -50,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "analytic_model": TRACES | {"compiled", "latency", "decoding", "records", "engines"},
     "metrics": TRACES | {"records"},
     "report": BASE | {"records", "metrics", "papers", "synthetic", "trace"},
-    "papers": ENGINES | {"synthetic"},
+    "papers": ENGINES | {"synthetic", "speculative_retrieval", "phase_schedules"},
     "device": BASE,
     "trace_capture": TRACES | {"latency", "device"},
     "calibration": TRACES | {"latency", "device"},

@@ -12,7 +12,7 @@ Values = Mapping[str, Value]
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter: a number (whole where ``is_integer``) of a range, or one of ``words``.
+    """One parameter: a number (whole where ``is_integer``) of a range or ``or_word``, or one of ``words``.
 
     default None: it must be given as soon as any other is.
     """
@@ -24,17 +24,19 @@ class Parameter:
     default: Value | None = None
     is_integer: bool = False
     words: tuple[str, ...] = ()
+    or_word: str = ""
 
     @property
     def domain(self) -> str:
         """``a whole number, 1 to 64``."""
         if self.words:
             return " or ".join(self.words)
-        return f"a {'whole ' * self.is_integer}number, {self.at_least:g} to {self.at_most:g}"
+        number = f"a {'whole ' * self.is_integer}number, {self.at_least:g} to {self.at_most:g}"
+        return f"{number}, or {self.or_word}" if self.or_word else number
 
     def read(self, given: object) -> Value:
         """The value given, a text or a number; InputError outside its domain."""
-        if self.words and given in self.words:
+        if given in (*self.words, *filter(None, [self.or_word])):
             return str(given)
         number = _number(given)
         is_whole = number is not None and (not self.is_integer or float(number).is_integer())

@@ -12,12 +12,15 @@ from svsim.papers.systems import (
     dovetail,
     ead,
     easyspec,
+    exegpt,
     judge,
     kangaroo,
     leviathan,
     magicdec,
     pearl,
+    ralmspec,
     reflect,
+    scylla,
     vocabtrim,
 )
 
@@ -37,6 +40,9 @@ SYSTEMS: Mapping[str, System] = {
         judge,
         reflect,
         ead,
+        exegpt,
+        ralmspec,
+        scylla,
     )
 }
 SV_PAPER = "sv-paper"  # claim by claim, with a page and options of its own

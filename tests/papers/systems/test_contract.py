@@ -28,6 +28,9 @@ ASKED = {
     "judge": {"share": 0.5},
     "reflect": {"batch": 4},
     "ead": {"share": 0.4},
+    "exegpt": {"be": 20, "nd": 5},
+    "ralmspec": {"a": 0.5, "b": 3.0, "gamma": 0.7},
+    "scylla": {"a": 1.2, "b": 0.3, "x": 1e8},
 }
 
 
