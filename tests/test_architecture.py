@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent / "svsim"
 
 BASE = {"errors", "files", "reading", "version", "progress", "spelling", "limits", "step_time_format"}
-MATH = BASE | {"random_streams", "speculation_math", "closed_forms"}
+MATH = BASE | {"random_streams", "speculation_math", "closed_forms", "multi_draft_laws"}
 TRACES = MATH | {"trace"}
 MODEL = TRACES | {"compiled", "latency", "decoding", "records", "metrics"}
 ENGINES = MODEL | {"engines", "analytic_model"}
@@ -37,6 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "random_streams": {"errors"},
     "speculation_math": {"errors"},
     "closed_forms": set(),
+    "multi_draft_laws": set(),
     "trace": MATH,
     "workload": MATH,
     "synthetic": TRACES | {"compiled", "metrics"},

@@ -16,7 +16,8 @@ class System:
     """One system of the table.
 
     paper: who printed the numbers. law: what predicts, from what. evidence: the published rows with their
-    predictions. ask: predictions for the caller's own parameters (None: nothing to ask).
+    predictions. ask: predictions for the caller's own parameters (None: nothing to ask). facts_name: the
+    file of the paper's numbers, where systems share one.
     """
 
     name: str
@@ -26,6 +27,7 @@ class System:
     evidence: Callable[[Sheet], None]
     parameters: tuple[Parameter, ...] = ()
     ask: Callable[[Sheet, Values], None] | None = None
+    facts_name: str = ""
 
     def reproduce(self) -> Sheet:
         """Every published row."""
@@ -39,6 +41,11 @@ class System:
         if self.ask is not None:
             self.ask(sheet, values)
         return sheet
+
+    @property
+    def source(self) -> str:
+        """Where its numbers stand."""
+        return str(facts(self.facts_name or self.name)["source"])
 
 
 @cache
