@@ -75,5 +75,6 @@ class PlannedLengths:
         kv = counts * np.maximum(context[:, None] + self.context_ahead[depth] + depth, 0.0)
         tokens = counts * (self.owed if depth == 0 else 1.0)
         fewer = np.floor(tokens)
-        low, high = (priced.draft_s(counts, t, kv) for t in (fewer, fewer + 1))
+        draft_s = priced.first_draft_s if depth == 0 else priced.draft_s
+        low, high = (draft_s(counts, t, kv) for t in (fewer, fewer + 1))
         return np.asarray((low + (high - low) * (tokens - fewer)) @ law)

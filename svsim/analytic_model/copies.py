@@ -59,5 +59,6 @@ def _exact_draft_s(
     for j in range(int(lengths.max(initial=0))):
         longer = lengths > j
         tokens = 1 + catch_up[longer] * (j == 0)
-        seconds[longer] += priced.draft_s(copies, tokens * copies, (context[longer] + j) * copies)
+        draft_s = priced.first_draft_s if j == 0 else priced.draft_s
+        seconds[longer] += draft_s(copies, tokens * copies, (context[longer] + j) * copies)
     return seconds

@@ -21,7 +21,7 @@ from svsim.analytic_model.batches import Lengths, select_shown
 from svsim.analytic_model.controllers import follow_queue
 from svsim.analytic_model.copies import lockstep_seconds
 from svsim.analytic_model.law import MethodLaw, num_drafted, reading
-from svsim.analytic_model.prices import ContextKnots, Counts, Floats, StepTables
+from svsim.analytic_model.prices import NO_DEVIATIONS, ContextKnots, Counts, Floats, StepTables
 from svsim.analytic_model.static import drain
 from svsim.analytic_model.steps import LARGEST_SMALL_BATCH, MeanSteps, WalkedMethod
 from svsim.analytic_model.walks import (
@@ -53,6 +53,7 @@ NUM_KNOTS = 17
 SAMPLE_POSITIONS = 1 << 20  # of a part that does not fit in memory, on average
 _SAMPLE_KEY = 2**64 - 2  # no seed of a split, so that split and sample decide independently
 NUM_LOCKSTEP_KNOTS = 65
+NUM_QUANTILES = 129  # of contexts
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,8 @@ class AnalyticModel:
         self.paths = Paths(first, trace.first_position[1:] - prefilled, prompts + prefilled - first)
         context = trace.num_context_tokens
         self.knots = ContextKnots(float(context.min()), float(context.max()), NUM_KNOTS)
+        quantiles = np.quantile(context, (np.arange(NUM_QUANTILES) + 0.5) / NUM_QUANTILES)
+        self.deviations = quantiles - quantiles.mean()
         self.walked = [
             WalkedMethod.of(index, method, self.paths, self._replicates(method), trace.num_positions)
             for index, method in enumerate(prepared.methods)
@@ -138,7 +141,8 @@ class AnalyticModel:
 
     def _steps(self, batch_sizes: Sequence[int]) -> MeanSteps:
         methods = [walked.method for walked in self.walked]
-        tables = StepTables(self.deployments, batch_sizes, methods, self.knots)
+        deviations = NO_DEVIATIONS if self.of_copies else self.deviations
+        tables = StepTables(self.deployments, batch_sizes, methods, self.knots, deviations=deviations)
         return MeanSteps(tables, RandomStreams(self.settings.seed), self.of_copies)
 
     # -- one pass over the requests --------------------------------------------------------------------

@@ -16,13 +16,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from svsim.decoding.drafters import Drafter
 from svsim.decoding.method import DecodingMethod
-from svsim.decoding.work import Schedule
+from svsim.decoding.work import Schedule, Verification
 from svsim.engines.binding import Deployment
 from svsim.engines.prices import PricedWork
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 T = TypeVar("T")
+NO_DEVIATIONS: Floats = np.zeros(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,8 @@ class StepTables:
     """Seconds of every pass that methods take at the given batch sizes (numbers of sequences).
 
     Drafts that stop early have tables of their own (``draft_passes_s``; ``bounds``). ``copies``: identical
-    sequences that each one stands for. Raises OutOfRangeError as the latency model says.
+    sequences that each one stands for. ``deviations``: of contexts from their mean, float64 [D], for what is
+    not linear in them. Raises OutOfRangeError as the latency model says.
     """
 
     def __init__(
@@ -81,8 +83,10 @@ class StepTables:
         methods: Sequence[DecodingMethod],
         knots: ContextKnots,
         copies: int = 1,
+        deviations: Floats = NO_DEVIATIONS,
     ) -> None:
         self.deployments, self.knots, self.copies = tuple(deployments), knots, copies
+        self._deviations = deviations
         self.batch_sizes = np.asarray(batch_sizes, np.int64)
         most = max(m.num_speculative_tokens for m in methods)
         self._tokens = _Places(self.batch_sizes, self.batch_sizes * most + 1)
@@ -151,20 +155,16 @@ class StepTables:
     def draft_passes_s(self, i: int, method: DecodingMethod) -> tuple[Floats, Floats]:
         """Passes of drafts that stop early at batch size i: the first by tokens owed [H, G, n most + 1], and
         pass j by the number of sequences in it [H, G, K, n + 1] (pass 0 is the first: left at 0)."""
-        n, context, num_drafted = (
-            int(self.batch_sizes[i]),
-            self.knots.values[:, None],
-            method.num_speculative_tokens,
-        )
+        n, num_drafted = int(self.batch_sizes[i]), method.num_speculative_tokens
         counts, owed = np.arange(n + 1), np.arange(n * _most_owed(method) + 1)
         first = np.zeros((len(self.deployments), self.knots.num, len(owed)))
         later = np.zeros((len(self.deployments), self.knots.num, num_drafted, n + 1))
         for h, priced in enumerate(self.priced(method)):
-            draft = priced.work.draft
+            draft, context = priced.work.draft, self.draft_context(priced)[:, None]
             if draft.schedule is Schedule.SEQUENTIAL:
-                first[h] = priced.draft_s(n, n + owed, context * n)
+                first[h] = priced.first_draft_s(n, n + owed, context * n)
                 for j in range(1, num_drafted):
-                    kv = (context + j) * counts[1:]
+                    kv = self.draft_context(priced, j)[:, None] * counts[1:]
                     later[h, :, j, 1:] = priced.draft_s(counts[1:], counts[1:], kv)
             elif draft.schedule is Schedule.BLOCK:
                 each = 1 if draft.of_one_sequence else n
@@ -185,6 +185,18 @@ class StepTables:
         """KV tokens of all copies at every knot, [G, len(n)], ``ahead`` tokens past the step's context."""
         return np.asarray((self.knots.values[:, None] + ahead) * (n * self.copies))
 
+    def draft_context(self, priced: PricedWork, ahead: int = 0) -> Floats:
+        """Mean tokens of context per sequence that a draft pass reads at every knot, float64 [G]."""
+        context, budget = self.knots.values + ahead, priced.work.draft.kv_budget
+        if budget is None:
+            return context
+        spread = np.maximum(context[:, None] + self._deviations, 0.0)
+        return np.asarray(np.minimum(spread, budget).mean(axis=1))
+
+    def _draft_kv(self, priced: PricedWork, n: Counts, ahead: int = 0) -> Floats:
+        """KV tokens of all copies that a draft pass reads at every knot, [G, len(n)]."""
+        return np.asarray(self.draft_context(priced, ahead)[:, None] * (n * self.copies))
+
     def _first_s(self, i: int, method: DecodingMethod) -> Floats:
         return self._first_draft_s[method.drafter, _most_owed(method)][
             :, :, self._owed[_most_owed(method)].of[i]
@@ -204,7 +216,9 @@ class StepTables:
         n = places.sequences
         if priced.work.draft.schedule is not Schedule.SEQUENTIAL:
             return np.zeros((self.knots.num, len(n)))
-        return priced.draft_s(n * self.copies, (n + places.entry) * self.copies, self._kv(n))
+        return priced.first_draft_s(
+            n * self.copies, (n + places.entry) * self.copies, self._draft_kv(priced, n)
+        )
 
     def _other_drafts(self, priced: PricedWork, method: DecodingMethod) -> Floats:
         """All later passes, or the one pass, [G, batch sizes]."""
@@ -212,10 +226,10 @@ class StepTables:
         total, m = np.zeros((self.knots.num, len(n))), n * self.copies
         if draft.schedule is Schedule.SEQUENTIAL:
             for j in range(1, k):
-                total = total + priced.draft_s(m, m, self._kv(n, j))
+                total = total + priced.draft_s(m, m, self._draft_kv(priced, n, j))
         elif draft.schedule is Schedule.BLOCK:
             each = np.ones_like(n) if draft.of_one_sequence else m
-            total = priced.draft_s(m, each * (k + draft.tokens_beside), self._kv(n))
+            total = priced.draft_s(m, each * (k + draft.tokens_beside), self._draft_kv(priced, n))
         return total
 
 
@@ -238,10 +252,10 @@ def _first_passes(method: DecodingMethod) -> tuple[Drafter, int] | None:
     return None if _drafted(method) is None else (method.drafter, _most_owed(method))
 
 
-def _verified(method: DecodingMethod) -> Drafter | Literal["whole"]:
+def _verified(method: DecodingMethod) -> tuple[Drafter | Literal["whole"], Verification]:
     """What verifications depend on: the drafter alone, where it runs layers of the target."""
     draft = method.work().draft
-    return method.drafter if draft.exits_early else "whole"
+    return method.drafter if draft.exits_early else "whole", method.verification
 
 
 def _scored(method: DecodingMethod) -> int | None:

@@ -1,10 +1,10 @@
 """Drafters: what proposes the draft tokens. Each answers what work that is; never how long it takes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from svsim.decoding.work import NO_DRAFT, DraftWork, Reading, Schedule
+from svsim.decoding.work import NO_DRAFT, DraftWork, FuzzyLayers, Reading, Schedule
 from svsim.errors import MethodError, printable
 from svsim.latency.draft_heads import DraftHead, draft_head
 from svsim.latency.geometry import ModelGeometry
@@ -158,6 +158,106 @@ class EarlyExitDrafter:
     def work(self, target: ModelGeometry | None) -> DraftWork:
         """Sequential passes of a share of the target's layers."""
         return DraftWork(Schedule.SEQUENTIAL, Role.TARGET, Reading.LAST, layer_share=self.layer_share)
+
+
+@dataclass(frozen=True, slots=True)
+class ExitDrafter:
+    """The target's first layers, a small adapter and the target's own head (Kangaroo, arXiv 2404.18911).
+
+    exit: layers before the exit; below 1: their share. adapter: one attention without an MLP, run for every
+    draft token; the hidden states at the exit are kept, and verification runs the layers behind it.
+    """
+
+    exit: float
+
+    name = "exit"
+    summary = "the target's first layers and an adapter: a share of a target pass per draft token"
+
+    def work(self, target: ModelGeometry | None) -> DraftWork:
+        """Sequential passes of a share of the target's layers, adapter beside them."""
+        share, adapter, needs = self.exit, 0.0, ""
+        if target is not None:
+            share = self.exit / target.num_layers if self.exit >= 1 else self.exit
+            adapter = target.attention_weights_per_layer / target.num_layer_parameters
+        elif self.exit >= 1:
+            share, needs = 0.5, f"exit={self.exit:g} counts its layers"
+        if not 0.0 < share < 1.0:
+            raise MethodError(f"an exit after {share:g} of the layers; expected fewer than all of them")
+        return DraftWork(
+            Schedule.SEQUENTIAL,
+            Role.TARGET,
+            Reading.LAST,
+            layer_share=share,
+            adapter_share=adapter,
+            needs_target=needs,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetDrafter:
+    """A draft with a cache of the last (and first) ``budget`` tokens alone (MagicDec, arXiv 2408.11049).
+
+    is_self: the target itself drafts, and so shares what it emitted; else a draft model of its own.
+    """
+
+    budget: int
+    is_self: bool = True
+
+    name = "budget"
+    summary = "the target, or a draft model, with a cache of a fixed number of tokens"
+
+    def work(self, target: ModelGeometry | None) -> DraftWork:
+        """Sequential passes that read ``budget`` tokens of context at most."""
+        if self.is_self:
+            return DraftWork(Schedule.SEQUENTIAL, Role.TARGET, Reading.LAST, kv_budget=self.budget)
+        return DraftWork(Schedule.SEQUENTIAL, kv_budget=self.budget)
+
+
+@dataclass(frozen=True, slots=True)
+class FuzzyDrafter:
+    """A draft model whose attention layers run n at a time on as many GPUs (EasySpec, arXiv 2502.02493).
+
+    attention_share: of a pass; None: by the draft model's shape. exchange_s: seconds of swapping the
+    outputs, per pass.
+    """
+
+    num_together: int
+    attention_share: float | None = None
+    exchange_s: float = 0.0
+
+    name = "fuzzy"
+    summary = "a draft model with attention layers side by side, and one exact pass a step"
+
+    def work(self, target: ModelGeometry | None) -> DraftWork:
+        """Fuzzy passes, the first behind an exact one over the emitted tokens and one more."""
+        fuzzy = FuzzyLayers(self.num_together, self.attention_share)
+        return DraftWork(Schedule.SEQUENTIAL, reading=Reading.ALL, beside_s=self.exchange_s, fuzzy=fuzzy)
+
+
+@dataclass(frozen=True, slots=True)
+class TrimmedDrafter:
+    """A drafter whose head has ``rows`` of the vocabulary's rows (VocabTrim, arXiv 2506.22694)."""
+
+    base: Drafter
+    rows: int
+
+    @property
+    def name(self) -> str:
+        """The base's: the same drafter."""
+        return self.base.name
+
+    @property
+    def summary(self) -> str:
+        """The base's."""
+        return f"{self.base.summary}; {self.rows} rows of its head"
+
+    def work(self, target: ModelGeometry | None) -> DraftWork:
+        """The base's passes with a share of the rows of logits; a head's vocabulary may be its own."""
+        work = self.base.work(target)
+        shape = work.geometry or target
+        if shape is None:
+            return replace(work, needs_target=f"head_rows={self.rows} is a part of its vocabulary")
+        return replace(work, head_share=min(self.rows / shape.vocabulary_size, 1.0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Self
 
+from svsim.decoding.acceptances import AS_RECORDED, Acceptance
 from svsim.decoding.beliefs import AcceptanceBelief
-from svsim.decoding.drafters import MODEL, Drafter, NoDrafter, ShapedHeadDrafter
+from svsim.decoding.drafters import MODEL, Drafter, NoDrafter, ShapedHeadDrafter, TrimmedDrafter
 from svsim.decoding.pipelines import SERIAL, Pipeline
 from svsim.decoding.selections import (
     VERIFY_ALL,
@@ -31,7 +32,7 @@ from svsim.decoding.selections import (
     Selection,
     VerifyAll,
 )
-from svsim.decoding.work import StepWork
+from svsim.decoding.work import ONCE, StepWork, Verification
 from svsim.errors import MethodError
 from svsim.latency.geometry import ModelGeometry
 from svsim.spelling import method_label
@@ -60,6 +61,7 @@ class Losslessness(StrEnum):
 class DecodingMethod:
     """One method with its parameters; ``params`` holds what the user may vary, as shown in results.
 
+    acceptance: what is accepted, if not what the trace's drafter was. verification: its new tokens.
     is_about_drafter: its drafter is what makes it. Raises MethodError where nothing drafts its draft tokens.
     """
 
@@ -74,6 +76,8 @@ class DecodingMethod:
     why_lossless: str = ""
     params: Mapping[str, int | float | str] = field(default_factory=dict)
     is_about_drafter: bool = False
+    acceptance: Acceptance = AS_RECORDED
+    verification: Verification = ONCE
 
     def __post_init__(self) -> None:
         if self.num_speculative_tokens and isinstance(self.drafter, NoDrafter):
@@ -85,18 +89,23 @@ class DecodingMethod:
     def with_drafter(self, drafter: Drafter) -> Self:
         """The same method with its tokens drafted so; one that drafts nothing stays as it is.
 
-        A method about a head (``eagle``) takes another head, and keeps its own beside other drafters.
-        MethodError if ``drafter`` is none.
+        A method about a head (``eagle``) takes another head, and keeps its own beside other drafters; a
+        trimmed head stays trimmed. MethodError if ``drafter`` is none.
         """
-        heads = isinstance(self.drafter, ShapedHeadDrafter) and isinstance(drafter, ShapedHeadDrafter)
-        keeps = self.is_about_drafter and not heads
-        return self if keeps or not self.num_speculative_tokens else replace(self, drafter=drafter)
+        own = self.drafter.base if isinstance(self.drafter, TrimmedDrafter) else self.drafter
+        heads = isinstance(own, ShapedHeadDrafter) and isinstance(drafter, ShapedHeadDrafter)
+        if not self.num_speculative_tokens or (self.is_about_drafter and not heads):
+            return self
+        if isinstance(self.drafter, TrimmedDrafter):
+            drafter = replace(self.drafter, base=drafter)
+        return replace(self, drafter=drafter)
 
     def work(self, target: ModelGeometry | None = None) -> StepWork:
         """The passes of its steps; ``target``: its shape, where it is known."""
         if not self.num_speculative_tokens:
             return StepWork(0, runs_companion=self.uses_companion)
-        return StepWork(self.num_speculative_tokens, self.drafter.work(target), self.uses_companion)
+        draft = self.drafter.work(target)
+        return StepWork(self.num_speculative_tokens, draft, self.uses_companion, self.verification)
 
     @property
     def label(self) -> str:
@@ -132,6 +141,7 @@ class DecodingMethod:
         recorded chain may still carry on knows more there than on a server.
         """
         stateless = self.drafter == MODEL and not self.selection.remembers_drafts
+        stateless = stateless and self.acceptance == AS_RECORDED
         return metadata.chains == "coherent" and self.is_lossless_on(metadata) and stateless
 
     @property

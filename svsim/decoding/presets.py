@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from typing import Literal
 
 from svsim.decoding.beliefs import BinnedBelief, CausalBelief
+from svsim.decoding.drafting_methods import DRAFTING_METHODS, trimmable
 from svsim.decoding.method import DecodingMethod, Losslessness, OraclePlan, SelectByRule
 from svsim.decoding.pipelines import DRAFT_SLOWDOWN, SERIAL, VERIFY_SLOWDOWN, Pipeline
 from svsim.decoding.preset import CHAIN, RECORDED, Option, Preset, Value, shown
@@ -124,8 +125,7 @@ LOSSLESS_OPTIONS: Mapping[str, Option] = {
     **OVERLAP_OPTIONS,
 }
 
-PRESETS: Mapping[str, Preset] = {
-    "td": Preset(lambda o: target_only(), {}, "target-only decoding: no speculation", "baseline"),
+_DRAFTING: Mapping[str, Preset] = {
     "sd": Preset(
         lambda o: fixed_length(int(o["k"])),
         {"k": Option(5, at_least=1)},
@@ -145,6 +145,11 @@ PRESETS: Mapping[str, Preset] = {
         "arXiv 2509.24328, made causal",
     ),
     **RIVALS,
+    **DRAFTING_METHODS,
+}
+PRESETS: Mapping[str, Preset] = {
+    "td": Preset(lambda o: target_only(), {}, "target-only decoding: no speculation", "baseline"),
+    **{name: trimmable(preset) for name, preset in _DRAFTING.items()},
     "oracle": Preset(
         lambda o: oracle(int(o["k"]), str(o["draft"])),
         {"k": Option(CHAIN, at_least=1), "draft": Option("all", ("all", "exact"))},

@@ -36,6 +36,35 @@ class Reading(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class FuzzyLayers:
+    """Attention layers of a draft model that run side by side on as many GPUs, fed with one hidden state.
+
+    attention_share: of the seconds of a pass (None: by the draft model's shape). Their keys and values are
+    thrown away after verification: one exact pass a step computes those of the emitted tokens anew, and of
+    one before them (EasySpec, arXiv 2502.02493).
+    """
+
+    num_together: int
+    attention_share: float | None = None
+
+    @property
+    def factor(self) -> float:
+        """On the seconds of a fuzzy pass."""
+        return 1.0 - (self.attention_share or 0.0) * (1.0 - 1.0 / self.num_together)
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """New tokens of a verification: of each sequence one, ``copies`` of every draft token, and ``beside``."""
+
+    copies: int = 1
+    beside: int = 0
+
+
+ONCE = Verification()
+
+
+@dataclass(frozen=True, slots=True)
 class DraftWork:
     """Passes of a drafter in one step.
 
@@ -49,6 +78,14 @@ class DraftWork:
     fallback_share: of a target's pass, where a source of step times cannot price the geometry.
     is_beside_model: draft passes of such a source are another drafter's.
     on_host:        tokens are proposed on the host, without a pass.
+    adapter_share:  layers that a draft pass runs behind the exit, as a share of the role's; never skipped.
+    head_share:     of the rows of logits that a draft pass computes (a trimmed vocabulary).
+    kv_budget:      tokens of context per sequence that a pass reads at most; None: all.
+    rereads_context: a pass has no cache: it computes the context anew.
+    repeats:        times that every pass runs.
+    beside_s:       seconds besides every pass (exchange, search).
+    fuzzy:          attention layers that run side by side.
+    needs_target:   shares stand in for those of a target whose shape is not known.
     """
 
     schedule: Schedule
@@ -63,6 +100,14 @@ class DraftWork:
     fallback_share: float = 1.0
     is_beside_model: bool = False
     on_host: bool = False
+    adapter_share: float = 0.0
+    head_share: float = 1.0
+    kv_budget: int | None = None
+    rereads_context: bool = False
+    repeats: int = 1
+    beside_s: float = 0.0
+    fuzzy: FuzzyLayers | None = None
+    needs_target: str = ""
 
     @property
     def has_passes(self) -> bool:
@@ -73,6 +118,11 @@ class DraftWork:
     def is_model(self) -> bool:
         """Whether a draft model of its own runs, not a head or a part of the target."""
         return self.has_passes and self.role is Role.DRAFT and not self.is_head
+
+    @property
+    def has_own_prefill(self) -> bool:
+        """Whether prompts run through the drafter, too: not where it reads the target's own cache."""
+        return self.has_passes and self.reading is not Reading.LAST
 
     @property
     def is_paid_whole(self) -> bool:
@@ -125,6 +175,7 @@ class StepWork:
     num_speculative_tokens: int
     draft: DraftWork = NO_DRAFT
     runs_companion: bool = False
+    verification: Verification = ONCE
 
     @property
     def roles(self) -> frozenset[Role]:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from svsim.decoding.acceptance_rules import AcceptanceRule
+from svsim.decoding.acceptances import At
 from svsim.decoding.beliefs import believed_survival
 from svsim.decoding.method import DecodingMethod
 from svsim.decoding.selection_rules import encode_survival
@@ -38,6 +39,9 @@ def bind_columns(
     """
     accepted = rule.resolve(trace.target, replicate, first_row)
     k, selection = method.num_speculative_tokens, method.selection
+    if k:
+        at = At(method.label, first_row, replicate)
+        accepted = method.acceptance.resolve(trace.target, accepted, k, at)
     survival = np.zeros((0, max(k, 1)), np.uint16)
     signals = tuple(s[:, :k] for s in trace.observable.require(method.signals, method.label))
     if method.belief is not None:
@@ -53,14 +57,15 @@ def bind_columns(
 class Deployment:
     """A latency model with the pricing conventions of a run.
 
-    spec: as the hardware was asked for, if it was. target: shape of the target model, where it is known;
-    heads get their own from it.
+    spec: as the hardware was asked for, if it was. target, draft: shapes of these models, where they are
+    known; heads get their own from the target's.
     """
 
     latency: LatencyModel
     draft_of_one_sequence: bool = False
     spec: HardwareSpec | None = None
     target: ModelGeometry | None = None
+    draft: ModelGeometry | None = None
     _priced: dict[Any, PricedWork] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @property
@@ -90,6 +95,11 @@ class Deployment:
     def check(self, method: DecodingMethod) -> None:
         """LatencyError if a model that the method runs has no step times."""
         priced = self.priced(method)
+        if priced.work.draft.needs_target:
+            raise LatencyError(
+                f"{method.label}: {priced.work.draft.needs_target}, but the target's shape is not known; "
+                "name it with `target`, or give a share"
+            )
         for role in sorted(priced.work.roles - priced.latency.roles):
             other = " (or what else drafts with `drafter`)" if role is Role.DRAFT else ""
             raise LatencyError(
@@ -100,7 +110,7 @@ class Deployment:
 
     def priced(self, method: DecodingMethod) -> PricedWork:
         """The work of the method's steps here: what the latency model says of drafting is part of it."""
-        key = method.drafter, method.num_speculative_tokens, method.uses_companion
+        key = method.drafter, method.num_speculative_tokens, method.uses_companion, method.verification
         if key not in self._priced:
             work = method.work(self.target)
             latency, draft = self._drafting(work.draft)
@@ -114,6 +124,8 @@ class Deployment:
             return latency, draft
         if draft.is_head and isinstance(latency, PlacedLatency):  # a head runs beside the target
             latency = latency.without(Role.DRAFT)
+        if draft.fuzzy is not None and draft.fuzzy.attention_share is None:
+            draft = replace(draft, fuzzy=replace(draft.fuzzy, attention_share=self._attention_share()))
         if draft.is_head:
             own = with_head(latency, draft.geometry) if draft.geometry is not None else None
             if own is not None:
@@ -125,6 +137,19 @@ class Deployment:
         if latency.draft_is_one_pass:
             return latency, draft.in_one_block(self.draft_of_one_sequence)
         return latency, draft
+
+    def _attention_share(self) -> float:
+        """Of the weights that a pass of the draft model reads, those of attention in all layers but the
+        first and the last."""
+        shape = self.draft
+        if shape is None:
+            raise LatencyError(
+                "attention_share=auto is read off the draft model's shape, which is not known; name it "
+                "with `draft`, or give a number, as attention_share=0.4"
+            )
+        head = shape.vocabulary_size * shape.hidden_size
+        inner = max(shape.num_layers - 2, 0) / shape.num_layers
+        return inner * shape.mixer_weights / (shape.num_layer_parameters + head)
 
     def prefill_s(
         self,
@@ -183,6 +208,7 @@ class PriceBook:
             float(host.per_sequence_s),
             self._target(shape, priced),
             self._draft(shape, priced, method.stops_draft),
+            self._later_draft(shape, priced, method.stops_draft),
             self._companion(shape, priced),
         )
 
@@ -190,7 +216,7 @@ class PriceBook:
         """Verifications of n to n (k + 1) tokens."""
         k, m = priced.work.num_speculative_tokens, shape.multiplicity
         ranges = {n * m: (n * m, n * m * (k + 1)) for n in shape.counts}
-        key = priced.work.draft if priced.work.draft.exits_early else None
+        key = priced.work.draft if priced.work.draft.exits_early else None, priced.work.verification
         return self._sheet((Role.TARGET, key), priced.verifications, shape, ranges)
 
     def _draft(self, shape: BatchShape, priced: PricedWork, stops: bool) -> PriceSheet:
@@ -209,7 +235,18 @@ class PriceBook:
             counts = range(1, shape.num_slots + 1) if stops else shape.counts
             most = 1 + draft.most_owed(k, stops)
             ranges = {n * m: (n * m, n * m * most) for n in counts}
-        return self._sheet((Role.DRAFT, draft, priced.host), priced.draft_passes, shape, ranges)
+        kind = (Role.DRAFT, draft, priced.host)
+        return self._sheet(kind, priced.first_draft_passes, _read_by(draft, shape), ranges)
+
+    def _later_draft(self, shape: BatchShape, priced: PricedWork, stops: bool) -> PriceSheet:
+        """Passes of one token per sequence behind the first, where they differ from it."""
+        draft, m = priced.work.draft, shape.multiplicity
+        if draft.fuzzy is None:
+            return self._draft(shape, priced, stops)
+        counts = range(1, shape.num_slots + 1) if stops else shape.counts
+        ranges = {n * m: (n * m, n * m) for n in counts}
+        kind = (Role.DRAFT, draft, priced.host, "later")
+        return self._sheet(kind, priced.draft_passes, _read_by(draft, shape), ranges)
 
     def _companion(self, shape: BatchShape, priced: PricedWork) -> PriceSheet:
         """One pass over K tokens per sequence, one more where all K were accepted before."""
@@ -227,6 +264,15 @@ class PriceBook:
             role = kind[0]
             self._sheets[key] = lay_out_sheet(passes, role, ranges, shape.context_range)
         return self._sheets[key]
+
+
+def _read_by(draft: DraftWork, shape: BatchShape) -> BatchShape:
+    """The same batches, at the contexts that a drafter with a budget reads of them."""
+    budget = draft.kv_budget
+    if budget is None:
+        return shape
+    low, high = (min(context, float(budget)) for context in shape.context_range)
+    return replace(shape, context_range=(low, high))
 
 
 def selects(method: DecodingMethod) -> bool:
@@ -255,6 +301,7 @@ def bind(method: DecodingMethod, columns: BoundColumns, prices: PriceBook, shape
             is_whole=draft.is_paid_whole and selection.lengths_from is Plan.PLANNED,
             tokens_beside=draft.tokens_beside,
             of_one_sequence=draft.of_one_sequence,
+            kv_budget=draft.kv_budget or 0,
         ),
         turn=Turn(
             overlaps=shape.overlaps,

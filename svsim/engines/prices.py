@@ -4,14 +4,14 @@
 analytic grids, prefills and live plans ask it for seconds of draft, companion and target passes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from svsim.compiled import compiled
-from svsim.decoding.work import DraftWork, Schedule, StepWork
+from svsim.decoding.work import ONCE, DraftWork, Schedule, StepWork, Verification
 from svsim.latency.host import HostTime, host_time
 from svsim.latency.model import LatencyModel
 from svsim.latency.price_table import PredictsSeconds, lay_out
@@ -39,11 +39,16 @@ class PricedWork:
         """Draft passes of these shapes, float64 of the broadcast shape."""
         return self.draft_passes.predict_s(StepShape(Role.DRAFT, num_sequences, new_tokens, kv_tokens))
 
+    def first_draft_s(self, num_sequences: ArrayLike, new_tokens: ArrayLike, kv_tokens: ArrayLike) -> Floats:
+        """First draft passes of a step, whose new tokens hold what the drafter owes."""
+        return self.first_draft_passes.predict_s(StepShape(Role.DRAFT, num_sequences, new_tokens, kv_tokens))
+
     def full_draft_s(self, num_sequences: int, num_kv_tokens: float) -> float:
         """A draft of K tokens for sequences that owe nothing beyond their last token."""
         n, k, draft = num_sequences, self.work.num_speculative_tokens, self.work.draft
         if draft.schedule is Schedule.SEQUENTIAL:
-            return float(self.draft_s(n, np.full(k, n), num_kv_tokens + n * np.arange(k)).sum())
+            first_s = float(self.first_draft_s(n, n, num_kv_tokens))
+            return first_s + float(self.draft_s(n, n, num_kv_tokens + n * np.arange(1, k)).sum())
         if draft.schedule is Schedule.BLOCK:
             each = 1 if draft.of_one_sequence else n
             return float(self.draft_s(n, each * (k + draft.tokens_beside), num_kv_tokens))
@@ -64,9 +69,9 @@ class PricedWork:
             return self.latency.predict_s(StepShape(role, num_sequences, num_tokens, 0))
 
         seconds, draft = of(Role.TARGET), self.work.draft
-        if draft.has_passes and draft.role is Role.DRAFT:
+        if draft.has_own_prefill and draft.role is Role.DRAFT:
             seconds = seconds + of(Role.DRAFT)
-        elif draft.has_passes and not draft.exits_early:
+        elif draft.has_own_prefill:
             seconds = seconds + seconds * draft.share
         if self.work.runs_companion:
             seconds = seconds + of(Role.COMPANION)
@@ -78,9 +83,20 @@ class PricedWork:
         return PassPrices(self.latency, self.work.draft, self.host.per_draft_pass_s)
 
     @property
+    def first_draft_passes(self) -> PredictsSeconds:
+        """What the first draft pass of a step is: of fuzzy layers an exact pass comes before it."""
+        passes = self.draft_passes
+        if self.work.draft.fuzzy is None:
+            return passes
+        exact = replace(self.work.draft, fuzzy=None, beside_s=0.0)
+        return RepairedPass(PassPrices(self.latency, exact, passes.host_s), passes)
+
+    @property
     def verifications(self) -> PredictsSeconds:
         """What a verification is."""
-        return RestOfTarget(self.latency, self.work.draft) if self.work.draft.exits_early else self.latency
+        draft, verification = self.work.draft, self.work.verification
+        passes: PredictsSeconds = RestOfTarget(self.latency, draft) if draft.exits_early else self.latency
+        return passes if verification == ONCE else RepeatedTokens(passes, verification)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +111,53 @@ class PassPrices:
         """Seconds, float64 of the broadcast shape."""
         draft = self.draft
         n, tokens, kv = shape.num_sequences, shape.num_new_tokens, shape.num_kv_tokens
+        if draft.kv_budget is not None:
+            kv = np.minimum(kv, np.asarray(n) * draft.kv_budget)
+        if draft.rereads_context:
+            tokens, kv = np.add(tokens, kv), 0.0
         asked = StepShape(draft.role, n, tokens, kv)
         if draft.exits_early:  # one row of logits per sequence, as a draft model
-            asked = StepShape(draft.role, n, tokens, kv, draft.layer_share, n)
-        return np.asarray(self.latency.predict_s(asked) * draft.share + self.host_s, np.float64)
+            asked = StepShape(draft.role, n, tokens, kv, draft.layer_share + draft.adapter_share, n)
+        seconds = self.latency.predict_s(asked)
+        if draft.head_share < 1.0:
+            layers_s = self.latency.predict_s(replace(asked, num_logit_tokens=0.0))
+            seconds = layers_s + draft.head_share * (seconds - layers_s)
+        if draft.fuzzy is not None:
+            seconds = seconds * draft.fuzzy.factor
+        return np.asarray(
+            seconds * (draft.share * draft.repeats) + (self.host_s + draft.beside_s), np.float64
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RepairedPass:
+    """An exact pass over the emitted tokens and one before them, then a fuzzy pass of a token each."""
+
+    exact: PassPrices
+    fuzzy: PassPrices
+
+    def predict_s(self, shape: StepShape) -> Floats:
+        """Seconds, float64 of the broadcast shape."""
+        n, kv = shape.num_sequences, shape.num_kv_tokens
+        emitted = replace(shape, num_new_tokens=np.add(shape.num_new_tokens, n))
+        once = StepShape(shape.role, n, n, kv)
+        return np.asarray(self.exact.predict_s(emitted) + self.fuzzy.predict_s(once), np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatedTokens:
+    """Verifications that compute draft tokens several times, and more tokens beside them."""
+
+    passes: PredictsSeconds
+    verification: Verification
+
+    def predict_s(self, shape: StepShape) -> Floats:
+        """Seconds, float64 of the broadcast shape; ``shape`` counts every draft token once."""
+        n = np.asarray(shape.num_sequences, np.float64)
+        drafted = np.asarray(shape.num_new_tokens, np.float64) - n
+        beside = self.verification.beside * np.minimum(n, drafted)  # nothing where nothing is drafted
+        new_tokens = n + self.verification.copies * drafted + beside
+        return self.passes.predict_s(replace(shape, num_new_tokens=new_tokens))
 
 
 @dataclass(frozen=True, slots=True)

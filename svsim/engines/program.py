@@ -13,6 +13,7 @@ class Drafting(NamedTuple):
 
     as_planned: drafts only the length that is verified (else always K); a rule is then asked before the
         draft. is_whole: but is paid for K tokens all the same (a block is proposed at once).
+    kv_budget: tokens of context per sequence that a pass reads at most; 0: all.
     """
 
     schedule: int
@@ -21,6 +22,7 @@ class Drafting(NamedTuple):
     is_whole: bool
     tokens_beside: int
     of_one_sequence: bool
+    kv_budget: int = 0
 
 
 class BoundColumns(NamedTuple):
@@ -29,11 +31,13 @@ class BoundColumns(NamedTuple):
     accepted: uint8 [T], accepted draft tokens of the whole chain (the target's answer).
     planned:  uint8 [T] for planned lengths, else empty.
     survival: uint16 [T, K] encoded believed survival for selected lengths, else (or without belief) [0, K].
+    drafted:  uint8 [T] where planned lengths verify less than is drafted, else empty.
     """
 
     accepted: NDArray[np.uint8]
     planned: NDArray[np.uint8]
     survival: NDArray[np.uint16]
+    drafted: NDArray[np.uint8] = np.zeros(0, np.uint8)
 
     def after(self, earlier: "BoundColumns") -> "BoundColumns":
         """These columns behind earlier ones."""
@@ -41,6 +45,7 @@ class BoundColumns(NamedTuple):
             np.concatenate([earlier.accepted, self.accepted]),
             np.concatenate([earlier.planned, self.planned]),
             np.concatenate([earlier.survival, self.survival]),
+            np.concatenate([earlier.drafted, self.drafted]),
         )
 
     def at(self, rows: NDArray[np.int64] | slice) -> "BoundColumns":
@@ -59,12 +64,13 @@ class Turn(NamedTuple):
 
 class StepPrices(NamedTuple):
     """Host seconds of a step and of each sequence in it, and the seconds of passes; a draft pass of its
-    own host time besides."""
+    own host time besides. draft: the first, or only, pass of a draft; later_draft: the others."""
 
     overhead_s: float
     overhead_per_sequence_s: float
     target: PriceSheet
     draft: PriceSheet
+    later_draft: PriceSheet
     companion: PriceSheet
 
 
@@ -89,7 +95,7 @@ class StepProgram(NamedTuple):
 def empty_program() -> StepProgram:
     """A program of no work: its field types are those of every program."""
     columns = BoundColumns(np.zeros(0, np.uint8), np.zeros(0, np.uint8), np.zeros((0, 1), np.uint16))
-    prices = StepPrices(0.0, 0.0, EMPTY_SHEET, EMPTY_SHEET, EMPTY_SHEET)
+    prices = StepPrices(0.0, 0.0, EMPTY_SHEET, EMPTY_SHEET, EMPTY_SHEET, EMPTY_SHEET)
     drafting, turn = Drafting(0, 0, False, False, 0, False), Turn(False, 1.0, 1.0)
     return StepProgram(0, 0, False, 1, drafting, turn, columns, np.zeros(0), prices)
 

@@ -8,17 +8,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from svsim.decoding.acceptance_rules import AcceptanceRule, RecordedCoins
-from svsim.decoding.drafters import MODEL
+from svsim.decoding.drafters import MODEL, TrimmedDrafter
 from svsim.decoding.method import DecodingMethod
 from svsim.engines.binding import Deployment
 from svsim.engines.convention import NATIVE, BatchOf, Convention, Prefill, Refill
 from svsim.engines.profile import fit_belief, is_small, learns, refits, small_profile_note
 from svsim.errors import InputError, LatencyError, MissingSignalError
-from svsim.latency.geometry import told_geometry
+from svsim.latency.geometry import ModelGeometry, told_geometry
 from svsim.latency.shape import Role
 from svsim.trace.accept_histogram import HISTOGRAM
+from svsim.trace.method_columns import method_column
 from svsim.trace.parts import EvaluationPart, Needed, Source
-from svsim.trace.token_trace import TokenTrace, TraceMetadata
+from svsim.trace.token_trace import TokenTrace, TraceMetadata, missing_outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def prepare(source: Source, settings: RunSettings, deployments: Sequence[Deploym
     learning = [m for m in settings.methods if learns(m)]
     needed = _needed(source, settings)
     limit = source.metadata.num_speculative_tokens
-    deployments = tuple(_knowing_target(d, source.metadata) for d in deployments)
+    deployments = tuple(_knowing_models(d, source.metadata) for d in deployments)
     for method in settings.methods:
         if method.num_speculative_tokens > limit:
             raise InputError(
@@ -100,7 +101,7 @@ def prepare(source: Source, settings: RunSettings, deployments: Sequence[Deploym
     profile, part = source.split(settings.profile_split if learning else 0.0, settings.seed, needed)
     methods = settings.methods if profile is None else tuple(fit_belief(m, profile) for m in settings.methods)
     sizes, notes = _fitting_batch_sizes(settings, part.num_requests)
-    notes += _foreign_drafts(source, settings)
+    notes += (*_foreign_drafts(source, settings), *_heads_not_apart(deployments, settings))
     ready = PreparedRun(part, methods, replace(settings, batch_sizes=sizes), deployments, notes)
     if profile is None or not is_small(profile):
         return ready
@@ -112,14 +113,33 @@ def prepare(source: Source, settings: RunSettings, deployments: Sequence[Deploym
     )
 
 
-def _knowing_target(deployment: Deployment, metadata: TraceMetadata) -> Deployment:
-    """With the target's shape, if the trace tells it: heads get theirs from it."""
-    if deployment.target is not None:
-        return deployment
-    try:
-        return replace(deployment, target=told_geometry(metadata.models.get(Role.TARGET), Role.TARGET))
-    except LatencyError:  # a name or shape that svsim does not know
-        return deployment
+def _knowing_models(deployment: Deployment, metadata: TraceMetadata) -> Deployment:
+    """With the shapes of target and draft, if the trace tells them: heads get theirs from the target."""
+
+    def told(role: Role) -> ModelGeometry | None:
+        try:
+            return told_geometry(metadata.models.get(role), role)
+        except LatencyError:  # a name or shape that svsim does not know
+            return None
+
+    target, draft = deployment.target or told(Role.TARGET), deployment.draft or told(Role.DRAFT)
+    return replace(deployment, target=target, draft=draft)
+
+
+def _heads_not_apart(deployments: Sequence[Deployment], settings: RunSettings) -> tuple[str, ...]:
+    """Shares of layers, and parts of a head, on step times that do not tell the head apart."""
+    sources = [d for d in deployments if not d.latency.separates_head]
+    works = {m.label: m.work().draft for m in settings.methods if m.num_speculative_tokens}
+    shared = [label for label, work in works.items() if work.exits_early]
+    trimmed = [m.label for m in settings.methods if isinstance(m.drafter, TrimmedDrafter)]
+    if not sources or not (shared or trimmed):
+        return ()
+    where = f"step times of {sources[0].name} ({sources[0].latency.source}) do not tell the head apart"
+    says = [
+        f"{', '.join(shared[:MOST_NAMED])}: a share of the layers is priced as that share of a whole pass"
+    ] * bool(shared)
+    says += [f"{', '.join(trimmed[:MOST_NAMED])}: a trimmed head is priced as a whole one"] * bool(trimmed)
+    return tuple(f"{where}; {said}" for said in says)
 
 
 MOST_NAMED = 5  # methods that a note names
@@ -154,7 +174,19 @@ def _needed(source: Source, settings: RunSettings) -> Needed:
                 f"trace lacks (it has: {present}); {_remedy(missing)}, or leave {method.label} out"
             )
         signals += wanted
-    return Needed(tuple(dict.fromkeys(signals)), ("accept_prob",) if source.has_accept_prob else ())
+    return Needed(tuple(dict.fromkeys(signals)), _needed_of_target(source, settings))
+
+
+def _needed_of_target(source: Source, settings: RunSettings) -> tuple[str, ...]:
+    """Columns of the target's half: acceptance probabilities where there are, and methods' own."""
+    present = source.target_columns
+    needed = ["accept_prob"] if "accept_prob" in present else []
+    for method in settings.methods:
+        for name in method.acceptance.needs(present):
+            if name not in present and method_column(name) is not None:
+                raise MissingSignalError(missing_outcome(name, method.label))
+            needed.append(name)
+    return tuple(name for name in dict.fromkeys(needed) if name in present)
 
 
 def _remedy(missing: Sequence[str]) -> str:

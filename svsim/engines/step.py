@@ -97,15 +97,31 @@ def new_batch(num_slots: int, num_speculative_tokens: int) -> Batch:
 
 
 @compiled()
+def _draft_kv(program, batch, n, ahead):  # type: ignore[no-untyped-def]
+    """KV tokens that a pass of the drafter over all sequences reads, ``ahead`` tokens into the draft."""
+    budget = program.drafting.kv_budget
+    if budget == 0:
+        return batch.counters[NUM_CONTEXT_TOKENS] + ahead * n
+    kv = 0
+    for i in range(n):
+        kv += min(batch.position[i] + batch.context_base[i] + ahead, budget)
+    return kv
+
+
+@compiled()
 def _sequential_draft_s(program, batch, n):  # type: ignore[no-untyped-def]
     """Pass j runs over the sequences that draft more than j tokens, at their context + j."""
     k = program.num_speculative_tokens
     m = program.multiplicity
-    sheet = program.prices.draft
+    first, later, budget = program.prices.draft, program.prices.later_draft, program.drafting.kv_budget
     if not program.drafting.as_planned:
-        kv = batch.counters[NUM_CONTEXT_TOKENS] * m
-        first_s = pass_s(sheet, n * m, (n + batch.counters[NUM_CATCH_UP_TOKENS]) * m, kv)
-        return first_s + growing_passes_s(sheet, n * m, kv + n * m, k - 1)
+        kv = _draft_kv(program, batch, n, 0) * m
+        first_s = pass_s(first, n * m, (n + batch.counters[NUM_CATCH_UP_TOKENS]) * m, kv)
+        if budget == 0:
+            return first_s + growing_passes_s(later, n * m, kv + n * m, k - 1)
+        for j in range(1, k):
+            first_s += pass_s(later, n * m, n * m, _draft_kv(program, batch, n, j) * m)
+        return first_s
     seconds = 0.0
     for j in range(k):
         sequences, tokens, kv = 0, 0, 0
@@ -113,10 +129,11 @@ def _sequential_draft_s(program, batch, n):  # type: ignore[no-untyped-def]
             if batch.draft_length[i] > j:
                 sequences += 1
                 tokens += batch.num_owed[i] if j == 0 else 1
-                kv += batch.position[i] + batch.context_base[i] + j
+                context = batch.position[i] + batch.context_base[i] + j
+                kv += context if budget == 0 else min(context, budget)
         if sequences == 0:
             break
-        seconds += pass_s(sheet, sequences * m, tokens * m, kv * m)
+        seconds += pass_s(first if j == 0 else later, sequences * m, tokens * m, kv * m)
     return seconds
 
 
@@ -135,24 +152,24 @@ def _block_draft_s(program, batch, n):  # type: ignore[no-untyped-def]
     if longest == beside and program.plan != Plan.PLANNED:
         return 0.0
     tokens = longest if drafting.of_one_sequence else tokens * m
-    return pass_s(program.prices.draft, n * m, tokens, batch.counters[NUM_CONTEXT_TOKENS] * m)
+    return pass_s(program.prices.draft, n * m, tokens, _draft_kv(program, batch, n, 0) * m)
 
 
 @compiled()
 def _draft_row_s(program, batch, n):  # type: ignore[no-untyped-def]
     """Tell the rule what drafting 0, 1, ... K tokens of every sequence would cost."""
-    drafting, m, sheet = program.drafting, program.multiplicity, program.prices.draft
+    drafting, m, prices = program.drafting, program.multiplicity, program.prices
     row_s = batch.rule.memory[DRAFT_S:]
-    kv = batch.counters[NUM_CONTEXT_TOKENS] * m
     row_s[0], total_s = 0.0, 0.0
     for j in range(program.num_speculative_tokens):
         if drafting.schedule == Schedule.SEQUENTIAL:
             tokens = (n + (batch.counters[NUM_CATCH_UP_TOKENS] if j == 0 else 0)) * m
-            total_s += pass_s(sheet, n * m, tokens, kv + j * n * m)
+            sheet = prices.draft if j == 0 else prices.later_draft
+            total_s += pass_s(sheet, n * m, tokens, _draft_kv(program, batch, n, j) * m)
         elif drafting.schedule == Schedule.BLOCK:
             each = j + 1 + drafting.tokens_beside
             tokens = each if drafting.of_one_sequence else n * m * each
-            total_s = pass_s(sheet, n * m, tokens, kv)
+            total_s = pass_s(prices.draft, n * m, tokens, _draft_kv(program, batch, n, 0) * m)
         row_s[j + 1] = total_s
 
 
@@ -295,6 +312,8 @@ def plan_step(program, select, batch, n, beside):  # type: ignore[no-untyped-def
         for i in range(n):
             batch.length[i] = min(np.int64(program.columns.planned[batch.position[i]]), k)
             batch.draft_length[i] = batch.length[i] if program.drafting.as_planned else k
+            if program.columns.drafted.size > 0:
+                batch.draft_length[i] = program.columns.drafted[batch.position[i]]
             tokens += batch.length[i]
     elif program.plan == Plan.SELECTED and program.drafting.as_planned:
         _draft_row_s(program, batch, n)

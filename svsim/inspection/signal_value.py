@@ -51,7 +51,7 @@ def value_of_signals(
     information = information_of(sample, settings.profile_split, settings.seed, notes)
     if information is None:
         raise InputError(f"nothing to value: {notes[0]}; record a trace with svsim capture")
-    if not source.has_accept_prob:
+    if "accept_prob" not in source.target_columns:
         raise InputError(
             "the value of signals is measured against the acceptance probability, and this trace lacks the "
             "column accept_prob; record one with svsim capture"

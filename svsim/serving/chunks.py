@@ -63,8 +63,8 @@ def chunk_prices(
         for role in sorted(work.roles | {Role.TARGET})
     }
     target = sheets[Role.TARGET]
-    # an early exit's prompts run through all layers in the target's own pass
-    drafts = work.draft.has_passes and not work.draft.exits_early
+    # prompts of a drafter on the target's own cache run in the target's pass
+    drafts = work.draft.has_own_prefill
     return ChunkPrices(
         target,
         sheets[work.draft.role] if drafts else target,

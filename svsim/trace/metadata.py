@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any, NoReturn, get_args
 
 from svsim.errors import InputError, TraceError, printable
@@ -14,6 +15,7 @@ from svsim.trace.schema import METADATA_KEY
 from svsim.trace.token_trace import FORMAT_VERSION, AcceptanceKind, Chains, TraceMetadata
 
 MAX_METADATA_BYTES = 1 << 20
+MAX_EXITS, MAX_LAYERS, MAX_BLOCKS = 32, 1000, 32
 
 _KNOWN = tuple(field.name for field in fields(TraceMetadata) if field.name != "extra")
 _REQUIRED = ("format_version", "num_speculative_tokens", "acceptance_kind", "chains")
@@ -102,6 +104,7 @@ def _check_types(values: dict[str, Any], file: str) -> None:
             _fail(file, name, values[name], "a string")
     if values.get("seed") is not None and type(values["seed"]) is not int:
         _fail(file, "seed", values["seed"], "an integer")
+    _check_extents(values, file)
     for role, model in values.get("models", {}).items():
         if not isinstance(model, dict) or not isinstance(model.get("name", ""), str):
             _fail(file, f"models.{role}", model, 'an object with a "name"')
@@ -110,6 +113,26 @@ def _check_types(values: dict[str, Any], file: str) -> None:
     for package, version in values.get("software", {}).items():
         if not isinstance(version, str):
             _fail(file, f"software.{package}", version, "a string")
+
+
+def _check_extents(values: dict[str, Any], file: str) -> None:
+    """Exit layers and block lengths: rising whole numbers."""
+    exits, blocks = values.get("exits"), values.get("blocks")
+    if exits is not None:
+        said = exits if isinstance(exits, dict) else {}
+        layers, of = said.get("layers") or [], said.get("num_layers")
+        if not (_rises(layers, MAX_EXITS) and type(of) is int and layers[-1] < of <= MAX_LAYERS):
+            _fail(file, "exits", exits, '{"layers": [rising exit layers], "num_layers": more than the last}')
+    if blocks is not None and not (_rises(blocks, MAX_BLOCKS) and blocks[-1] <= MAX_SPECULATIVE_TOKENS):
+        _fail(file, "blocks", blocks, f"rising block lengths of at most {MAX_SPECULATIVE_TOKENS}")
+
+
+def _rises(numbers: object, most: int) -> bool:
+    """Whether they are a list of 1 to ``most`` whole numbers from 1 on, each larger than the last."""
+    if not isinstance(numbers, list) or not 1 <= len(numbers) <= most:
+        return False
+    whole = all(type(number) is int for number in numbers)
+    return whole and numbers[0] >= 1 and all(low < high for low, high in pairwise(numbers))
 
 
 def _fail(file: str, key: str, got: object, expected: str) -> NoReturn:

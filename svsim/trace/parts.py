@@ -23,7 +23,7 @@ MAX_PROFILE_POSITIONS = 1 << 20  # more would not change a belief
 
 @dataclass(frozen=True, slots=True)
 class Needed:
-    """The [T, K] columns that a run reads."""
+    """The list columns that a run reads."""
 
     signals: tuple[str, ...]
     target_columns: tuple[str, ...]
@@ -94,9 +94,11 @@ class MemorySource:
         return tuple(self.trace.observable.signals)
 
     @property
-    def has_accept_prob(self) -> bool:
-        """Whether acceptance probabilities were recorded."""
-        return self.trace.target.accept_prob is not None
+    def target_columns(self) -> tuple[str, ...]:
+        """Names of the target's list columns that can be loaded."""
+        target = self.trace.target
+        known = (("accept_prob", target.accept_prob), ("target_overlap", target.target_overlap))
+        return (*(name for name, values in known if values is not None), *target.outcomes)
 
     def split(self, share: float, seed: int, needed: Needed) -> tuple[TokenTrace | None, EvaluationPart]:
         """(profile part or None, evaluation part): a share of every task; everything if share is 0."""
@@ -138,9 +140,9 @@ class FileSource:
         return self.reader.signals
 
     @property
-    def has_accept_prob(self) -> bool:
-        """Whether acceptance probabilities were recorded."""
-        return "accept_prob" in self.reader.target_columns
+    def target_columns(self) -> tuple[str, ...]:
+        """Names of the target's list columns that can be loaded."""
+        return self.reader.target_columns
 
     def split(self, share: float, seed: int, needed: Needed) -> tuple[TokenTrace | None, EvaluationPart]:
         """As in memory; a long file is read once for its requests, and again in every pass."""
@@ -199,7 +201,9 @@ def _slim(trace: TokenTrace, needed: Needed) -> TokenTrace:
         trace,
         observable=ObservableColumns({n: trace.observable.signals[n] for n in needed.signals}),
         target=TargetColumns(
-            target.num_accepted, target.accept_prob if "accept_prob" in needed.target_columns else None
+            target.num_accepted,
+            target.accept_prob if "accept_prob" in needed.target_columns else None,
+            outcomes={n: s for n, s in target.outcomes.items() if n in needed.target_columns},
         ),
     )
 
@@ -231,6 +235,10 @@ def concatenate(traces: Sequence[TokenTrace]) -> TokenTrace:
             np.concatenate([t.target.num_accepted for t in traces]),
             joined("accept_prob"),
             joined("target_overlap"),
+            outcomes={
+                name: np.concatenate([t.target.outcomes[name] for t in traces])
+                for name in head.target.outcomes
+            },
         ),
         tasks=None if head.tasks is None else tuple(name for t in traces for name in t.tasks or ()),
     )

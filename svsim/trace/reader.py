@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 from svsim.errors import MissingSignalError, TraceError, printable
 from svsim.trace.digest import check_columns, check_digest
 from svsim.trace.metadata import decode_metadata
+from svsim.trace.method_columns import is_outcome_name
 from svsim.trace.rows import Piece, RequestAssembler, RequestChecker, rows_of
 from svsim.trace.schema import (
     METADATA_KEY,
     REQUEST_ID,
     SCALAR_TYPES,
     STEP_TIMES_KEY,
-    TARGET_COLUMNS,
     TASK,
     check_schema,
+    is_target_name,
 )
 from svsim.trace.step_times import decode_step_times
 from svsim.trace.token_trace import ObservableColumns, TargetColumns, TokenTrace, TraceMetadata
@@ -68,14 +69,14 @@ class TraceReader:
             check_columns(schema, stored, self._file)
             self.metadata = decode_metadata(stored[METADATA_KEY], self._file)
             k = self.metadata.num_speculative_tokens
-            lists = check_schema(schema, k, self._file)
+            lists = check_schema(schema, self.metadata.widths, self._file)
             packed = stored.get(STEP_TIMES_KEY)
             self.step_times = None if packed is None else decode_step_times(packed, self._file)
             self.num_positions, self.num_row_groups = footer.num_rows, footer.num_row_groups
             _check_sizes(footer, k, self._file)
             self.has_tasks = TASK in schema.names
-        self.signals = tuple(name for name in lists if name not in TARGET_COLUMNS)
-        self.target_columns = tuple(name for name in lists if name in TARGET_COLUMNS)
+        self.signals = tuple(name for name in lists if not is_target_name(name))
+        self.target_columns = tuple(name for name in lists if is_target_name(name))
 
     def iter_chunks(
         self,
@@ -101,7 +102,7 @@ class TraceReader:
         checker, assembler = RequestChecker(self._file), RequestAssembler()
         num_read = 0
         for batch in self._batches(columns):
-            rows = rows_of(batch, columns, num_read, self.metadata.num_speculative_tokens, self._file)
+            rows = rows_of(batch, columns, num_read, self.metadata.widths, self._file)
             assembler.add(rows, checker.starts_in(rows))
             num_read += len(rows)
             if assembler.num_complete_rows >= min_positions:
@@ -131,7 +132,10 @@ class TraceReader:
             num_prompt_tokens=piece.starts.num_prompt_tokens,
             observable=ObservableColumns({name: piece.signals[name] for name in signals}),
             target=TargetColumns(
-                piece.num_accepted, piece.signals.get("accept_prob"), piece.signals.get("target_overlap")
+                piece.num_accepted,
+                piece.signals.get("accept_prob"),
+                piece.signals.get("target_overlap"),
+                outcomes={name: values for name, values in piece.signals.items() if is_outcome_name(name)},
             ),
             metadata=self.metadata,
             tasks=None if piece.starts.tasks is None else tuple(piece.starts.tasks),

@@ -1,5 +1,6 @@
 """From record batches of a trace file to whole requests: rows as arrays, checked and reassembled."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from svsim.errors import printable
+from svsim.trace.method_columns import Width, width_of
 from svsim.trace.schema import (
     MAX_CONTEXT_TOKENS,
     NUM_ACCEPTED,
@@ -166,7 +168,7 @@ def _numpy(array: Any) -> NDArray[Any]:
     return np.from_dlpack(array)
 
 
-def rows_of(batch: Any, columns: list[str], first_row: int, num_speculative_tokens: int, file: str) -> Rows:
+def rows_of(batch: Any, columns: list[str], first_row: int, widths: Mapping[Width, int], file: str) -> Rows:
     """A record batch as arrays, each value checked by itself (their order is RequestChecker's).
 
     ``first_row`` is the batch's first row in the file; the signals are ``columns`` but the scalar ones.
@@ -186,10 +188,10 @@ def rows_of(batch: Any, columns: list[str], first_row: int, num_speculative_toke
         signals={},
     )
     locator = rows.locator(file)
-    check_num_accepted(rows.num_accepted, num_speculative_tokens, locator)
+    check_num_accepted(rows.num_accepted, widths[Width.CHAIN], locator)
     for name in columns:
         if name not in SCALAR_TYPES and name != TASK:
-            values = _list_values(name, column[name], num_speculative_tokens, locator)
+            values = _list_values(name, column[name], width_of(name, widths), locator)
             rows.signals[name] = check_signal(name, values, locator)
     return rows
 

@@ -1,12 +1,14 @@
 """The columns of a trace file: names, types, domains and limits. One row per output position."""
 
 import re
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
 from svsim.errors import TraceError, printable
+from svsim.trace.method_columns import Width, is_outcome_name, method_column, width_of
 
 REQUEST_ID = "request_id"
 POSITION = "position"
@@ -41,8 +43,13 @@ def is_signal_name(name: str) -> bool:
     Names beginning ``target_`` are reserved for what only the target knows, so a column this
     version does not know can never leak to a policy.
     """
-    reserved = name in SCALAR_TYPES or name == TASK or name in TARGET_COLUMNS or name.startswith("target_")
+    reserved = name in SCALAR_TYPES or name == TASK or is_target_name(name) or name.startswith("target_")
     return not reserved and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", name) is not None
+
+
+def is_target_name(name: str) -> bool:
+    """Whether a column of that name is of the target's half, and loaded."""
+    return name in TARGET_COLUMNS or is_outcome_name(name)
 
 
 def is_extra_target_name(name: str) -> bool:
@@ -52,18 +59,29 @@ def is_extra_target_name(name: str) -> bool:
 
 def domain(name: str) -> tuple[float, float]:
     """(lowest, highest) allowed value of a signal; infinities stand for "any finite number"."""
-    if name in PROBABILITIES:
+    column = method_column(name)
+    if name in PROBABILITIES or (column is not None and not column.is_count):
         return 0.0, 1.0
+    if column is not None:
+        return 0.0, np.inf
     return (0.0, np.inf) if name == "draft_entropy" else (-np.inf, np.inf)
 
 
-def trace_schema(num_speculative_tokens: int, signals: list[str], dtype: SignalDtype, has_task: bool) -> Any:
-    """The Arrow schema of a trace file; ``signals`` names the list columns, in file order."""
+def trace_schema(widths: Mapping[Width, int], signals: list[str], dtype: SignalDtype, has_task: bool) -> Any:
+    """The Arrow schema of a trace file; ``signals`` names the list columns, in file order.
+
+    Counts of methods' columns are float32 in any case.
+    """
     fields = [pa.field(name, kind, nullable=False) for name, kind in SCALAR_TYPES.items()]
     if has_task:
         fields.append(pa.field(TASK, pa.dictionary(pa.int32(), pa.string()), nullable=False))
-    values = pa.list_(pa.float16() if dtype == "float16" else pa.float32(), num_speculative_tokens)
-    return pa.schema(fields + [pa.field(name, values, nullable=False) for name in signals])
+
+    def values(name: str) -> Any:
+        column = method_column(name)
+        is_exact = dtype == "float32" or (column is not None and column.is_count)
+        return pa.list_(pa.float32() if is_exact else pa.float16(), width_of(name, widths))
+
+    return pa.schema(fields + [pa.field(name, values(name), nullable=False) for name in signals])
 
 
 def _is_text(kind: Any) -> bool:
@@ -77,8 +95,8 @@ def _is_float_list(kind: Any) -> bool:
     return bool(lists and pa.types.is_floating(kind.value_type))
 
 
-def check_schema(schema: Any, num_speculative_tokens: int, file: str) -> tuple[str, ...]:
-    """The names of the list columns [T, K] of a file's Arrow schema; TraceError if it is no trace.
+def check_schema(schema: Any, widths: Mapping[Width, int], file: str) -> tuple[str, ...]:
+    """The names of the list columns of a file's Arrow schema; TraceError if it is no trace.
 
     Integers of any width, large strings and float64 lists are accepted (their values are checked
     later); other columns that are not lists of floats are left alone.
@@ -102,12 +120,15 @@ def check_schema(schema: Any, num_speculative_tokens: int, file: str) -> tuple[s
         elif name in SCALAR_TYPES:
             expected = None if pa.types.is_integer(kind) else str(SCALAR_TYPES[name])
         elif _is_float_list(kind):
-            if pa.types.is_fixed_size_list(kind) and kind.list_size != num_speculative_tokens:
-                expected = f"lists of length K = {num_speculative_tokens}"
-            elif name in TARGET_COLUMNS or is_signal_name(name):
+            length = width_of(name, widths)
+            if length == 0 and (is_target_name(name) or is_signal_name(name)):
+                expected = "metadata that say what its values are for (`exits` or `blocks`)"
+            elif pa.types.is_fixed_size_list(kind) and kind.list_size != length:
+                expected = f"lists of length {'K = ' if length == widths[Width.CHAIN] else ''}{length}"
+            elif is_target_name(name) or is_signal_name(name):
                 lists.append(name)
         elif name in KNOWN_SIGNALS:
-            expected = f"a fixed-size list of {num_speculative_tokens} float16 or float32"
+            expected = f"a fixed-size list of {width_of(name, widths)} float16 or float32"
         if expected is not None:
             raise TraceError(
                 f"{file}: column {printable(name)} has type {printable(kind)}, expected {expected}; "

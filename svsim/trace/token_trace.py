@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from svsim.errors import MissingSignalError, TraceError, printable
 from svsim.limits import MAX_SPECULATIVE_TOKENS
+from svsim.trace.method_columns import Width, method_column
 
 AcceptanceKind = Literal["captured", "reconstructed", "synthetic", "imported"]
 Chains = Literal["coherent", "independent", "stepwise"]
@@ -34,6 +35,7 @@ class TraceMetadata:
 
     ``models`` maps target, draft and companion to {"name": ..., "geometry": {...}};
     ``sampling`` holds {"greedy": bool, "temperature": ..., ...}; ``extra`` keeps unknown keys.
+    ``exits`` and ``blocks`` say what columns of exit layers and block drafts are for (``method_columns``).
     """
 
     num_speculative_tokens: int
@@ -47,6 +49,8 @@ class TraceMetadata:
     seed: int | None = None
     command: str | None = None
     date: str | None = None
+    exits: Mapping[str, Any] | None = None
+    blocks: tuple[int, ...] | list[int] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
@@ -57,6 +61,15 @@ class TraceMetadata:
                 f"num_speculative_tokens: got {printable(k, 40)}, expected an integer in "
                 f"1..{MAX_SPECULATIVE_TOKENS}; record shorter chains"
             )
+
+    @property
+    def widths(self) -> Mapping[Width, int]:
+        """Values per row of a column, by what they are for."""
+        exits = len(self.exits["layers"]) if self.exits else 0
+        blocks = len(self.blocks) if self.blocks else 0
+        return {
+            Width.CHAIN: self.num_speculative_tokens, Width.ONE: 1, Width.EXITS: exits, Width.BLOCKS: blocks
+        }  # fmt: skip
 
     @property
     def is_greedy(self) -> bool:
@@ -96,13 +109,15 @@ class ObservableColumns:
 class TargetColumns:
     """What only the target model knows. Policies never receive this object.
 
-    ``extra``: further columns ``target_*`` float32 [T, K] of a capture, for whoever reads the file itself;
-    they are written with the trace and not loaded again.
+    ``outcomes``: columns of single methods (``method_columns``), float32 [T, W]. ``extra``: further columns
+    ``target_*`` float32 [T, K] of a capture, for whoever reads the file itself; they are written with the
+    trace and not loaded again.
     """
 
     num_accepted: NDArray[np.int16]
     accept_prob: Signal | None = None
     target_overlap: Signal | None = None
+    outcomes: Mapping[str, Signal] = field(default_factory=dict, kw_only=True)
     extra: Mapping[str, Signal] = field(default_factory=dict, kw_only=True)
 
     def require_accept_prob(self, needed_by: str) -> Signal:
@@ -113,6 +128,22 @@ class TargetColumns:
                 f"svsim capture, or leave {needed_by} out"
             )
         return self.accept_prob
+
+    def require_outcome(self, name: str, needed_by: str) -> Signal:
+        """A method's column, or MissingSignalError saying how to get it."""
+        if name not in self.outcomes:
+            raise MissingSignalError(missing_outcome(name, needed_by))
+        return self.outcomes[name]
+
+
+def missing_outcome(name: str, needed_by: str) -> str:
+    """What to say where a trace lacks a method's column."""
+    column = method_column(name)
+    assert column is not None
+    return (
+        f"{needed_by} needs the column {name} ({column.meaning}), which this trace lacks; {column.remedy}, "
+        f"or leave {needed_by} out"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +217,7 @@ class TokenTrace:
                 self.target.num_accepted[rows],
                 take(self.target.accept_prob),
                 take(self.target.target_overlap),
+                outcomes={n: s[rows] for n, s in self.target.outcomes.items()},
             ),
             tasks=None if self.tasks is None else tuple(self.tasks[r] for r in requests),
         )

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from svsim.errors import TraceError, printable
+from svsim.trace.method_columns import is_outcome_name, width_of
 from svsim.trace.schema import (
     MAX_CONTEXT_TOKENS,
     MAX_REQUEST_ID_CHARS,
@@ -93,6 +94,7 @@ def check_trace(trace: TokenTrace, file: str) -> None:
         ) from None
     columns = signal_columns(trace)
     wrong = [name for name in trace.observable.signals if not is_signal_name(name)]
+    wrong += [name for name in trace.target.outcomes if not is_outcome_name(name)]
     wrong += [name for name in trace.target.extra if not is_extra_target_name(name)]
     if wrong:
         raise TraceError(
@@ -100,10 +102,10 @@ def check_trace(trace: TokenTrace, file: str) -> None:
             "and target_ in front of what only the target knows"
         )
     for name, values in columns.items():
-        if values.shape != (trace.num_positions, k):
+        shape = trace.num_positions, width_of(name, trace.metadata.widths)
+        if values.shape != shape or shape[1] == 0:
             raise TraceError(
-                f"{file}: column {name} has shape {values.shape}, "
-                f"expected {(trace.num_positions, k)}; record it again"
+                f"{file}: column {name} has shape {values.shape}, expected {shape}; record it again"
             )
     if trace.target.num_accepted.shape != (trace.num_positions,):
         raise TraceError(
@@ -126,10 +128,11 @@ def check_trace(trace: TokenTrace, file: str) -> None:
 
 
 def signal_columns(trace: TokenTrace) -> dict[str, NDArray[np.float32]]:
-    """All [T, K] columns of both halves in file order: observable signals first, target columns last."""
+    """All list columns of both halves in file order: observable signals first, target columns last."""
     target = {"accept_prob": trace.target.accept_prob, "target_overlap": trace.target.target_overlap}
     return {
         **{name: trace.observable.signals[name] for name in sorted(trace.observable.signals)},
         **{name: values for name, values in target.items() if values is not None},
+        **{name: trace.target.outcomes[name] for name in sorted(trace.target.outcomes)},
         **{name: trace.target.extra[name] for name in sorted(trace.target.extra)},
     }

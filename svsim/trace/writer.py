@@ -130,7 +130,13 @@ class TraceWriter:
                 f"{self._file}: a chunk has K = {chunk.num_speculative_tokens}, the file K = {k}; "
                 "write them to different files"
             )
-        schema = trace_schema(k, list(signal_columns(chunk)), self._signal_dtype, chunk.tasks is not None)
+        if chunk.metadata.widths != self._metadata.widths:
+            raise TraceError(
+                f"{self._file}: a chunk has other exits or blocks than the file; write them to "
+                "different files"
+            )
+        names = list(signal_columns(chunk))
+        schema = trace_schema(self._metadata.widths, names, self._signal_dtype, chunk.tasks is not None)
         if self._schema is not None and schema != self._schema:
             raise TraceError(
                 f"{self._file}: a chunk has the columns {', '.join(schema.names)}, "
@@ -166,14 +172,15 @@ class TraceWriter:
         return pa.table(columns)
 
     def _lists(self, name: str, values: NDArray[np.float32]) -> Any:
+        kind = self._schema.field(name).type
         with np.errstate(over="ignore"):
-            stored = np.ascontiguousarray(values, dtype=np.dtype(self._signal_dtype))
+            stored = np.ascontiguousarray(values, dtype=kind.value_type.to_pandas_dtype())
         if not np.isfinite(stored).all():
             raise TraceError(
                 f"{self._file}: column {name} holds {np.abs(values).max():g}, "
                 f'too large for {self._signal_dtype}; choose signal_dtype="float32"'
             )
-        return pa.FixedSizeListArray.from_arrays(pa.array(stored.ravel()), type=self._schema.field(name).type)
+        return pa.FixedSizeListArray.from_arrays(pa.array(stored.ravel()), type=kind)
 
     def _write_group(self) -> None:
         table = self._pending.take(self._rows_per_group)

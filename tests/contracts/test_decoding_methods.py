@@ -50,6 +50,11 @@ METHODS = [
     "vllm-adaptive:k=4",
     "vllm-adaptive:k=4,signal=draft_confidence,lag=2",
     "vllm-ladder:ladder=4-3/8-1",
+    "kangaroo:k=4,exit=0.3",
+    "magicdec:k=3,budget=30",
+    "magicdec:k=4,budget=30,drafter=draft",
+    "easyspec:k=4,attention_share=0.3",
+    "easyspec:k=4,attention_share=0.3,acceptance_loss=0.07",
     "oracle:k=4",
     "oracle:k=4,draft=exact",
     "oracle-belief:k=4",
@@ -240,7 +245,7 @@ def test_what_is_paid_for(trace, text):
 
     method = parse_method(text)
     needed = {Role.TARGET}
-    if method.name not in ("td", "eagle"):
+    if method.name not in ("td", "eagle", "kangaroo") and text != "magicdec:k=3,budget=30":
         needed |= {Role.DRAFT}
     if method.name in ("sv", "sv-lossless", "staged") or "signal=similarity" in text:
         needed |= {Role.COMPANION}

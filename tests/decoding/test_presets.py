@@ -36,6 +36,12 @@ TEXTS = [
     "dspark:k=7,signal=similarity,search=global",
     "vllm-adaptive:k=7,lag=2",
     "vllm-ladder:ladder=16-5/64-3",
+    "kangaroo:k=6,eta=0.4,exit=3",
+    "kangaroo:k=5,exit=0.06",
+    "magicdec:k=4,budget=257,drafter=draft",
+    "easyspec:k=5,n=3,attention_share=0.4,exchange_s=0.0001,acceptance_loss=0.07",
+    "sd:k=5,head_rows=32768",
+    "eagle:k=3,head_rows=1000",
 ]
 
 
@@ -148,6 +154,9 @@ def test_exact_on_a_trace():
         "oracle-belief",
         "eagle",
         "vllm-adaptive",
+        "kangaroo",
+        "magicdec",
+        "easyspec",
     }
     assert parse_method("vllm-adaptive:k=2,lag=2").is_exact_on(sampled)
     independent = TraceMetadata(4, "synthetic", "independent", sampling={"greedy": False})

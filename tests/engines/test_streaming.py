@@ -4,7 +4,7 @@ from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
-from support.small_traces import StairLatency, independent_trace, with_draft_signals
+from support.small_traces import WITHOUT_SHAPES, StairLatency, independent_trace, with_draft_signals
 
 from svsim.decoding.acceptance_rules import RedrawnCoins
 from svsim.decoding.presets import PRESETS, parse_method
@@ -61,7 +61,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", ["continuous", "static prefill"])
-@pytest.mark.parametrize("spec", PRESETS)
+@pytest.mark.parametrize("spec", [f"{name}:{WITHOUT_SHAPES.get(name, '')}" for name in PRESETS])
 def test_every_method(monkeypatch, sources, spec, way):
     same_numbers(monkeypatch, sources, 900, spec, 7, **WAYS[way])
 

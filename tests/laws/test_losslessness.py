@@ -40,8 +40,19 @@ METHODS = {
     "dspark:k={k},search=global": (0.001, 1e-4),
     "vllm-adaptive:k={k}": (None, None),
     "vllm-adaptive:k={k},signal=similarity,lag=2": (None, None),
+    "kangaroo:k={k},eta=0.4": (None, None),
+    "magicdec:k={k}": (None, None),
+    "easyspec:k={k}": (None, None),
 }
-FIXED = ("td", "sd", "smartspec", "vllm-ladder", "eagle")  # the same length for every draft
+FIXED = (
+    "td",
+    "sd",
+    "smartspec",
+    "vllm-ladder",
+    "eagle",
+    "magicdec",
+    "easyspec",
+)  # the same length for every draft
 BOUNDS = {"oracle", "oracle-belief"}
 TETRIS = {"tetris"}  # leaves something out: it needs K >= 2
 

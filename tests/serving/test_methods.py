@@ -3,12 +3,16 @@
 import numpy as np
 import pytest
 from support.serving_runs import SmallServer, served, small_trace
+from support.small_traces import WITHOUT_SHAPES
 
 from svsim.decoding.presets import PRESETS
 from svsim.serving.state import NUM_CHUNK_STEPS, NUM_CUT, NUM_PREEMPTIONS, Requests
 
 FIXED = ("td", "eagle", "vllm-ladder")
-TEXTS = [name if name in FIXED else f"{name}:k=7" for name in PRESETS]
+TEXTS = [
+    name if name in FIXED else f"{name}:{','.join(['k=7', *WITHOUT_SHAPES.get(name, '').split()])}"
+    for name in PRESETS
+]
 NUM_REQUESTS = 60
 
 

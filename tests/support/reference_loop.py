@@ -66,10 +66,12 @@ class Server:
     """A decoding method. ``lengths``: Step -> verification lengths.
 
     drafts_them: asked before the draft, which is then as long as what is verified. drafter: model, head,
-    block, whole_block (paid for k tokens whatever is drafted), early_exit or ngram. head_share: the head
-    costs this share of the target's pass, else a pass of the draft model; exit_share: layers of an early
-    exit. slowdowns: of drafting and verification, two micro-batches beside each other. host: seconds per
-    step, sequence and draft pass, else the latency model's overhead.
+    block, whole_block (paid for k tokens whatever is drafted), early_exit, ngram, target (itself) or fuzzy
+    (passes at ``fuzzy`` of a draft model's, and one exact pass over what was emitted and a token more).
+    head_share: the head costs this share of the target's pass, else a pass of the draft model; exit_share:
+    layers of an early exit; budget: tokens of context that a draft pass reads at most; beside_s: of every
+    fuzzy pass. slowdowns: of drafting and verification, two micro-batches beside each other. host: seconds
+    per step, sequence and draft pass, else the latency model's overhead.
     """
 
     k: int
@@ -79,6 +81,9 @@ class Server:
     drafter: str = "model"
     head_share: float | None = None
     exit_share: float = 0.0
+    budget: float = float("inf")
+    fuzzy: float = 1.0
+    beside_s: float = 0.0
     slowdowns: tuple | None = None
     host: tuple | None = None
 
@@ -148,6 +153,8 @@ class Loop:
         if server.drafter == "early_exit":
             early = StepShape(Role.TARGET, sequences, tokens, kv, server.exit_share, sequences)
             return float(self.latency.predict_s(early)) + host_s
+        if server.drafter == "target":
+            return self.price(Role.TARGET, sequences, tokens, kv) + host_s
         return self.price(Role.DRAFT, sequences, tokens, kv) + host_s
 
     def draft_s(self, lengths):
@@ -160,13 +167,20 @@ class Loop:
             return self.draft_pass_s(n, n * self.server.k, kv)
         if drafter == "block":
             return self.draft_pass_s(n, sum(lengths), kv) if sum(lengths) else 0.0
-        if drafter == "model" and self.latency.draft_is_one_pass:
+        if drafter in ("model", "fuzzy") and self.latency.draft_is_one_pass:
             return self.draft_pass_s(n, n + sum(lengths), kv) if sum(lengths) else 0.0
         for j in range(max(lengths)):
             still = [s for s, length in zip(self.slots, lengths, strict=True) if length > j]
-            first = {"model": lambda s: s.owed, "head": lambda s: s.emitted, "early_exit": lambda s: 1}
-            tokens = sum(first[drafter](s) if j == 0 else 1 for s in still)
-            seconds += self.draft_pass_s(len(still), tokens, sum(s.context + j for s in still))
+            first = {"model": lambda s: s.owed, "head": lambda s: s.emitted}
+            read = first.get(drafter, lambda s: 1)
+            tokens = sum(read(s) if j == 0 else 1 for s in still)
+            kv = sum(min(s.context + j, self.server.budget) for s in still)
+            pass_s = self.draft_pass_s(len(still), tokens, kv)
+            if drafter == "fuzzy":
+                pass_s = self.server.fuzzy * pass_s + self.server.beside_s
+                if j == 0:
+                    pass_s += self.draft_pass_s(len(still), sum(s.emitted + 1 for s in still), kv)
+            seconds += pass_s
         return seconds
 
     def companion_s(self):

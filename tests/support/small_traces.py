@@ -24,6 +24,9 @@ LINEAR = {
     "draft_is_one_pass": False,
 }
 
+# presets whose defaults are about a model of known shape -> an option that asks for none
+WITHOUT_SHAPES = {"kangaroo": "exit=0.1", "easyspec": "attention_share=0.4"}
+
 
 def independent_trace(
     num_requests: int = 40,

@@ -1,0 +1,122 @@
+"""Further columns that some methods replay: names, widths, what they hold, and how to get them.
+
+Words
+-----
+outcome   a column of the target's half: it knows y_t, the token that the target emits at row t.
+chain     one value per draft token, [T, K]; one: a value per row, [T, 1]; exits: a value per recorded exit
+          layer, [T, E]; blocks: a value per recorded block length, [T, J].
+exits     metadata ``exits``: {"layers": [...], "num_layers": L}, exit layers in rising order.
+blocks    metadata ``blocks``: draft lengths of a block drafter in rising order.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Width(StrEnum):
+    """What a column has a value for, per row."""
+
+    CHAIN = "chain"
+    ONE = "one"
+    EXITS = "exits"
+    BLOCKS = "blocks"
+
+
+@dataclass(frozen=True, slots=True)
+class MethodColumn:
+    """A column by the pattern of its name. is_outcome: of the target's half, else a policy's signal.
+
+    is_count: whole numbers from 0 on, stored as float32, else a probability. synth: the word of
+    ``svsim synth --also`` that makes one.
+    """
+
+    pattern: str
+    width: Width
+    meaning: str
+    synth: str
+    is_outcome: bool = True
+    is_count: bool = False
+
+    @property
+    def remedy(self) -> str:
+        """How to get it."""
+        return (
+            "record it beside the trace (docs/methods.md, columns), or add a synthetic one with svsim synth "
+            f"--also {self.synth}"
+        )
+
+
+METHOD_COLUMNS = (
+    MethodColumn(
+        r"trim_accept_[1-9][0-9]{0,8}",
+        Width.CHAIN,
+        "acceptance probability of the drafter whose head has so many rows",
+        "trim:rows=32768",
+    ),
+    MethodColumn(
+        "token_rank",
+        Width.ONE,
+        "rank of y_t by frequency among the tokens that the target writes, 1: the most frequent",
+        "token_rank",
+        is_count=True,
+    ),
+    MethodColumn(
+        "judge_accept",
+        Width.CHAIN,
+        "probability that the judge lets the draft token pass",
+        "judge:share=0.8",
+    ),
+    MethodColumn(
+        "fused_accept",
+        Width.CHAIN,
+        "acceptance probability under the fused distribution of a reflective verification",
+        "fused:gain=0.3",
+    ),
+    MethodColumn(
+        "exit_match",
+        Width.EXITS,
+        "whether the exit's likeliest next token is y_t",
+        "exits:layers=2/4/8,of=32,acceptance=.5/.6/.7",
+    ),
+    MethodColumn(
+        "exit_prob",
+        Width.EXITS,
+        "probability of the exit's likeliest next token",
+        "exits:layers=2/4/8,of=32,acceptance=.5/.6/.7",
+        is_outcome=False,
+    ),
+    MethodColumn(
+        "block_accepted",
+        Width.BLOCKS,
+        "accepted draft tokens of a block of that length",
+        "blocks:lengths=20/30,acceptance=.87",
+        is_count=True,
+    ),
+    MethodColumn(
+        "block_length",
+        Width.BLOCKS,
+        "draft tokens of such a block before its end of text",
+        "blocks:lengths=20/30,acceptance=.87",
+        is_count=True,
+    ),
+)
+
+
+def method_column(name: str) -> MethodColumn | None:
+    """The column of that name; None for a signal or a target column of every trace."""
+    found = (column for column in METHOD_COLUMNS if re.fullmatch(column.pattern, name))
+    return next(found, None)
+
+
+def is_outcome_name(name: str) -> bool:
+    """Whether a column of that name is of the target's half."""
+    column = method_column(name)
+    return column is not None and column.is_outcome
+
+
+def width_of(name: str, widths: Mapping[Width, int]) -> int:
+    """Values per row of a column; 0 where the metadata do not say them."""
+    column = method_column(name)
+    return widths.get(Width.CHAIN if column is None else column.width, 0)
