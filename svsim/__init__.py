@@ -11,10 +11,11 @@ Reading guide, four files for the whole flow:
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from svsim.api import advise, analytic, info, replay, reproduce, value
+    from svsim.api import advise, analytic, info, replay, value
     from svsim.calibration.calibrate import calibrate
     from svsim.calibration.settings import CalibrationSettings
     from svsim.open_loop.face import serve_sim
+    from svsim.reproductions import reproduce
     from svsim.speculative_retrieval.strides import retrieval
     from svsim.sweeping.sweep import sweep
     from svsim.trace.file import load_trace, save_trace
@@ -27,7 +28,7 @@ _WHERE = {
     "analytic": "svsim.api",
     "info": "svsim.api",
     "replay": "svsim.api",
-    "reproduce": "svsim.api",
+    "reproduce": "svsim.reproductions",
     "value": "svsim.api",
     "serve_sim": "svsim.open_loop.face",
     "retrieval": "svsim.speculative_retrieval.strides",

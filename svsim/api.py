@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from svsim.decoding.method import DecodingMethod
     from svsim.metrics.signal_values import SignalValues
     from svsim.metrics.trace_information import TraceInformation
-    from svsim.papers.reproduction import SystemsResult
 
 
 def replay(
@@ -318,29 +317,3 @@ def advise(
     )
     models = ModelChoice(target, draft, companion, drafter, head)
     return answer_advice(drafting_of(told, models, server.num_requests), server, progress)
-
-
-def reproduce(
-    name: str | None = None,
-    /,
-    *,
-    published: float | Mapping[str, float] | None = None,
-    **parameters: float | str,
-) -> "SystemsResult":
-    """Published systems against their own numbers: what follows from what, with errors and verdicts.
-
-    Raises InputError for an unknown system, a parameter that it lacks, or a value out of range.
-
-    Parameters
-    ----------
-    name: a system of ``svsim reproduce`` (Speculative Verification is judged claim by claim, by
-        ``svsim.papers.sv_paper.sv_paper.reproduce_sv_paper``); None: all of them.
-    published: with parameters, what to compare with: of the first row, or by metric.
-    parameters: what the system's law is asked, as ``gamma=9, mat=13.99``.
-
-    >>> svsim.reproduce("pearl", gamma=9, mat=13.99, batch=8).to_frame()  # doctest: +SKIP
-    """
-    from svsim.papers.reproduction import reproduce_systems
-
-    compared = published if isinstance(published, Mapping) else {} if published is None else {"": published}
-    return reproduce_systems(name, parameters, compared)

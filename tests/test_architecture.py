@@ -52,6 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "metrics": TRACES | {"records"},
     "report": BASE | {"records", "metrics", "papers", "synthetic", "trace"},
     "papers": ENGINES | {"synthetic", "speculative_retrieval", "phase_schedules"},
+    "reproductions": BASE | {"papers", "report"},
     "device": BASE,
     "trace_capture": TRACES | {"latency", "device"},
     "calibration": TRACES | {"latency", "device"},
@@ -72,7 +73,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sweeping": EVERYTHING | {"model_choice", "options", "run", "advice", "open_loop", "api", "report"},
     "__main__": {"cli"},
     "cli": EVERYTHING
-    | {"model_choice", "options", "run", "advice", "open_loop", "api", "catalogue", "report", "sweeping"},
+    | {"model_choice", "options", "run", "advice", "open_loop", "api", "catalogue", "report", "sweeping"}
+    | {"reproductions"},
 }
 # heavy packages -> rooms that may import them
 TORCH_ROOMS = {"device", "trace_capture", "calibration", "training", "validation"}

@@ -133,15 +133,15 @@ def _refuse(system: str, names: Any, known: Sequence[str]) -> None:
 
 def _systems(
     name: str | None,
-    given: Mapping[str, object],
+    given: Mapping[str, str],
     published: Sequence[str],
     json_out: str | None,
     report_out: str | None,
 ) -> None:
     """Rows of the table."""
-    from svsim.papers.reproduction import reproduce_systems
+    from svsim.reproductions import reproduce as reproduce_systems
 
-    found = reproduce_systems(name, given, dict(map(_metric_value, published)))
+    found = reproduce_systems(name, published=dict(map(_metric_value, published)), **given)
     if json_out:
         write_json(found.to_dict(), json_out)
     if json_out != "-":
@@ -149,10 +149,7 @@ def _systems(
 
         print_systems(found, console())
     if report_out:
-        from svsim.report.systems_page import write_systems_page
-        from svsim.version import __version__
-
-        write_systems_page(found, report_out, this_command(), __version__)
+        found.report(report_out, command=this_command())
 
 
 def _metric_value(text: str) -> tuple[str, float]:

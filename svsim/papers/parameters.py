@@ -36,7 +36,7 @@ class Parameter:
 
     def read(self, given: object) -> Value:
         """The value given, a text or a number; InputError outside its domain."""
-        if given in (*self.words, *filter(None, [self.or_word])):
+        if not isinstance(given, bool) and str(given) in (*self.words, *filter(None, [self.or_word])):
             return str(given)
         number = _number(given)
         is_whole = number is not None and (not self.is_integer or float(number).is_integer())

@@ -65,6 +65,11 @@ SV_PAPER = "sv-paper"  # claim by claim, with a page and options of its own
 
 def find_system(name: str) -> System:
     """The system of a name; InputError with the known ones."""
+    if name == SV_PAPER:
+        raise InputError(
+            f"{SV_PAPER} has claims in the place of rows: svsim reproduce {SV_PAPER}, or "
+            "svsim.papers.sv_paper.sv_paper.reproduce_sv_paper"
+        )
     if name not in SYSTEMS:
         close = get_close_matches(name, [*SYSTEMS, SV_PAPER], 1)
         hint = f"did you mean {close[0]}? " if close else ""

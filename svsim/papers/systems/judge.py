@@ -48,6 +48,13 @@ def ask(sheet: Sheet, values: Values) -> None:
     setting = f"{standard:g} accepted without the judge, {drafts} drafts, {share:.0%} of rejected pass"
     found = accepted_with(standard, drafts, share)
     sheet.predict(setting, "accepted tokens", found, "i.i.d. acceptance, independent judge", within=NEAR)
+    if values["speedup"]:
+        speedup, tok_s = float(values["speedup"]), float(values["tok_s"])
+        why = f"{found:.2f} accepted and a bonus token a round, {speedup:g} tokens a target-only step"
+        sheet.predict(setting, "round, target-only steps", (found + 1.0) / speedup, why, within=NEAR)
+        if tok_s:
+            why = f"{speedup:g} over {tok_s:g} tok/s"
+            sheet.predict(setting, "target-only step, ms", 1e3 * speedup / tok_s, why, within=NEAR)
 
 
 SYSTEM = System(
@@ -59,6 +66,8 @@ SYSTEM = System(
     (
         Parameter("share", "share of rejected tokens that pass", 0.0, 1.0),
         Parameter("k", "draft tokens of a round", 1, 255, default=25, is_integer=True),
+        Parameter("speedup", "measured speedup; 0: none", 0.0, 1e3, default=0.0),
+        Parameter("tok_s", "measured tokens per second; 0: none", 0.0, 1e9, default=0.0),
         Parameter("accepted", "accepted tokens of a round without the judge", 0.0, 255.0, default=6.3),
     ),
     ask,

@@ -7,7 +7,7 @@ from svsim.papers.rows import Sheet, Within
 from svsim.papers.system import System, facts
 
 A_ROW = Within(relative=0.01)
-SHAPES = ("chain", "tree")
+SHAPES, TEMPERATURES, BOTH = ("tree", "chain"), ("0", "1"), "both"
 CALIBRATED_ON = "MT-Bench"
 
 
@@ -26,7 +26,7 @@ def evidence(sheet: Sheet) -> None:
     for row in facts("stree")["rows"]:
         for shape in SHAPES:
             _row(sheet, row, shape)
-    chain, tree = (step_s(shape, "0") for shape in SHAPES)
+    chain, tree = step_s("chain", "0"), step_s("tree", "0")
     needed = tree / chain
     won = {row["bench"]: row["tree"]["tau"] / row["chain"]["tau"] for row in _at_zero()}
     shown = ", ".join(f"{ratio:.3f} on {bench}" for bench, ratio in won.items())
@@ -52,12 +52,23 @@ def _row(sheet: Sheet, row: dict[str, Any], shape: str) -> None:
 
 
 def ask(sheet: Sheet, values: Values) -> None:
-    """Tokens per second of a tau."""
-    tau, shape, temperature = float(values["tau"]), str(values["shape"]), str(values["temperature"])
-    seconds = step_s(shape, temperature)
-    setting = f"{shape}, T = {temperature}, tau = {tau:g}"
-    why = f"a step as on {CALIBRATED_ON}: {1e3 * seconds:.2f} ms"
-    sheet.predict(setting, "tok/s", tau / seconds, why, within=A_ROW)
+    """Tokens per second of a tau, of every shape and temperature that is not ruled out."""
+    tau = float(values["tau"])
+    temperatures = _asked(values["temperature"], TEMPERATURES)
+    for temperature in temperatures:
+        for shape in _asked(values["shape"], SHAPES):
+            seconds = step_s(shape, temperature)
+            sheet.predict(
+                f"{shape}, T = {temperature}, tau = {tau:g}",
+                "tok/s",
+                tau / seconds,
+                f"a step as on {CALIBRATED_ON}: {1e3 * seconds:.2f} ms",
+                within=A_ROW,
+            )
+
+
+def _asked(value: object, every: tuple[str, ...]) -> tuple[str, ...]:
+    return every if value == BOTH else (str(value),)
 
 
 SYSTEM = System(
@@ -68,8 +79,8 @@ SYSTEM = System(
     evidence,
     (
         Parameter("tau", "tokens of a step, bonus included", 1.0, 14.0),
-        Parameter("shape", "what is drafted", default="tree", words=SHAPES),
-        Parameter("temperature", "of sampling", default="0", words=("0", "1")),
+        Parameter("shape", "what is drafted", default=BOTH, words=(*SHAPES, BOTH)),
+        Parameter("temperature", "of sampling", default=BOTH, words=(*TEMPERATURES, BOTH)),
     ),
     ask,
 )

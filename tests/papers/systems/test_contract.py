@@ -140,7 +140,7 @@ def test_defaults_lie_in_their_own_domain():
 def test_unknown_systems_and_parameters_are_one_line_with_the_remedy():
     with pytest.raises(InputError, match="did you mean pearl"):
         find_system("perl")
-    with pytest.raises(InputError, match=r"pearl has no `alpha`; it has `batch`, `gamma`, `mat`"):
+    with pytest.raises(InputError, match=r"pearl has no `alpha`; it has `batch`, `gamma`, `mat`, `pair`"):
         reproduce_systems("pearl", {"alpha": 0.5})
     with pytest.raises(InputError, match="name it first"):
         reproduce_systems(None, {"alpha": 0.5})

@@ -48,7 +48,7 @@ def test_pearl_predicts_tokens_per_step_and_speedups():
     tokens = rows_of("pearl", "tokens per step")
     assert len(tokens) == 7 and all(abs(row.error) <= A_ROW.relative for row in tokens)
     assert score_of(tokens).mean_error <= ON_AVERAGE
-    speedups = [row for row in rows_of("pearl", "speedup") if row.predicted is not None]
+    speedups = [row for row in rows_of("pearl", "speedup") if row.is_judged]
     assert len(speedups) == 5 and all(abs(row.error) <= A_SPEEDUP.relative for row in speedups)
     assert score_of(speedups).mean_error <= ON_AVERAGE
 
@@ -58,6 +58,16 @@ def test_pearls_gamma_is_named_as_fitted_and_no_row_of_a_batch_is_judged_without
     assert [row.predicted for row in gammas] == [9, 6, 5, 12, 7]
     batches = [row for row in rows_of("pearl", "speedup") if "batch 32" in row.setting]
     assert len(batches) == 5 and {row.verdict for row in batches} == {Verdict.NOT_TESTABLE}
+    assert all(0 < row.error < 0.25 for row in batches)
+
+
+def test_pearls_speedup_takes_the_prices_of_both_models():
+    asked = {"gamma": 9, "mat": 9.55, "batch": 32}
+    _, without = reproduce_systems("pearl", asked).rows
+    _, priced = reproduce_systems("pearl", {**asked, "pair": "Qwen2.5-1.5B/72B"}).rows
+    assert without.predicted is None and "name the pair" in without.why
+    (row,) = (r for r in rows_of("pearl", "speedup") if r.setting == "Qwen2.5-1.5B/72B, HumanEval, batch 32")
+    assert priced.predicted == pytest.approx(row.predicted)
 
 
 def test_the_gamma_of_a_row_is_found_again():

@@ -15,3 +15,28 @@ def test_the_page_is_current():
     text = (DOCS / "papers.md").read_text(encoding="utf-8")
     assert text == maker.page(text), "run python docs/make_papers.py"
     assert all(f"### {name}\n" in text for name in SYSTEMS)
+
+
+def test_the_terminal_fits_in_80_columns_and_in_colour():
+    import io
+
+    from rich.console import Console
+
+    from svsim.papers.reproduction import reproduce_systems
+    from svsim.report.systems import print_systems
+
+    for name in (None, "magicdec"):
+        console = Console(width=80, record=True, file=io.StringIO(), force_terminal=True)
+        print_systems(reproduce_systems(name, {}), console)
+        coloured, text = console.export_text(styles=True, clear=False), console.export_text()
+        assert all(len(line.rstrip()) <= 80 for line in text.splitlines())
+        assert "\x1b[" in coloured
+    assert "confirmed" in text and "saturates earlier" in " ".join(text.split())
+
+
+def test_a_result_writes_its_page(tmp_path):
+    import svsim
+
+    svsim.reproduce("chen").report(tmp_path / "page.html", command="mine")
+    page = (tmp_path / "page.html").read_text()
+    assert "mine" in page and "not confirmed" in page and "XSum, nucleus" in page

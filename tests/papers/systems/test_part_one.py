@@ -125,6 +125,8 @@ def test_judge_sets_its_one_share_and_no_verdict():
     assert row.predicted == pytest.approx(19.7)
     assert asked("judge", share=0.0) == pytest.approx(6.3)
     assert asked("judge", share=1.0) == pytest.approx(25)
+    _, round_, step = reproduce_systems("judge", {"share": 0.0, "speedup": 4, "tok_s": 100}).rows
+    assert (round_.predicted, step.predicted) == (pytest.approx(7.3 / 4), pytest.approx(40))
     with pytest.raises(InputError, match="`accepted`"):
         reproduce_systems("judge", {"share": 0.5, "k": 5})
 
