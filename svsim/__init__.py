@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from svsim.calibration.calibrate import calibrate
     from svsim.calibration.settings import CalibrationSettings
     from svsim.open_loop.face import serve_sim
+    from svsim.planning.face import plan
     from svsim.reproductions import reproduce
     from svsim.speculative_retrieval.strides import retrieval
     from svsim.sweeping.sweep import sweep
@@ -31,6 +32,7 @@ _WHERE = {
     "reproduce": "svsim.reproductions",
     "value": "svsim.api",
     "serve_sim": "svsim.open_loop.face",
+    "plan": "svsim.planning.face",
     "retrieval": "svsim.speculative_retrieval.strides",
     "sweep": "svsim.sweeping.sweep",
     "load_trace": "svsim.trace.file",
@@ -54,6 +56,7 @@ __all__ = [
     "capture",
     "info",
     "load_trace",
+    "plan",
     "replay",
     "reproduce",
     "retrieval",

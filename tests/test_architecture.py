@@ -69,12 +69,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "run": EVERYTHING | {"model_choice", "options", "report"},
     "advice": EVERYTHING | {"model_choice", "options", "run", "report"},
     "open_loop": EVERYTHING | {"model_choice", "options", "run"},
+    "planning": EVERYTHING | {"model_choice", "options", "run", "advice", "open_loop", "report"},
     "api": EVERYTHING | {"model_choice", "options", "run", "advice"},
     "sweeping": EVERYTHING | {"model_choice", "options", "run", "advice", "open_loop", "api", "report"},
     "__main__": {"cli"},
     "cli": EVERYTHING
     | {"model_choice", "options", "run", "advice", "open_loop", "api", "catalogue", "report", "sweeping"}
-    | {"reproductions"},
+    | {"reproductions", "planning"},
 }
 # heavy packages -> rooms that may import them
 TORCH_ROOMS = {"device", "trace_capture", "calibration", "training", "validation"}

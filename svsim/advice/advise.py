@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from svsim.advice.configurations import ENGINES, Configuration, Serving
 from svsim.advice.decision import Advice, Candidate, decide
 from svsim.advice.evidence import Evidence
-from svsim.advice.ladder import ladder_of
+from svsim.advice.ladder import Rung, ladder_of
 from svsim.advice.search import Server, replayed
 from svsim.advice.sentences import verdict_sentences
 from svsim.advice.tables import advice_tables
@@ -47,7 +47,29 @@ class Drafting:
         """The target as the caller, or the trace, names it."""
         told = open_source(self.evidence.trace, self.models).metadata.models.get("target")
         name = told.get("name") if isinstance(told, Mapping) else None
-        return _folder(self.models.target or name or "TARGET_MODEL")
+        return engine_path(self.models.target or name or "TARGET_MODEL")
+
+    def serving(
+        self,
+        ladder: tuple[Rung, ...],
+        tensor_parallel: int,
+        hardware_options: str | None,
+        verdict: Sequence[str],
+        batched_tokens: int | None = None,
+    ) -> Serving:
+        """What is served so, with lengths by load."""
+        longest, drafter = max(rung.k for rung in ladder), self.name or "model"
+        return Serving(
+            target=self.target,
+            tensor_parallel=tensor_parallel,
+            drafter=drafter,
+            draft_model=_draft_model(self, drafter),
+            draft_shards=tensor_parallel if "draft=sharded" in (hardware_options or "") else 1,
+            ladder=ladder,
+            rates=self.evidence.rates(longest) if longest else (),
+            verdict=tuple(verdict),
+            batched_tokens=batched_tokens,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,17 +162,8 @@ class AdviceResult:
         ladder = ladder_of(decide(td, own))
         if not ladder:
             raise InputError("`emit`: no batch size fits in memory; there is nothing to serve")
-        longest = max(rung.k for rung in ladder)
-        drafter, degree = one.name or "model", td[0].tensor_parallel or 1
-        return Serving(
-            target=one.target,
-            tensor_parallel=degree,
-            drafter=drafter,
-            draft_model=_draft_model(one, drafter),
-            draft_shards=degree if "draft=sharded" in (td[0].hardware_options or "") else 1,
-            ladder=ladder,
-            rates=one.evidence.rates(longest) if longest else (),
-            verdict=tuple(verdict_sentences(self.advice)),
+        return one.serving(
+            ladder, td[0].tensor_parallel or 1, td[0].hardware_options, verdict_sentences(self.advice)
         )
 
     def _main_drafting(self) -> Drafting:
@@ -173,11 +186,11 @@ def _draft_model(one: Drafting, drafter: str) -> str | None:
     """The path of what drafts, as it was given; a word in capitals where it was not."""
     given = one.models.head or one.models.draft
     if drafter in ("mtp", "ngram", "none"):
-        return None if given is None or drafter != "mtp" else _folder(given)
-    return _folder(given) if given is not None else f"{drafter.upper()}_MODEL"
+        return None if given is None or drafter != "mtp" else engine_path(given)
+    return engine_path(given) if given is not None else f"{drafter.upper()}_MODEL"
 
 
-def _folder(model: str | Path) -> str:
+def engine_path(model: str | Path) -> str:
     """A model as engines take it: the folder of its config.json."""
     return str(Path(model).parent) if Path(model).name == "config.json" else str(model)
 

@@ -23,6 +23,7 @@ class Serving:
     """What is to be served. rates: cumulative acceptance of the longest draft, by position.
 
     draft_model: path of the draft model or head; None: none is needed. draft_shards: GPUs that share it.
+    batched_tokens: new tokens of a step at most; None: the engine's default.
     """
 
     target: str
@@ -33,6 +34,7 @@ class Serving:
     ladder: tuple[Rung, ...]
     rates: tuple[float, ...]
     verdict: tuple[str, ...]
+    batched_tokens: int | None = None
 
     @property
     def longest(self) -> int:
@@ -48,6 +50,10 @@ class Serving:
     def most_requests(self) -> int:
         """Of the last rung."""
         return self.ladder[-1].end
+
+    def tokens_flag(self, name: str) -> str:
+        """`` --name N`` where a limit of a step's tokens is said."""
+        return "" if self.batched_tokens is None else f" --{name} {self.batched_tokens}"
 
     def length(self, k: int) -> float:
         """Mean acceptance length that is assumed of k draft tokens, bonus included."""
@@ -99,7 +105,7 @@ VLLM = {"model": "draft_model", "ngram": "ngram"} | {n: n for n in ("eagle", "ea
 def vllm(serving: Serving) -> Configuration:
     """``--speculative-config``: the ladder as ranges [first, last, k]; 0 switches speculation off."""
     base = f"vllm serve {shlex.quote(serving.target)} --tensor-parallel-size {serving.tensor_parallel}"
-    base += f" --max-num-seqs {serving.most_requests}"
+    base += f" --max-num-seqs {serving.most_requests}" + serving.tokens_flag("max-num-batched-tokens")
     method = _name(serving, VLLM, "vllm")
     if not serving.longest:
         return Configuration({}, _text(serving, base, None))
@@ -132,6 +138,7 @@ def sglang(serving: Serving) -> Configuration:
     """Flags of ``sglang.launch_server``; the ladder as candidate steps by batch size, where it takes one."""
     base = f"python -m sglang.launch_server --model-path {shlex.quote(serving.target)}"
     base += f" --tp {serving.tensor_parallel} --max-running-requests {serving.most_requests}"
+    base += serving.tokens_flag("chunked-prefill-size")
     algorithm = _name(serving, SGLANG, "sglang")
     if not serving.longest:
         return Configuration({}, _text(serving, base, None))
@@ -165,7 +172,8 @@ def trtllm(serving: Serving) -> Configuration:
     kind = _name(serving, TRTLLM, "trtllm")
     run = (
         f"Serve: trtllm-serve {serving.target} --tp_size {serving.tensor_parallel} "
-        f"--max_batch_size {serving.most_requests} --extra_llm_api_options THIS_FILE"
+        f"--max_batch_size {serving.most_requests}{serving.tokens_flag('max_num_tokens')} "
+        "--extra_llm_api_options THIS_FILE"
     )
     first = serving.ladder[0].k
     if not first:
@@ -194,6 +202,7 @@ LLAMACPP = {"model": "draft-simple", "eagle3": "draft-eagle3", "mtp": "draft-mtp
 def llamacpp(serving: Serving) -> Configuration:
     """Flags of ``llama-server``: one length, that of the largest load that gains."""
     base = f"llama-server --model {shlex.quote(serving.target)} --parallel {serving.most_requests}"
+    base += serving.tokens_flag("batch-size")
     kind, k = _name(serving, LLAMACPP, "llamacpp"), serving.at_load
     if not k:
         return Configuration({}, _text(serving, base, None))

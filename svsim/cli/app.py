@@ -16,6 +16,7 @@ MODULES = (
     "catalogue",
     "collect",
     "importing",
+    "plan",
     "reproduce",
     "retrieval",
     "run",

@@ -34,7 +34,7 @@ def answer(trace: Trace | None, options: ServeOptions, progress: OnProgress | No
 
 def _table(run: ServeRun, records: Sequence[FleetRecords], interrupted: bool) -> ServingTable:
     measured = _measured(run, records)
-    rows = [_row(run, cell, found) for cell, found in zip(run.cells, measured, strict=True)]
+    rows = [row_of(run, cell, found) for cell, found in zip(run.cells, measured, strict=True)]
     verdicts = []
     for name in dict.fromkeys(cell.deployment.name for cell in run.cells):
         mine = [i for i, cell in enumerate(run.cells) if cell.deployment.name == name]
@@ -90,7 +90,8 @@ def _check_length(run: ServeRun, stretches: Sequence[Stretch]) -> None:
         )
 
 
-def _row(run: ServeRun, cell: Cell, measured: Measured) -> dict[str, Any]:
+def row_of(run: ServeRun, cell: Cell, measured: Measured) -> dict[str, Any]:
+    """Everything that a row says of a cell."""
     method, deployment, demand = cell.method, cell.deployment, run.demand
     kind, reason = _replay_kind(run, cell)
     numbers = measured.numbers(run.slos)

@@ -77,11 +77,11 @@ class ServingTable:
 
     def to_csv(self) -> str:
         """The rows as CSV; ``params`` as ``k=7``, undefined as empty."""
-        return _csv([_flat(row) for row in self.rows])
+        return csv_of([_flat(row) for row in self.rows])
 
     def requests_csv(self) -> str:
         """Measured requests, one line each."""
-        return _csv(self.requests)
+        return csv_of(self.requests)
 
 
 def label_of(row: Row) -> str:
@@ -93,7 +93,8 @@ def _flat(row: Row) -> Row:
     return {**row, "params": params_text(row["params"]), "slo": "; ".join(s["text"] for s in row["slo"])}
 
 
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+def csv_of(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of one shape as CSV."""
     out = io.StringIO()
     writer = csv.DictWriter(out, list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
@@ -113,12 +114,16 @@ class Measured:
     def of(cls, stretches: Sequence[Stretch], slos: Sequence[Slo]) -> "Measured":
         """Of the measured window of each replication."""
         if len(stretches) > 1:
-            parts = tuple(values_of(stretch, slos) for stretch in stretches)
-            over_all = {name: _mean([part[name] for part in parts]) for name in parts[0]}
-        else:
-            over_all = values_of(stretches[0], slos)
-            parts = tuple(values_of(batch, slos) for batch in stretches[0].batches(NUM_BATCHES))
+            return cls.over([values_of(stretch, slos) for stretch in stretches], stretches)
+        over_all = values_of(stretches[0], slos)
+        parts = tuple(values_of(batch, slos) for batch in stretches[0].batches(NUM_BATCHES))
         return cls(tuple(stretches), parts, over_all)
+
+    @classmethod
+    def over(cls, parts: Sequence[Mapping[str, float]], stretches: Sequence[Stretch] = ()) -> "Measured":
+        """Of replications whose numbers are known."""
+        over_all = {name: _mean([part[name] for part in parts]) for name in parts[0]}
+        return cls(tuple(stretches), tuple(parts), over_all)
 
     def value(self, name: str) -> float | None:
         """The number, or None."""
@@ -160,21 +165,16 @@ class Measured:
         row |= {name: self.value(name) for name in PLAIN}
         row |= {name: round(sum(values_of_count(s, name) for s in self.stretches)) for name in COUNTS}
         row["batch_correlation"] = self.batch_correlation
-        row["slo"] = [self._met(slo) for slo in slos]
+        row["slo"] = [self.met(slo) for slo in slos]
         return row
 
-    def _met(self, slo: Slo) -> Row:
+    def met(self, slo: Slo) -> Row:
         """Whether an objective is met, by its number and by the upper end of its interval."""
-        name = "slo_attainment" if slo.metric == "good" else f"{slo.metric}_s_{slo.statistic}"
+        name = slo.column
         value, (low, high) = self.value(name), self.interval(name)
         bound = low if slo.metric == "good" else high
 
-        def meets(number: float | None) -> bool | None:
-            if number is None:
-                return None
-            return number >= slo.limit if slo.metric == "good" else number <= slo.limit
-
-        return {"text": slo.text, "value": value, "met": meets(value), "met_for_sure": meets(bound)}
+        return {"text": slo.text, "value": value, "met": slo.meets(value), "met_for_sure": slo.meets(bound)}
 
 
 def values_of_count(stretch: Stretch, name: str) -> float:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from typing import Any
 
 from svsim.compiled import load
 from svsim.progress import Count
@@ -51,7 +52,7 @@ class ReplicationRuns:
             jobs = [(number, f) for number in range(self.num) for f in range(len(self.fleets))]
             futures = {pool.submit(self._run, number, f, count): (number, f) for number, f in jobs}
             try:
-                _until_done(futures)
+                until_done(futures)
             except KeyboardInterrupt:
                 interrupted = True
                 self._stop.set()
@@ -86,7 +87,7 @@ class ReplicationRuns:
             count(sum(self._done))
 
 
-def _until_done(futures: Iterable[Future[ReplicationRecord]]) -> None:
+def until_done(futures: Iterable[Future[Any]]) -> None:
     """Wait for all, or for the first that fails, whose error is raised."""
     left = set(futures)
     while left:

@@ -48,6 +48,17 @@ class Slo:
         return self.metric in REQUEST_METRICS
 
     @property
+    def column(self) -> str:
+        """Name of its number in a row."""
+        return "slo_attainment" if self.metric == "good" else f"{self.metric}_s_{self.statistic}"
+
+    def meets(self, number: float | None) -> bool | None:
+        """Whether a number of that column meets it; None: not known."""
+        if number is None:
+            return None
+        return number >= self.limit if self.metric == "good" else number <= self.limit
+
+    @property
     def text(self) -> str:
         """As it is spelt."""
         return (
