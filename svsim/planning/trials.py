@@ -4,7 +4,7 @@ Step 0 is 0.05 of the capacity, every step 2 % more, the last 1.2 of it. All rat
 the same numbers (common random numbers), so that their differences are the rate's.
 
 Length of a run: as many measured requests as the objectives' percentiles need (ten beyond the percentile, at
-least 300), at least eight mean latencies, after a warm-up of three.
+least 300), at least eight mean latencies, after a warm-up of three and of a tenth of that.
 """
 
 import math
@@ -24,7 +24,7 @@ from svsim.serving.steady import is_saturated
 
 LOWEST, HIGHEST, STEP = 0.05, 1.2, 1.02  # of the capacity; factor of a step
 TOP = math.ceil(math.log(HIGHEST / LOWEST) / math.log(STEP))
-WARM_UP_LATENCIES, LATENCIES = 3.0, 8.0
+WARM_UP_LATENCIES, WARM_UP_SHARE, LATENCIES = 3.0, 0.1, 8.0
 FEWEST_REQUESTS, BEYOND_PERCENTILE = 300, 10
 HOPELESS = math.log(100.0)  # the margin of a rate at which requests pile up, at least
 SHARE_RESOLUTION = 1e-4
@@ -91,8 +91,8 @@ class Trials:
     def horizon(self, rate: float, replicas: int = 1) -> Horizon:
         """Warm-up and window of a run at this rate of each of so many replicas."""
         latency_s = self.pilot.latency_at(rate)
-        warm_up_s = WARM_UP_LATENCIES * latency_s
         window_s = max(self.num_requests / (rate * replicas), LATENCIES * latency_s)
+        warm_up_s = max(WARM_UP_LATENCIES * latency_s, WARM_UP_SHARE * window_s)
         whole_s = warm_up_s + window_s
         return Horizon.of(whole_s, warm_up_s, window_s=whole_s)
 
