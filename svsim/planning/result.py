@@ -24,7 +24,6 @@ from svsim.version import __version__
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
 EXPRESSIBLE = ("td", "sd")  # what engines have a setting for
 NESTED = ("at_max_rate", "fleet", "tightest_slo", "params")
@@ -106,8 +105,8 @@ class PlanResult:
 
         return pd.DataFrame([{k: v for k, v in p.items() if k not in ("params", "slo")} for p in self.points])
 
-    def figure(self) -> "go.Figure":
-        """The Pareto front, for a notebook."""
+    def figure(self) -> Any:
+        """The Pareto front, for a notebook: a plotly figure."""
         from svsim.report.planning_figures import pareto_figure
 
         return pareto_figure(self.points)
