@@ -6,9 +6,9 @@ python docs/make_papers.py          (rewrites docs/papers.md between its marks)
 from pathlib import Path
 
 from svsim.papers.reproduction import SystemResult, SystemsResult, reproduce_systems
-from svsim.papers.rows import Role
+from svsim.papers.rows import Role, Verdict
 from svsim.report.plain_table import PlainTable
-from svsim.report.systems_view import rows_table, score_line, scores_table
+from svsim.report.systems_view import WORDS, rows_table, score_line, scores_table, value
 
 PAGE = Path(__file__).resolve().parent / "papers.md"
 BEGIN, END = "<!-- made by make_papers.py -->\n", "<!-- end -->"
@@ -17,8 +17,7 @@ BEGIN, END = "<!-- made by make_papers.py -->\n", "<!-- end -->"
 def markdown(table: PlainTable) -> str:
     """A plain table as Markdown, without caption and note."""
     rule = ["---" if place < table.num_words else "---:" for place in range(len(table.heads))]
-    if "why" in table.heads:
-        rule[-3:] = ["---"] * 3
+    rule = ["---" if head in WORDS else mark for head, mark in zip(table.heads, rule, strict=True)]
     return "\n".join(f"| {' | '.join(map(_cell, cells))} |" for cells in (table.heads, rule, *table.rows))
 
 
@@ -41,6 +40,16 @@ def system(found: SystemResult) -> str:
     return "\n\n".join([*(part for part in parts if part), markdown(table), score_line(found)])
 
 
+def not_confirmed(found: SystemsResult) -> str:
+    """Rows outside their tolerance, with the reason."""
+    rows = [row for row in found.rows if row.verdict is Verdict.NOT_CONFIRMED]
+    return "\n".join(
+        f"- **{row.system}**, {row.metric} ({row.setting}): {value(row.published)} printed, "
+        f"{value(row.predicted)} predicted ({row.error:+.1%}): {row.reason}"
+        for row in rows
+    )
+
+
 def cannot_be_checked(found: SystemsResult) -> str:
     """Published numbers that nothing predicts, by reason."""
     settings: dict[tuple[str, str, str], list[str]] = {}
@@ -59,6 +68,8 @@ def made(found: SystemsResult) -> str:
         "## All systems",
         scores(found),
         "Verdicts on predicted rows only. Errors (mean, largest) are of rows with a verdict.",
+        "## What is not confirmed",
+        not_confirmed(found),
         "## What cannot be checked",
         cannot_be_checked(found),
         "## Every row",

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from svsim.cli.app import command, common, option
+from svsim.cli.app import CommandWithExamples, cli, common, option
 from svsim.cli.options import with_options
 from svsim.cli.output import console, progress_bar, this_command, write_json
 from svsim.cli.paths import Named, check_outputs
@@ -16,6 +16,7 @@ from svsim.papers.table import SV_PAPER, SYSTEMS, find_system
 
 OF_SV_PAPER = ("trace", "seed")
 MAX_SEED = (1 << 63) - 1
+ASKED = "svsim.reproduce.system"  # in the context: whose help is asked for
 
 
 def _parameter_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,8 +50,42 @@ def _help(uses: Sequence[tuple[str, Parameter]]) -> str:
     return "; ".join(f"{', '.join(names)}: {meaning}" for meaning, names in by_meaning.items()) + "."
 
 
-@command(
-    """
+class SystemsCommand(CommandWithExamples):
+    """Help of one system is about its parameters alone; of none, which systems have which."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[ASKED] = next((word for word in args if word in SYSTEMS or word == SV_PAPER), None)
+        return super().parse_args(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        name: str | None = ctx.meta.get(ASKED)
+        of_systems = {p.name for system in SYSTEMS.values() for p in system.parameters}
+        if name is not None and name in SYSTEMS:
+            with formatter.section(f"Parameters of {name}"):
+                formatter.write_dl([_described(parameter) for parameter in SYSTEMS[name].parameters])
+        elif name is None:
+            with formatter.section("Systems and their parameters (svsim reproduce SYSTEM --help explains)"):
+                formatter.write_dl([(s.name, _flags(s.parameters)) for s in SYSTEMS.values()])
+        left_out = of_systems | ({"published"} if name == SV_PAPER else set(OF_SV_PAPER) if name else set())
+        options = (p for p in self.get_params(ctx) if isinstance(p, click.Option))
+        records = [p.get_help_record(ctx) for p in options if p.name not in left_out]
+        with formatter.section("Options"):
+            formatter.write_dl([record for record in records if record is not None])
+
+
+def _described(parameter: Parameter) -> tuple[str, str]:
+    """A parameter's line: what it means, its range, its default."""
+    default = "required" if parameter.default is None else f"default: {parameter.default}"
+    return _flag(parameter.name), f"{parameter.meaning}: {parameter.domain}  [{default}]"
+
+
+def _flags(parameters: Sequence[Parameter]) -> str:
+    return " ".join(_flag(parameter.name) for parameter in parameters)
+
+
+@cli.command(
+    cls=SystemsCommand,
+    epilog="""
     svsim reproduce
     svsim reproduce pearl
     svsim reproduce pearl --gamma 9 --mat 13.99 --batch 8 --json -

@@ -7,8 +7,10 @@ from svsim.papers.reproduction import SystemResult, SystemsResult
 from svsim.papers.rows import Verdict
 from svsim.report.plain_table import PlainTable
 from svsim.report.systems_view import (
+    SENTENCES,
     SV_PAPER_LINE,
     VERDICT_COLUMN,
+    WORDS,
     rows_table,
     score_line,
     scores_table,
@@ -39,9 +41,9 @@ def _print_system(found: SystemResult, console: Console) -> None:
 
 def _print_table(table: PlainTable, console: Console, verdict_column: int | None) -> None:
     shown = captioned_table(table.caption)
-    words = {"why", "verdict", "role", *table.heads[: table.num_words]}
+    words = {*WORDS, *table.heads[: table.num_words]}
     for head in table.heads:
-        is_wide = head in ("why", "predicted from")
+        is_wide = head in SENTENCES
         shown.add_column(
             escape(head),
             justify="left" if head in words else "right",

@@ -6,17 +6,13 @@ from svsim.report.formats import DASH, number
 from svsim.report.plain_table import PlainTable
 
 SCORE_HEADS = (
-    "system",
-    "what",
+    *("system", "what", "confirmed", "not", "not testable", "mean error", "largest"),
     "predicted from",
-    "confirmed",
-    "not",
-    "not testable",
-    "mean error",
-    "largest",
 )
 ROW_HEADS = ("setting", "metric", "published", "predicted", "error", "role", "verdict", "why")
 VERDICT_COLUMN = ROW_HEADS.index("verdict")
+SENTENCES = frozenset({"why", "predicted from"})  # columns of sentences: they wrap
+WORDS = frozenset({"role", "verdict"}) | SENTENCES
 SV_PAPER_LINE = (
     "sv-paper (Speculative Verification, arXiv 2509.24328) is judged claim by claim: svsim reproduce sv-paper"
 )
@@ -30,7 +26,7 @@ def scores_table(found: SystemsResult) -> PlainTable:
         "are never counted. Errors of rows with a verdict.",
         SCORE_HEADS,
         [_score_cells(system) for system in found.systems],
-        3,
+        2,
     )
 
 
@@ -41,9 +37,9 @@ def _score_cells(found: SystemResult) -> list[str]:
     return [
         found.system.name,
         found.system.title,
-        found.system.law,
         *map(str, counts),
         *(number(error, ".1%") for error in errors),
+        found.system.law,
     ]
 
 

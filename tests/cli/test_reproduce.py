@@ -72,3 +72,19 @@ def test_the_page_holds_every_row(tmp_path):
     rows = svsim.reproduce("pearl").rows
     assert all(row.setting in page and f"{row.verdict}" in page for row in rows)
     assert page.count("<tr>") >= len(rows)
+
+
+def test_help_is_about_the_system_asked_for():
+    def help_of(*words):
+        return svsim_run("reproduce", *words, "--help").stdout.partition("Examples")[0]
+
+    everything = help_of()
+    assert all(name in everything for name in SYSTEMS) and "--rows --tau --gamma" in " ".join(
+        everything.split()
+    )
+    own = help_of("vocabtrim")
+    words = " ".join(own.split())
+    assert "--rows rows of the draft's head: a whole number, 1 to 128256 [required]" in words
+    assert "[default: 4.0]" in words and "--published" in own and "--mat" not in own and "--trace" not in own
+    paper = help_of("sv-paper")
+    assert "--trace" in paper and "--seed" in paper and "--published" not in paper

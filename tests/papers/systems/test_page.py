@@ -40,3 +40,21 @@ def test_a_result_writes_its_page(tmp_path):
     svsim.reproduce("chen").report(tmp_path / "page.html", command="mine")
     page = (tmp_path / "page.html").read_text()
     assert "mine" in page and "not confirmed" in page and "XSum, nucleus" in page
+
+
+def test_every_cell_stands_under_its_head():
+    from svsim.papers.reproduction import reproduce_systems
+    from svsim.report.systems_view import rows_table, scores_table
+
+    found = reproduce_systems(None, {})
+    for system, cells in zip(found.systems, scores_table(found).rows, strict=True):
+        line = dict(zip(scores_table(found).heads, cells, strict=True))
+        assert (line["system"], line["predicted from"]) == (system.system.name, system.system.law)
+        assert (line["confirmed"], line["not"]) == (
+            f"{system.score.confirmed}",
+            f"{system.score.not_confirmed}",
+        )
+    (chen,) = reproduce_systems("chen", {}).systems
+    line = dict(zip(rows_table(chen).heads, rows_table(chen).rows[0], strict=True))
+    assert (line["published"], line["predicted"], line["error"]) == ("1.92", "1.875", "-2.3%")
+    assert (line["role"], line["verdict"]) == ("predicted", "not confirmed")
