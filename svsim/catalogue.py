@@ -74,7 +74,8 @@ def _domain(option: Option) -> dict[str, Any]:
     if option.pattern:
         return {"type": "text", "form": option.form}
     kind = "number" if option.is_number else "integer"
-    return {"type": kind, "at_least": option.at_least, "at_most": option.at_most}
+    words = {"words": [option.or_word]} if option.or_word else {}
+    return {"type": kind, "at_least": option.at_least, "at_most": option.at_most, **words}
 
 
 def hardware_entries(names: Sequence[str] = (), prices: str | Path | None = None) -> list[dict[str, Any]]:

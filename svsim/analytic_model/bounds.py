@@ -18,26 +18,29 @@ from svsim.engines.prices import PricedWork
 class PlannedLengths:
     """Planned lengths 0 .. K over the steps of walks.
 
-    share: float64 [K + 1], of steps by length. context_ahead: float64 [K], mean context of the steps
-    longer than j, less the mean of all. owed: mean tokens that the first pass takes where one is made.
+    share: float64 [K + 1], of steps by length; drafted_share: by tokens drafted. context_ahead: float64 [K],
+    mean context of the steps longer than j, less the mean of all. owed: mean tokens that the first pass takes
+    where one is made.
     """
 
     method: DecodingMethod
     share: Floats
+    drafted_share: Floats
     context_ahead: Floats
     owed: float
 
     @classmethod
     def of(
-        cls, method: DecodingMethod, lengths: Counts, catch_up: Counts, context: Counts
+        cls, method: DecodingMethod, lengths: Counts, drafted: Counts, catch_up: Counts, context: Counts
     ) -> "PlannedLengths":
-        """From the planned length, catch-up tokens and context of every step, int64 [V] each."""
+        """From planned length, tokens drafted, catch-up tokens and context of every step, int64 [V] each."""
         k = method.num_speculative_tokens
-        longer = lengths[:, None] > np.arange(k)
+        longer = drafted[:, None] > np.arange(k)
         ahead = longer.T @ (context - context.mean()) / np.maximum(longer.sum(axis=0), 1)
-        drafting = lengths > 0
+        drafting = drafted > 0
         owed = 1.0 + float(catch_up[drafting].mean()) if drafting.any() else 1.0
-        return cls(method, np.bincount(lengths, minlength=k + 1) / len(lengths), ahead, owed)
+        share, drafted_share = (np.bincount(c, minlength=k + 1) / len(c) for c in (lengths, drafted))
+        return cls(method, share, drafted_share, ahead, owed)
 
     def verify_s(self, tables: StepTables, i: int) -> Floats:
         """Expected verification at batch size i, [H, G]."""
@@ -63,14 +66,14 @@ class PlannedLengths:
         if draft.is_paid_whole:
             return priced.draft_s(n, n * (k + draft.tokens_beside), kv)[:, 0]
         if draft.of_one_sequence:  # priced at the longest draft of one sequence
-            tokens, law = 1, np.diff(np.cumsum(self.share) ** n, prepend=0.0)
+            tokens, law = 1, np.diff(np.cumsum(self.drafted_share) ** n, prepend=0.0)
         else:
-            tokens, law = n * draft.tokens_beside, law_of_sum(self.share, n)
+            tokens, law = n * draft.tokens_beside, law_of_sum(self.drafted_share, n)
         return np.asarray(priced.draft_s(n, tokens + np.arange(len(law)), kv) @ law)
 
     def _pass_s(self, priced: PricedWork, n: int, context: Floats, depth: int) -> Floats:
         """Pass ``depth`` over the sequences that draft more than that: none pay nothing."""
-        law = binomial_law(n, [self.share[depth + 1 :].sum()])[0, 1:]
+        law = binomial_law(n, [self.drafted_share[depth + 1 :].sum()])[0, 1:]
         counts = np.arange(1, n + 1)
         kv = counts * np.maximum(context[:, None] + self.context_ahead[depth] + depth, 0.0)
         tokens = counts * (self.owed if depth == 0 else 1.0)

@@ -15,15 +15,17 @@ def lockstep_seconds(
     catch_up: Counts,
     unscored: Counts,
     context: Counts,
+    drafts: Counts | None = None,
 ) -> Floats:
     """Seconds of drafting, companion and verification of every step, float64 [V, 3].
 
     lengths, catch_up, unscored, context: int64 [V], of one copy. tables: of one deployment and batch size
-    1, with that many copies.
+    1, with that many copies. drafts: tokens drafted, int64 [V], where they are not the lengths.
     """
     if method.stops_draft:
         priced = tables.priced(method)[0]
-        draft_s = _exact_draft_s(priced, tables.copies, lengths, catch_up, context)
+        drafted = lengths if drafts is None else drafts
+        draft_s = _exact_draft_s(priced, tables.copies, drafted, catch_up, context)
     else:
         by_owed_s = tables.draft_by_catch_up_s(0, method)[0]
         owed = np.minimum(catch_up, by_owed_s.shape[1] - 1)

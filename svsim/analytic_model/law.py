@@ -21,6 +21,7 @@ from svsim.analytic_model.walks import (
     VERIFIED,
     Paths,
     contexts_at,
+    drafts_at,
     even_cuts,
     survival_between,
     walk_lengths,
@@ -131,7 +132,9 @@ def _planned_law(
         planned = np.concatenate([p[v.starts].astype(np.int64) for p, v in zip(plans, visits, strict=True)])
         owed = np.concatenate([v.catch_up for v in visits])
         context = np.concatenate([contexts_at(paths, v) for v in visits])
-        lengths = PlannedLengths.of(method, planned, owed, context)
+        drafts = [drafts_at(v, c.drafted) for v, c in zip(visits, replicates, strict=True)]
+        drafted = planned if drafts[0] is None else np.concatenate([d for d in drafts if d is not None])
+        lengths = PlannedLengths.of(method, planned, drafted, owed, context)
     sums = np.sum([v.sums.sum(axis=0, keepdims=True) for v in visits], axis=0)
     nothing = np.zeros(1)
     return MethodLaw(

@@ -33,12 +33,14 @@ from svsim.analytic_model.walks import (
     Paths,
     Visits,
     contexts_at,
+    drafts_at,
     walk_lengths,
+    with_drafts,
 )
 from svsim.compiled import load
 from svsim.decoding.method import DecodingMethod
 from svsim.decoding.pipelines import SERIAL
-from svsim.engines.binding import bind_columns, selects
+from svsim.engines.binding import accepted_tokens, bind_columns, selects
 from svsim.engines.program import BoundColumns
 from svsim.engines.settings import PreparedRun
 from svsim.errors import MethodError
@@ -132,7 +134,8 @@ class AnalyticModel:
             return [bind_columns(method, self.trace, coins, r) for r in range(coins.num_replicates)]
         first = bind_columns(method, self.trace, coins, 0)
         more = range(1, coins.num_replicates)
-        return [first, *(first._replace(accepted=coins.resolve(self.trace.target, r)) for r in more)]
+        accepted = (accepted_tokens(method, self.trace, coins, r) for r in more)
+        return [first, *(first._replace(accepted=each) for each in accepted)]
 
     def _together(self, batch_sizes: Sequence[int]) -> list[int]:
         """The batch sizes and those of their micro-batches."""
@@ -199,6 +202,7 @@ class AnalyticModel:
             by_count.reshape(size, self.knots.num, 3),
             self.knots,
         )
+        visits = with_drafts(visits, walked.replicates[replicate].drafted)
         return _Account(visits, shares[:, 0], shares[:, 1:])
 
     def _in_lockstep(
@@ -216,17 +220,18 @@ class AnalyticModel:
             visits.catch_up,
             visits.unscored,
             context,
+            drafts_at(visits, walked.replicates[replicate].drafted),
         )
         request = np.repeat(np.arange(self.trace.num_requests), visits.sums[:, STEPS])
         seconds = [np.bincount(request, part, self.trace.num_requests) for part in per_step.T]
         return _Account(visits, visits.sums[:, STEPS].astype(np.float64), np.stack(seconds, axis=1))
 
     def _walk(self, walked: WalkedMethod, lengths: Lengths, replicate: int) -> Visits:
-        accepted = walked.replicates[replicate].accepted
-        method = walked.method
-        return walk_lengths(
-            self.paths, accepted, lengths[None, :], num_drafted(method), None, reading(method)
+        columns, method = walked.replicates[replicate], walked.method
+        visits = walk_lengths(
+            self.paths, columns.accepted, lengths[None, :], num_drafted(method), None, reading(method)
         )
+        return with_drafts(visits, columns.drafted)
 
     # -- records ---------------------------------------------------------------------------------------
 

@@ -182,6 +182,20 @@ def contexts_at(paths: Paths, visits: Visits) -> Counts:
     return visits.starts + np.repeat(paths.context_base, visits.sums[:, STEPS])
 
 
+def drafts_at(visits: Visits, drafted: NDArray[np.uint8]) -> Counts | None:
+    """Tokens drafted where the steps start, int64 [V]; None where that is told by lengths (empty column)."""
+    return drafted[visits.starts].astype(np.int64) if drafted.size else None
+
+
+def with_drafts(visits: Visits, drafted: NDArray[np.uint8]) -> Visits:
+    """The same walks with the tokens that a column [T] says were drafted; themselves where it is empty."""
+    drafts = drafts_at(visits, drafted)
+    if drafts is not None:
+        request = np.repeat(np.arange(len(visits.sums)), visits.sums[:, STEPS])
+        visits.sums[:, DRAFTED] = np.bincount(request, drafts, len(visits.sums)).astype(np.int64)
+    return visits
+
+
 def even_cuts(survival: NDArray[np.uint16], fewest: int, num_cuts: int) -> Counts:
     """Cuts from nothing kept to all kept, about evenly spaced in the number of tokens kept, int64 [P]."""
     kept = np.bincount(survival[:, fewest:].ravel(), minlength=NUM_LEVELS)[::-1].cumsum()

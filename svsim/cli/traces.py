@@ -134,6 +134,10 @@ def _synth_options(function: F) -> F:
           for name, (kind, default, text) in SYNTH_NUMBERS.items()),
         option("--information-measure", metavar="acceptance|paper",
                 help="Bits about acceptance, or I(X; S, A) of arXiv 2509.24328.  [default: acceptance]"),
+        option("--also", multiple=True, metavar="KIND[:key=value,...]",
+                help="Columns that single methods replay, drawn beside the trace: token_rank, judge:share=, "
+                "fused:gain=, exits:layers=2/4/8,of=32,acceptance=.5/.6/.7, blocks:lengths=20/30,"
+                "acceptance=.9; repeatable."),
         option("--greedy/--sampled", default=None, help="How the target decodes.  [default: sampled]"),
     ]  # fmt: skip
     return with_options(function, options)
@@ -147,6 +151,7 @@ def _synth_options(function: F) -> F:
     svsim synth --length-law 1.2,0.35,2.4e8 --num-speculative-tokens 5 --out T.parquet
     svsim synth --task chat:acceptance=0.65,share=2 --task code:acceptance=0.9 --out T.parquet
     svsim synth --acceptance 0.7 --target llama-3.1-8b --drafter eagle3 --out T.parquet
+    svsim synth --acceptance 0.8 --greedy --also blocks:lengths=20/25/30,acceptance=.9 --out T.parquet
     svsim synth --settings settings.json --num-requests 2000 --seed 7 --out T.parquet --json -
     """
 )
@@ -167,6 +172,7 @@ def synth(settings_file: str | None, tasks: tuple[str, ...], out: str, seed: int
     from svsim.model_choice import ModelChoice
     from svsim.report.outcomes import print_outcomes
     from svsim.synthetic.making import ReportedAcceptance, make
+    from svsim.synthetic.method_columns import with_columns
     from svsim.synthetic.options import read_settings
     from svsim.synthetic.outcome import is_small
     from svsim.trace.file import save_trace
@@ -174,10 +180,11 @@ def synth(settings_file: str | None, tasks: tuple[str, ...], out: str, seed: int
     words = ("accept_by_position", "acceptance_length", "shape", "proposal_share", "length_law")
     reported = ReportedAcceptance(**{name: options.pop(name) for name in words})
     models = ModelChoice(**{name: options.pop(name) for name in MODEL_OPTIONS})
-    values = read_settings(settings_file) if settings_file else {}
+    values, also = read_settings(settings_file) if settings_file else {}, options.pop("also")
     named = _with_sized_drafter(models, options.pop("drafter_parameters"))
     done = make(values, tasks, options, reported, seed, command_without(out, json_out))
-    trace, found = done.trace, done.outcomes
+    trace, added = with_columns(done.trace, also, seed)
+    found = (*done.outcomes, *added)
     trace = replace(trace, metadata=replace(trace.metadata, models={**trace.metadata.models, **named}))
     save_trace(trace, out)
     notes = [as_flags(note, click.get_current_context()) for note in done.notes]

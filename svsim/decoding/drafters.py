@@ -235,6 +235,32 @@ class FuzzyDrafter:
 
 
 @dataclass(frozen=True, slots=True)
+class BlockDrafter:
+    """A model that fills a block of tokens in ``passes`` passes (diffusion: DiffuSpec, arXiv 2510.02358).
+
+    has_cache: it keeps keys and values of the context; else every pass computes them anew. search_s: of
+    finding a path through the block, on the host.
+    """
+
+    passes: int = 1
+    has_cache: bool = False
+    search_s: float = 0.0
+
+    name = "diffusion"
+    summary = "a diffusion model: passes over a whole block, and over the context without a cache"
+
+    def work(self, target: ModelGeometry | None) -> DraftWork:
+        """A block of as many tokens as were asked for."""
+        return DraftWork(
+            Schedule.BLOCK,
+            rereads_context=not self.has_cache,
+            is_sized_before=True,
+            repeats=self.passes,
+            beside_s=self.search_s,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class TrimmedDrafter:
     """A drafter whose head has ``rows`` of the vocabulary's rows (VocabTrim, arXiv 2506.22694)."""
 

@@ -21,7 +21,7 @@ class Option:
     Allowed ``words``; or text of a ``pattern``, described by ``form``; or a number of a range: any one if the
     default is a float or SHAPED, else a whole one. Two defaults depend on the trace: CHAIN is its number of
     draft tokens per position, RECORDED is ``histogram`` if it has the columns ``HISTOGRAM``, else
-    ``similarity``. SHAPED follows from the target's shape.
+    ``similarity``. SHAPED follows from the target's shape. ``or_word`` may stand in the place of a number.
     """
 
     default: Value
@@ -30,6 +30,7 @@ class Option:
     at_most: float = MAX_SPECULATIVE_TOKENS
     pattern: str = ""
     form: str = ""
+    or_word: str = ""
 
     @property
     def is_number(self) -> bool:
@@ -52,11 +53,14 @@ class Option:
             if re.fullmatch(self.pattern, text):
                 return text
             raise MethodError(f"{wrong} not {self.form}")
+        if self.or_word and text == self.or_word:
+            return text
         if self.is_number:
             number = float(text) if re.fullmatch(r"[0-9]{0,9}\.?[0-9]{1,12}(e-?[0-9]{1,2})?", text) else None
             if number is not None and self.at_least <= number <= self.at_most:
                 return number
-            raise MethodError(f"{wrong} not a number from {self.at_least:g} to {self.at_most:g}")
+            beside = f", nor {self.or_word}" if self.or_word else ""
+            raise MethodError(f"{wrong} not a number from {self.at_least:g} to {self.at_most:g}{beside}")
         value = int(text) if re.fullmatch(r"[+-]?[0-9]{1,9}", text) else None
         if value is None or not self.at_least <= value <= self.at_most:
             raise MethodError(f"{wrong} not a whole number from {self.at_least:g} to {self.at_most:g}")

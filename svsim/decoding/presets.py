@@ -5,7 +5,9 @@ from difflib import get_close_matches
 from typing import Literal
 
 from svsim.decoding.beliefs import BinnedBelief, CausalBelief
+from svsim.decoding.block_methods import BLOCK_METHODS
 from svsim.decoding.drafting_methods import DRAFTING_METHODS, trimmable
+from svsim.decoding.lossy_methods import LOSSY_METHODS
 from svsim.decoding.method import DecodingMethod, Losslessness, OraclePlan, SelectByRule
 from svsim.decoding.pipelines import DRAFT_SLOWDOWN, SERIAL, VERIFY_SLOWDOWN, Pipeline
 from svsim.decoding.preset import CHAIN, RECORDED, Option, Preset, Value, shown
@@ -150,6 +152,8 @@ _DRAFTING: Mapping[str, Preset] = {
 PRESETS: Mapping[str, Preset] = {
     "td": Preset(lambda o: target_only(), {}, "target-only decoding: no speculation", "baseline"),
     **{name: trimmable(preset) for name, preset in _DRAFTING.items()},
+    **BLOCK_METHODS,
+    **LOSSY_METHODS,
     "oracle": Preset(
         lambda o: oracle(int(o["k"]), str(o["draft"])),
         {"k": Option(CHAIN, at_least=1), "draft": Option("all", ("all", "exact"))},

@@ -69,6 +69,12 @@ class Selection(Protocol):
         """Constants of the rule."""
         return ()
 
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """Columns of the target's half that hold its own drafts, in the place of the trace's chains; a
+        decision knows those of earlier steps alone."""
+        return ()
+
     def planned(
         self, signals: tuple[Signal, ...], accepted: Lengths, num_speculative_tokens: int, first_row: int
     ) -> Lengths:

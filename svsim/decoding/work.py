@@ -82,6 +82,7 @@ class DraftWork:
     head_share:     of the rows of logits that a draft pass computes (a trimmed vocabulary).
     kv_budget:      tokens of context per sequence that a pass reads at most; None: all.
     rereads_context: a pass has no cache: it computes the context anew.
+    is_sized_before: a block's length is decided before it is drafted, and paid as such.
     repeats:        times that every pass runs.
     beside_s:       seconds besides every pass (exchange, search).
     fuzzy:          attention layers that run side by side.
@@ -104,6 +105,7 @@ class DraftWork:
     head_share: float = 1.0
     kv_budget: int | None = None
     rereads_context: bool = False
+    is_sized_before: bool = False
     repeats: int = 1
     beside_s: float = 0.0
     fuzzy: FuzzyLayers | None = None
@@ -121,13 +123,13 @@ class DraftWork:
 
     @property
     def has_own_prefill(self) -> bool:
-        """Whether prompts run through the drafter, too: not where it reads the target's own cache."""
-        return self.has_passes and self.reading is not Reading.LAST
+        """Whether prompts run through the drafter, too: not with the target's own cache, nor without one."""
+        return self.has_passes and self.reading is not Reading.LAST and not self.rereads_context
 
     @property
     def is_paid_whole(self) -> bool:
         """Whether a block is paid for K tokens also where its signals stop the draft: it comes at once."""
-        return self.schedule is Schedule.BLOCK and self.tokens_beside == 0
+        return self.schedule is Schedule.BLOCK and self.tokens_beside == 0 and not self.is_sized_before
 
     @property
     def verified_layer_share(self) -> float:

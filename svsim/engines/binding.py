@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from svsim.decoding.acceptance_rules import AcceptanceRule
 from svsim.decoding.acceptances import At
 from svsim.decoding.beliefs import believed_survival
+from svsim.decoding.block_walks import FollowedBlocks
 from svsim.decoding.method import DecodingMethod
 from svsim.decoding.selection_rules import encode_survival
 from svsim.decoding.selections import Plan
@@ -29,6 +30,17 @@ from svsim.spelling import deployment_name
 from svsim.trace.token_trace import TokenTrace
 
 
+def accepted_tokens(
+    method: DecodingMethod, trace: TokenTrace, rule: AcceptanceRule, replicate: int, first_row: int = 0
+) -> NDArray[np.uint8]:
+    """Accepted draft tokens of every row under a method, uint8 [T]."""
+    accepted = rule.resolve(trace.target, replicate, first_row)
+    if not method.num_speculative_tokens:
+        return accepted
+    at = At(method.label, first_row, replicate)
+    return method.acceptance.resolve(trace.target, accepted, method.num_speculative_tokens, at)
+
+
 def bind_columns(
     method: DecodingMethod, trace: TokenTrace, rule: AcceptanceRule, replicate: int, first_row: int = 0
 ) -> BoundColumns:
@@ -37,11 +49,11 @@ def bind_columns(
     first_row: where the trace begins in the part that is replayed (it may be a stretch of it).
     The belief is handed ``trace.observable`` only; bounds go through their own door below.
     """
-    accepted = rule.resolve(trace.target, replicate, first_row)
     k, selection = method.num_speculative_tokens, method.selection
-    if k:
-        at = At(method.label, first_row, replicate)
-        accepted = method.acceptance.resolve(trace.target, accepted, k, at)
+    if isinstance(selection, FollowedBlocks):
+        walked = selection.walked(trace, method.label)
+        return BoundColumns(walked.accepted, walked.verified, np.zeros((0, k), np.uint16), walked.drafted)
+    accepted = accepted_tokens(method, trace, rule, replicate, first_row)
     survival = np.zeros((0, max(k, 1)), np.uint16)
     signals = tuple(s[:, :k] for s in trace.observable.require(method.signals, method.label))
     if method.belief is not None:
@@ -134,7 +146,7 @@ class Deployment:
             is_said = latency.draft_is_one_pass or latency.tensor_parallel is None
             if draft.is_beside_model or not is_said or Role.DRAFT not in latency.roles:
                 return latency, draft.by_share(draft.fallback_share)
-        if latency.draft_is_one_pass:
+        if latency.draft_is_one_pass and not draft.is_sized_before:
             return latency, draft.in_one_block(self.draft_of_one_sequence)
         return latency, draft
 

@@ -80,7 +80,12 @@ def prepare(source: Source, settings: RunSettings, deployments: Sequence[Deploym
     limit = source.metadata.num_speculative_tokens
     deployments = tuple(_knowing_models(d, source.metadata) for d in deployments)
     for method in settings.methods:
-        if method.num_speculative_tokens > limit:
+        if method.selection.outcomes and not source.metadata.is_greedy:
+            raise InputError(
+                f"{method.label} replays greedy decoding alone, and this trace is sampled (sampling takes "
+                f"another draft pass); take a greedy trace, or leave {method.label} out"
+            )
+        if method.num_speculative_tokens > limit and not method.selection.outcomes:
             raise InputError(
                 f"{method.label} drafts {method.num_speculative_tokens} tokens, but the trace holds chains "
                 f"of K = {limit}; ask for k <= {limit}"
@@ -150,7 +155,7 @@ def _foreign_drafts(source: Source, settings: RunSettings) -> tuple[str, ...]:
     told = source.metadata.models.get("draft")
     model = told if isinstance(told, Mapping) else {}
     own, name = model.get("drafter", MODEL.name), model.get("name")
-    drafting = [method for method in settings.methods if method.num_speculative_tokens]
+    drafting = [m for m in settings.methods if m.num_speculative_tokens and not m.selection.outcomes]
     heads = [method.label for method in drafting if method.drafter.name != own]
     if not heads:
         return ()
@@ -182,7 +187,7 @@ def _needed_of_target(source: Source, settings: RunSettings) -> tuple[str, ...]:
     present = source.target_columns
     needed = ["accept_prob"] if "accept_prob" in present else []
     for method in settings.methods:
-        for name in method.acceptance.needs(present):
+        for name in (*method.acceptance.needs(present), *method.selection.outcomes):
             if name not in present and method_column(name) is not None:
                 raise MissingSignalError(missing_outcome(name, method.label))
             needed.append(name)

@@ -91,7 +91,11 @@ def _sizes(sample: TraceSample) -> Sizes:
         output_tokens=_counts(sizes.num_output_tokens),
         tasks=_tasks(sample),
         signals=tuple(sorted(trace.observable.signals)),
-        target_columns=("num_accepted", *(name for name, values in target.items() if values is not None)),
+        target_columns=(
+            "num_accepted",
+            *(name for name, values in target.items() if values is not None),
+            *trace.target.outcomes,
+        ),
         step_times=_deployments_of(trace),
     )
 

@@ -53,7 +53,7 @@ METHOD_COLUMNS = (
         r"trim_accept_[1-9][0-9]{0,8}",
         Width.CHAIN,
         "acceptance probability of the drafter whose head has so many rows",
-        "trim:rows=32768",
+        "token_rank",
     ),
     MethodColumn(
         "token_rank",

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
+from svsim.decoding.acceptances import AS_RECORDED
 from svsim.decoding.drafters import MODEL
 from svsim.decoding.method import DecodingMethod
 from svsim.decoding.pipelines import SERIAL
@@ -26,6 +27,7 @@ def check_runs(method: DecodingMethod, roles: Collection[Role], *, live: bool = 
         "drafts in another way than by passes of a model": method.drafter != MODEL,
         "overlaps drafting with verification": method.pipeline != SERIAL,
         "ends its draft early, and k tokens are always drafted here": method.stops_draft,
+        "accepts other tokens than the target does": method.acceptance != AS_RECORDED,
         "plans from a recorded trace": live and lengths_from is Plan.PLANNED,
         "selects without a companion": live and lengths_from is Plan.SELECTED and not method.uses_companion,
     }

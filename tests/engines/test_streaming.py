@@ -4,7 +4,13 @@ from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
-from support.small_traces import WITHOUT_SHAPES, StairLatency, independent_trace, with_draft_signals
+from support.small_traces import (
+    WITHOUT_SHAPES,
+    StairLatency,
+    independent_trace,
+    with_draft_signals,
+    with_method_columns,
+)
 
 from svsim.decoding.acceptance_rules import RedrawnCoins
 from svsim.decoding.presets import PRESETS, parse_method
@@ -24,7 +30,7 @@ TASKS = ("chat", "code", "prose")
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
     """A trace in memory and its file, whose row groups fall together with nothing."""
-    made = with_draft_signals(independent_trace(300, 8, seed=4))
+    made = with_method_columns(with_draft_signals(independent_trace(300, 8, seed=4)))
     made = replace(made, tasks=tuple(TASKS[i % 7 % 3] for i in range(300)))
     path = tmp_path_factory.mktemp("stream") / "t.parquet"
     save_trace(made, path, signal_dtype="float32", rows_per_group=500)

@@ -186,6 +186,21 @@ class VllmAdaptive:
         return seen.first_of_ranking(budget)
 
 
+class DiffuSpec:
+    """The next block's length from what the last one generated before its end, and how much was accepted."""
+
+    def __init__(self, k_min=20, k_max=30, delta=10, rho=0.5):
+        self.k_min, self.k_max, self.delta, self.rho = k_min, k_max, delta, rho
+        self.generated = self.accepted = 0.0
+        self.k = k_max
+
+    def hear(self, generated, accepted):
+        self.generated = (1 - self.rho) * self.generated + self.rho * generated
+        self.accepted = (1 - self.rho) * self.accepted + self.rho * accepted
+        wanted = int(self.generated // 1) + (self.delta if self.accepted >= self.generated else 0)
+        self.k = min(max(wanted, self.k_min), self.k_max)
+
+
 class Compiled:
     """A compiled rule asked the same way; ``memory`` is kept between steps, spare rows hold rubbish."""
 

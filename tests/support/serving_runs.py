@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from support.small_traces import LINEAR, independent_trace, with_draft_signals
+from support.small_traces import LINEAR, independent_trace, with_draft_signals, with_method_columns
 from svsim.decoding.presets import parse_method
 from svsim.engines.binding import Deployment, bind_columns
 from svsim.engines.settings import RunSettings, prepare
@@ -23,7 +23,8 @@ HORIZON_S = 1e9
 
 def small_trace(k: int = 8, num_requests: int = 40) -> TokenTrace:
     """With every signal that a preset may read."""
-    return with_draft_signals(independent_trace(num_requests, k, seed=3, output_tokens=(30, 60)))
+    made = independent_trace(num_requests, k, seed=3, output_tokens=(30, 60))
+    return with_method_columns(with_draft_signals(made))
 
 
 def steps_of(fixed_s: float) -> LinearLatency:

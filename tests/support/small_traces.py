@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from svsim.latency.shape import Role, StepShape
+from svsim.synthetic.method_columns import with_columns
 from svsim.trace.token_trace import (
     Chains,
     ObservableColumns,
@@ -24,8 +25,14 @@ LINEAR = {
     "draft_is_one_pass": False,
 }
 
-# presets whose defaults are about a model of known shape -> an option that asks for none
-WITHOUT_SHAPES = {"kangaroo": "exit=0.1", "easyspec": "attention_share=0.4"}
+# presets whose defaults are about a model of known shape, or longer chains -> an option that asks for none
+WITHOUT_SHAPES = {"kangaroo": "exit=0.1", "easyspec": "attention_share=0.4", "judge": "k=3"}
+METHOD_COLUMNS = (
+    "token_rank:vocabulary=100",
+    "judge:share=.5",
+    "fused:gain=.3",
+    "blocks:lengths=20/25/30,acceptance=.8,end=.03",
+)
 
 
 def independent_trace(
@@ -82,6 +89,12 @@ def with_draft_signals(trace: TokenTrace, seed: int = 0) -> TokenTrace:
     seen = dict(trace.observable.signals)
     seen |= {name: signal.astype(np.float32) for name, signal in signals.items()}
     return replace(trace, observable=ObservableColumns(seen))
+
+
+def with_method_columns(trace: TokenTrace) -> TokenTrace:
+    """The trace, called greedy, with the columns that single methods replay."""
+    greedy = replace(trace, metadata=replace(trace.metadata, sampling={"greedy": True}))
+    return with_columns(greedy, METHOD_COLUMNS, 0)[0]
 
 
 class StairLatency:
