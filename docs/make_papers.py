@@ -68,6 +68,8 @@ def made(found: SystemsResult) -> str:
         "## All systems",
         scores(found),
         "Verdicts on predicted rows only. Errors (mean, largest) are of rows with a verdict.",
+        "## Where a finding contradicts its paper",
+        "\n".join(f"- **{s.system.name}**: {words}" for s in found.systems for words in s.objections),
         "## What is not confirmed",
         not_confirmed(found),
         "## What cannot be checked",

@@ -1,7 +1,7 @@
 """What ``svsim reproduce`` answers: rows of one system or of all, or predictions for the caller's numbers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from svsim.errors import InputError, printable
@@ -19,11 +19,12 @@ Published = Mapping[str, float]  # by metric; "" is the first row's
 
 @dataclass(frozen=True, slots=True)
 class SystemResult:
-    """One system, its rows, what they show, and whether the caller's parameters made them."""
+    """One system, its rows, what they show and what contradicts the paper; is_asked: for own numbers."""
 
     system: System
     rows: tuple[ReproductionRow, ...]
     findings: tuple[str, ...]
+    objections: tuple[str, ...]
     is_asked: bool
 
     @property
@@ -43,6 +44,7 @@ class SystemResult:
                 for p in self.system.parameters
             ],
             "findings": list(self.findings),
+            "objections": list(self.objections),
             **asdict(self.score),
         }
 
@@ -88,11 +90,13 @@ def reproduce_systems(
         return SystemsResult((_result(system, system.reproduce(), False),))
     sheet = system.predict(read_parameters(name, system.parameters, given))
     rows = _compared(sheet.rows, published or {})
-    return SystemsResult((SystemResult(system, rows, tuple(sheet.findings), True),))
+    return SystemsResult((replace(_result(system, sheet, True), rows=rows),))
 
 
 def _result(system: System, sheet: Sheet, is_asked: bool) -> SystemResult:
-    return SystemResult(system, tuple(sheet.rows), tuple(sheet.findings), is_asked)
+    return SystemResult(
+        system, tuple(sheet.rows), tuple(sheet.findings), tuple(sheet.objections), is_asked=is_asked
+    )
 
 
 def _compared(rows: Sequence[ReproductionRow], published: Published) -> tuple[ReproductionRow, ...]:

@@ -108,12 +108,16 @@ class ReproductionRow:
 
 
 class Sheet:
-    """Rows of one system as they are written down, and sentences about them (``findings``)."""
+    """Rows of one system as they are written down, and sentences about them (``findings``).
+
+    objections: those of the findings that contradict the paper.
+    """
 
     def __init__(self, system: str) -> None:
         self.system = system
         self.rows: list[ReproductionRow] = []
         self.findings: list[str] = []
+        self.objections: list[str] = []
 
     def predict(
         self,
@@ -145,6 +149,11 @@ class Sheet:
     def say(self, finding: str) -> None:
         """A sentence that the rows bear out."""
         self.findings.append(finding)
+
+    def contradict(self, finding: str) -> None:
+        """The same, of something that the paper says otherwise: with the arithmetic."""
+        self.say(finding)
+        self.objections.append(finding)
 
     def _add(
         self,

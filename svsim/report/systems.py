@@ -32,7 +32,8 @@ def print_systems(found: SystemsResult, console: Console) -> None:
 def _print_system(found: SystemResult, console: Console) -> None:
     _print_table(rows_table(found), console, verdict_column=VERDICT_COLUMN)
     for finding in found.findings:
-        console.print(f"• {escape(finding)}", highlight=False)
+        mark = "[bold yellow]≠[/bold yellow]" if finding in found.objections else "•"
+        console.print(f"{mark} {escape(finding)}", highlight=False)
     console.print(f"[bold]{escape(score_line(found))}[/bold]", highlight=False)
     if found.system.parameters and not found.is_asked:
         words = ", ".join(f"--{p.name.replace('_', '-')} ({p.meaning})" for p in found.system.parameters)

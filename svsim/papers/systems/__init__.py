@@ -9,7 +9,7 @@ How to add a system (20 to 100 lines):
    ``evidence(sheet)`` writes one row per published number: ``sheet.predict`` (nothing of the row was used;
    ``within`` is the tolerance), ``sheet.calibrate`` (a free number of the law was set on it), ``sheet.take``
    (used as printed), ``sheet.leave_open`` (nothing here can predict it: say why). ``sheet.say`` for what the
-   rows show, with the arithmetic where it contradicts the paper.
+   rows show, ``sheet.contradict`` where that is not what the paper says, with the arithmetic.
    ``ask(sheet, values)`` writes the rows for the caller's ``parameters``, each with its range.
 3. The law itself, if it is a formula, goes to ``svsim/closed_forms.py``: methods use the same one. Heavy
    imports (NumPy, price models) stay inside the functions: the command line reads this table at its start.

@@ -55,7 +55,7 @@ def _seconds(sheet: Sheet, name: str, share: float) -> None:
         where, "cost of a token, seconds with catching up", ideal + extra / large.token_s,
         f"a switch every {small_run:.0f} and {large_run:.0f} tokens, the most that a dwell of {dwell} allows",
     )  # fmt: skip
-    sheet.say(
+    sheet.contradict(
         f"The published saving counts parameters. In seconds one sequence saves {1 - ideal:.0%}: a pass has "
         f"a fixed time. Catching up after every switch takes {extra / large.token_s:.1%} of a step a token."
     )

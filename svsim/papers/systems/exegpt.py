@@ -87,13 +87,13 @@ def _residency(sheet: Sheet, row: dict[str, Any]) -> None:
         f"a loop that fills up to {round(paper)} in every phase",
     )
     waa, rra = residents_per_query(lengths, 1), residents_per_query(lengths, 1, Law.PAPER)
-    sheet.say(
+    sheet.contradict(
         f"The published law B_D = B_E / E[1/ceil(s/N_D)] gives {paper:.1f} residents; the steady state has "
         f"B_E E[ceil(s/N_D)] = {resident:.1f}, a loop {free.residents:.1f}. Held at {round(paper)}, the loop "
         f"admits {held.admitted:.1f} queries a phase, {held.admitted / be - 1:+.0%} of {be}. The law weighs "
         "residents by the lengths of arrivals; long queries stay longer (Jensen: E[1/c] > 1/E[c])."
     )
-    sheet.say(
+    sheet.contradict(
         f"At N_D = 1 the paper contradicts itself: its law for RRA gives {rra:.1f} residents per query, its "
         f"rule for WAA, B_D = B_E E[s], gives {waa:.1f}, which is the steady state."
     )

@@ -98,7 +98,7 @@ def _from_bytes(sheet: Sheet) -> None:
         )
         found.append(f"{predicted:.1f}x where {end['speedup']}x is printed")
     fitted = calibrated(ladder["ends"], paper["alpha"])
-    sheet.say(
+    sheet.contradict(
         f"Bytes alone give {', '.join(found)}: the fitted c is {fitted.per_sequence:.1f} where weights over "
         f"one sequence's KV are {costs.per_sequence:.1f}. Not testable from geometry."
     )

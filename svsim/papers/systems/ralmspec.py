@@ -119,7 +119,7 @@ def _say_regeneration(sheet: Sheet) -> None:
     edr = fitted_model("EDR")
     missed = 1 - edr.hit_rate**2
     cycle = 2 * edr.speculation_s + edr.verification_s
-    sheet.say(
+    sheet.contradict(
         f"A miss that costs another a makes EDR's s = 2 cycle {missed * edr.speculation_s:.2f} s longer, "
         f"{missed * edr.speculation_s / cycle:.1%} of {cycle:.2f} s, away from the print: the published "
         "times are matched without regeneration."

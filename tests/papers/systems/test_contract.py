@@ -49,6 +49,8 @@ def test_every_system_says_what_it_did_and_why(name):
     assert system.source
     (found,) = reproduce_systems(name, {}).systems
     assert found.rows and not found.is_asked
+    assert set(found.objections) <= set(found.findings)
+    assert all(any(char.isdigit() for char in words) for words in found.objections), "with the arithmetic"
     for row in found.rows:
         assert row.system == name and row.setting and row.metric and row.why
         assert not row.is_judged or row.within is not None

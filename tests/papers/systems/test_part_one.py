@@ -25,6 +25,14 @@ VERDICTS = {
 }
 
 
+def test_what_contradicts_a_paper_is_said_with_its_arithmetic():
+    found = {s.system.name: " ".join(s.objections) for s in reproduce_systems(None, {}).systems}
+    assert {name for name, words in found.items() if words} == {
+        *("chen", "magicdec", "vocabtrim", "ead", "exegpt", "ralmspec"),
+    }
+    assert "1.875" in found["chen"] and "7" in found["vocabtrim"] and "131" in found["exegpt"]
+
+
 def rows_of(name, **parts):
     rows = reproduce_systems(name, {}).rows
     return [row for row in rows if all(getattr(row, part) == value for part, value in parts.items())]

@@ -24,6 +24,7 @@ SYSTEM = {
     "law": str,
     "parameters": list,
     "findings": list,
+    "objections": list,
     "confirmed": int,
     "not_confirmed": int,
     "not_testable": int,
