@@ -38,9 +38,16 @@ def model_options(function: Any) -> Any:
     svsim capture --target T --draft D --companion C --prompts p.txt --greedy --out trace.parquet --resume
     """
 )
-@option("--target", required=True, metavar="MODEL", help="Local folder or hub id of a causal language model.")
+@option(
+    "--target",
+    required=True,
+    metavar="MODEL",
+    help="A causal language model: folder, hub id, .gguf file, or a package that holds one.",
+)
 @option("--draft", required=True, metavar="MODEL", help="The drafter; same tokenizer as the target.")
-@option("--companion", required=True, metavar="MODEL", help="The companion; same tokenizer as the target.")
+@option(
+    "--companion", metavar="MODEL", help="The companion; same tokenizer. Without one its signals are absent."
+)
 @option("--prompts", type=Path, required=True, metavar="FILE", help='JSON Lines ({"prompt": ...}) or text.')
 @option("--dataset", metavar="NAME", help="What the prompts are, for the trace's provenance.")
 @option("--greedy", is_flag=True, help="Target and draft take their most likely token.")
@@ -66,7 +73,7 @@ def model_options(function: Any) -> Any:
 @model_options
 @common
 def capture(json_out: str | None, **options: Any) -> None:
-    """Record a dense coherent trace from three real models.
+    """Record a dense coherent trace from a real target, its draft and, if there is one, a companion.
 
     At every output position: a chain of K draft tokens, what the draft and the companion say of them,
     and what the target accepts. An interrupted capture keeps its finished batches; --resume goes on.

@@ -35,7 +35,10 @@ def require_extra(*packages: str) -> None:
 def quiet_transformers() -> None:
     """No progress bars and warnings of transformers and its hub on the terminal: svsim reports itself."""
     import logging
+    import os
 
+    # read when tqdm is first imported; the loader of GGUF files knows no other way
+    os.environ.setdefault("TQDM_DISABLE", "1")
     from transformers.utils import logging as transformers_logging
 
     quiet: Any = transformers_logging

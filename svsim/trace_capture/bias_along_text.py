@@ -111,7 +111,7 @@ class Texts:
 def laws_along_text(models: Triple, texts: Texts) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """(p, q, c, next token) at every position: laws [B, V] after the text so far, tokens [B] drawn from p."""
     prompts, chance = texts.prompts, texts.uniforms("text")
-    in_order = models.target, models.draft, models.companion
+    in_order = models.target, models.draft, models.with_companion()
     for model in in_order:
         model.start(prompts, max(map(len, prompts)) + texts.num_positions)
     last, place = torch.tensor([p[-1] for p in prompts]), torch.tensor([len(p) - 1 for p in prompts])

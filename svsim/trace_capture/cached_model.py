@@ -80,7 +80,10 @@ class CachedModel:
         self.model, self.vocabulary_size = model, vocabulary_size
         self.device: torch.device = next(model.parameters()).device
         self.dtype: torch.dtype = next(model.parameters()).dtype
-        self.keeps_last_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
+        words = inspect.signature(model.forward).parameters
+        self.keeps_last_logits = "logits_to_keep" in words
+        # transformers renamed the argument in 5.2x and drops the old name in 5.40
+        self.cache_word = "cache" if "cache" in words else "past_key_values"
         self.cache = PositionCache(0, 0)
 
     def start(self, prompts: Sequence[Sequence[int]], capacity: int) -> None:
@@ -124,8 +127,8 @@ class CachedModel:
             input_ids=tokens,
             attention_mask=mask,
             position_ids=positions,
-            past_key_values=self.cache,
             use_cache=True,
+            **{self.cache_word: self.cache},
             **keep,
         )
         return output.logits  # type: ignore[no-any-return]

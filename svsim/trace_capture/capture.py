@@ -1,4 +1,4 @@
-"""``capture``: three real models, a prompts file, and a dense coherent trace at the end.
+"""``capture``: real models, a prompts file, and a dense coherent trace at the end.
 
 Flow: load and compare the models, tokenize the prompts, run the missing batches one by one (each a
 crash-safe shard), then write the trace from the shards with memory flat in its length.
@@ -118,7 +118,7 @@ def _run_missing_batches(
     streams = RandomStreams(settings.seed)
     missing = [b for b in _batches(len(prompts), settings.batch_size) if not folder.has(b[0])]
     total = sum(len(rows) for _, rows in missing) * settings.num_output_tokens
-    triple = Triple(loaded.models["target"], loaded.models["draft"], loaded.models["companion"])
+    triple = Triple(loaded.models["target"], loaded.models["draft"], loaded.models.get("companion"))
     done, started = 0, time.perf_counter()
     for index, rows in missing:
         ids = [prompts[i].token_ids for i in rows]
@@ -199,13 +199,19 @@ def _summarize(settings: CaptureSettings, prompts: list[TokenizedPrompt], folder
         int(np.concatenate(parts["num_positions"]).sum()),
         int(dropped.sum()),
         tokens / steps,
-        _rule_bias(np.concatenate(parts["bias_total"]), np.concatenate(parts["bias_count"])),
+        _rule_bias(
+            np.concatenate(parts["bias_total"]),
+            np.concatenate(parts["bias_count"]),
+            has_companion=settings.companion is not None,
+        ),
     )
 
 
-def _rule_bias(totals: NDArray[np.float64], counts: NDArray[np.int64]) -> dict[str, dict[str, float]]:
+def _rule_bias(
+    totals: NDArray[np.float64], counts: NDArray[np.int64], has_companion: bool
+) -> dict[str, dict[str, float]]:
     """Mean bias per rule; its standard error from the spread between requests (a ratio estimate)."""
-    from svsim.trace_capture.rule_bias import RULES
+    from svsim.trace_capture.rule_bias import rules_with
 
     mean = totals.sum(0) / counts.sum()
     num = len(counts)
@@ -217,7 +223,7 @@ def _rule_bias(totals: NDArray[np.float64], counts: NDArray[np.int64]) -> dict[s
             "standard_error": float(error[i]),
             "num_positions": int(counts.sum()),
         }
-        for i, rule in enumerate(RULES)
+        for i, rule in enumerate(rules_with(has_companion))
     }
 
 
@@ -227,21 +233,22 @@ def _metadata(
     from svsim.trace.accept_histogram import HISTOGRAM, NUM_BINS
     from svsim.trace_capture.signals import BIN_UNIT, MAX_RANK
 
-    notes = {
+    notes: dict[str, Any] = {
         "num_output_tokens": settings.num_output_tokens,
         "batch_size": settings.batch_size,
         "num_requests_dropped_not_a_number": summary.num_dropped,
         "num_prompts_skipped_too_long": num_skipped,
         "entropy_unit": "nats",
         "max_recorded_rank": MAX_RANK,
-        "companion_accept_bins": {
+        "rule_bias": summary.rule_bias,
+    }
+    if settings.companion is not None:
+        notes["companion_accept_bins"] = {
             "columns": list(HISTOGRAM),
             "edges": [b / NUM_BINS for b in range(NUM_BINS + 1)],
             "meaning": "draft probability of all tokens whose companion_accept is in the bin",
             "unit": BIN_UNIT,
-        },
-        "rule_bias": summary.rule_bias,
-    }
+        }
     return TraceMetadata(
         num_speculative_tokens=settings.num_speculative_tokens,
         acceptance_kind="captured",
@@ -283,7 +290,9 @@ def _chunks(
             request_ids=tuple(p.request_id for p in chosen),
             first_position=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
             num_prompt_tokens=np.array([len(p.token_ids) for p in chosen], np.int32),
-            observable=ObservableColumns({n: columns[n] for n in OBSERVABLE if n not in left_out}),
+            observable=ObservableColumns(
+                {n: columns[n] for n in OBSERVABLE if n in columns and n not in left_out}
+            ),
             target=TargetColumns(
                 arrays["num_accepted"][kept][inside],
                 columns["accept_prob"],

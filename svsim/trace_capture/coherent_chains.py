@@ -25,15 +25,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from svsim.trace_capture.rule_bias import RULES, rule_biases
+from svsim.errors import InputError
+from svsim.trace_capture.rule_bias import rule_biases, rules_with
 from svsim.trace_capture.sampling import probabilities, propose, verify
 from svsim.trace_capture.settings import SamplingSettings
-from svsim.trace_capture.signals import OBSERVABLE, TARGET_ONLY, observable_signals, target_truths
+from svsim.trace_capture.signals import OBSERVABLE, OF_DRAFT, TARGET_ONLY, observable_signals, target_truths
 
 # rows of the vocabulary scored at once: bounds the temporaries of the signals to about 1 GiB
 MAX_SCORED_ELEMENTS = 2**25
 BASE_FIELDS = ("accept_prob", "target_coin")
-SIGNAL_FIELDS = (*OBSERVABLE, *TARGET_ONLY)
 
 
 class ChainModel(Protocol):
@@ -53,11 +53,27 @@ class ChainModel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Triple:
-    """The three models of a capture."""
+    """The models of a capture; without a companion its signals are not recorded."""
 
     target: ChainModel
     draft: ChainModel
-    companion: ChainModel
+    companion: ChainModel | None = None
+
+    @property
+    def present(self) -> list[ChainModel]:
+        """The models there are."""
+        return [model for model in (self.target, self.draft, self.companion) if model is not None]
+
+    def with_companion(self) -> ChainModel:
+        """The companion of work that cannot do without one. Raises InputError where there is none."""
+        if self.companion is None:
+            raise InputError("no companion; expected a third model beside target and draft")
+        return self.companion
+
+    @property
+    def signal_fields(self) -> tuple[str, ...]:
+        """What can be recorded about a drafted token."""
+        return (*(OF_DRAFT if self.companion is None else OBSERVABLE), *TARGET_ONLY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +139,7 @@ def record_chains(
 ) -> ChainRecord:
     """Generate and record one batch; ``on_round`` is told the positions done so far."""
     capacity = max(map(len, prompts)) + options.num_positions + options.num_speculative_tokens
-    for model in (models.target, models.draft, models.companion):
+    for model in models.present:
         model.start(prompts, capacity)
     batch = _Batch(models, prompts, uniforms, options, device or torch.device("cpu"))
     for position in range(options.num_positions):
@@ -175,16 +191,17 @@ class _Batch:
         self.is_alive = np.zeros(num, np.bool_)
         self.is_dropped = np.zeros(num, np.bool_)
         self.num_positions = np.zeros(num, np.int64)
-        self.fields = BASE_FIELDS + (SIGNAL_FIELDS if options.with_signals else ())
+        self.fields = BASE_FIELDS + (models.signal_fields if options.with_signals else ())
         self.chain = torch.zeros(num, depth, dtype=torch.long, device=device)
         self.accepted = torch.zeros(num, depth, dtype=torch.bool, device=device)
         self.recovered = torch.zeros_like(self.chain)
         self.values = torch.zeros(len(self.fields), num, depth, device=device)
-        self.bias = torch.zeros(num, depth, len(RULES), device=device)
+        num_rules = len(rules_with(models.companion is not None))
+        self.bias = torch.zeros(num, depth, num_rules, device=device)
         self.emitted = torch.zeros(num, length, dtype=torch.long, device=device)
         self.num_accepted = torch.zeros(num, length, dtype=torch.int16, device=device)
         self.columns = torch.zeros(len(self.fields), num, length, depth, device=device)
-        self.bias_total = torch.zeros(num, len(RULES), dtype=torch.float64, device=device)
+        self.bias_total = torch.zeros(num, num_rules, dtype=torch.float64, device=device)
         self.bias_count = np.zeros(num, np.int64)
 
     def groups(self) -> tuple[Tensor, Tensor]:
@@ -218,17 +235,20 @@ class _Batch:
         """Target and companion read the new chain tokens in one pass; verdicts and signals are kept."""
         inputs = self._inputs(rows, first_depth, self.num_draft - 1)
         target_logits = self.models.target.logits(rows, *inputs)
-        companion_logits = self.models.companion.logits(rows, *inputs)
+        companion = self.models.companion
+        companion_logits = None if companion is None else companion.logits(rows, *inputs)
         chunk = max(1, MAX_SCORED_ELEMENTS // (q.shape[1] * q.shape[2]))
         for start in range(0, len(rows), chunk):
             part = slice(start, start + chunk)
             p = probabilities(target_logits[part], self.options.sampling)
-            c = probabilities(companion_logits[part], self.options.sampling)
+            c = None
+            if companion_logits is not None:
+                c = probabilities(companion_logits[part], self.options.sampling)
             self._drop_not_a_number(rows[part], (p, q[part], c))
             self._keep(position, rows[part], first_depth, (p, q[part], c))
 
     def _keep(
-        self, position: int, rows: Tensor, first_depth: int, laws: tuple[Tensor, Tensor, Tensor]
+        self, position: int, rows: Tensor, first_depth: int, laws: tuple[Tensor, Tensor, Tensor | None]
     ) -> None:
         """Verdicts and signals of the chain tokens from ``first_depth`` on; laws p, q, c [N, w, V]."""
         (p, q, c), depths = laws, slice(first_depth, None)
@@ -243,20 +263,23 @@ class _Batch:
             self._measure_bias(position, rows, first_depth, laws)
         self.values[:, rows, depths] = torch.stack([found[name] for name in self.fields])
 
-    def _drop_not_a_number(self, rows: Tensor, laws: tuple[Tensor, ...]) -> None:
+    def _drop_not_a_number(self, rows: Tensor, laws: tuple[Tensor | None, ...]) -> None:
         """A sequence whose models gave NaN ends here; it is counted and never recorded."""
-        is_bad = ~torch.isfinite(torch.stack([law.sum(-1) for law in laws])).all(0).all(-1)
+        is_bad = ~torch.isfinite(torch.stack([law.sum(-1) for law in laws if law is not None])).all(0).all(-1)
         bad = rows[is_bad].cpu().numpy()
         self.is_dropped[bad] = True
         self.is_live[bad] = False
 
-    def _measure_bias(self, position: int, rows: Tensor, first_depth: int, laws: tuple[Tensor, ...]) -> None:
+    def _measure_bias(
+        self, position: int, rows: Tensor, first_depth: int, laws: tuple[Tensor, Tensor, Tensor | None]
+    ) -> None:
         """Bias of the rules at output positions that are multiples of the stride, whatever the depth."""
         offsets = np.arange(self.num_draft - first_depth) + first_depth + position
         picked = torch.as_tensor(np.flatnonzero(offsets % self.options.bias_stride == 0), device=self.device)
         if len(picked):
-            p, q, c = (x[:, picked] for x in laws)
-            self.bias[rows[:, None], first_depth + picked] = rule_biases(p, q, c)
+            p, q, c = laws
+            c = None if c is None else c[:, picked]
+            self.bias[rows[:, None], first_depth + picked] = rule_biases(p[:, picked], q[:, picked], c)
 
     def record_position(self, position: int) -> None:
         """Write the row of this position for every live sequence."""

@@ -1,13 +1,20 @@
-"""Three causal language models with one tokenizer: loaded, compared, refused with a reason."""
+"""Causal language models with one tokenizer: loaded, compared, refused with a reason."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from svsim.device.extras import quiet_transformers, torch_device, torch_dtype
-from svsim.device.out_of_memory import is_out_of_memory
-from svsim.errors import InfeasibleError, InputError
+from svsim.device.extras import quiet_transformers
+from svsim.errors import InputError
 from svsim.trace_capture.cached_model import CachedModel, check_reads_chains
+from svsim.trace_capture.checkpoints import (
+    Checkpoint,
+    file_digest,
+    find_checkpoint,
+    load_tokenizer,
+    load_weights,
+    own_vocabulary,
+    quantization_of,
+)
 from svsim.trace_capture.settings import CaptureSettings
 
 ROLES = ("target", "draft", "companion")
@@ -47,15 +54,18 @@ class LoadedModels:
 
 
 def load_models(settings: CaptureSettings) -> LoadedModels:
-    """Load and compare the three models. Raises InputError, one line, naming the model."""
-    names = {role: str(getattr(settings, role)) for role in ROLES}
+    """Load and compare the models. Raises InputError, one line, naming the model."""
+    names = {role: str(getattr(settings, role)) for role in ROLES if getattr(settings, role) is not None}
     quiet_transformers()
-    for name in names.values():
-        _check_folder(name)
-    tokenizers = {role: _load_tokenizer(names[role]) for role in ROLES}
-    _check_same_tokenizer(names, tokenizers)
-    raw = {role: _load_weights(names[role], settings) for role in ROLES}
-    size = _common_vocabulary(names, raw, len(tokenizers["target"]))
+    found = {role: find_checkpoint(name) for role, name in names.items()}
+    tokenizers = {role: load_tokenizer(checkpoint) for role, checkpoint in found.items()}
+    entries = {role: own_vocabulary(found[role], tokenizers[role]) for role in found}
+    _check_same_tokenizer(names, entries)
+    raw = {
+        role: load_weights(checkpoint, settings.device, settings.dtype, settings.trust_pickle_weights)
+        for role, checkpoint in found.items()
+    }
+    size = _common_vocabulary(names, raw, len(entries["target"]))
     models = {role: CachedModel(model, size) for role, model in raw.items()}
     for role, model in models.items():
         check_reads_chains(model, names[role])
@@ -65,75 +75,15 @@ def load_models(settings: CaptureSettings) -> LoadedModels:
         size,
         min(_max_tokens(model.config) for model in raw.values()),
         _end_tokens(raw["target"]),
-        {role: describe(names[role], model) for role, model in raw.items()},
+        {role: describe(found[role], models[role]) for role in models},
     )
 
 
-def _check_folder(name: str) -> None:
-    """InputError for what can only be a folder and is not there: the hub would be asked for it, in vain."""
-    is_hub_id = name.count("/") <= 1 and not name.startswith((".", "/", "~"))
-    if not is_hub_id and not Path(name).exists():
-        raise InputError(f"{name}: no such folder; {_expected(name)}")
-
-
-def _load_tokenizer(name: str) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{name}: no tokenizer could be read ({_first_line(error)}); {_expected(name)}"
-        ) from None
-
-
-def _load_weights(name: str, settings: CaptureSettings) -> Any:
-    from transformers import AutoModelForCausalLM
-
-    device, dtype = torch_device(settings.device), torch_dtype(settings.dtype, settings.device)
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            name,
-            dtype=dtype,
-            use_safetensors=None if settings.trust_pickle_weights else True,
-            trust_remote_code=False,
-        )
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, ImportError) as error:
-        raise InputError(
-            f"{name}: no model could be read ({_first_line(error)}); {_expected(name)}"
-        ) from None
-    except Exception as error:
-        # safetensors raises its own exception type for a broken file
-        if type(error).__module__.startswith("safetensors") or "Safetensor" in type(error).__name__:
-            raise InputError(
-                f"{name}: broken safetensors file ({_first_line(error)}); {_expected(name)}"
-            ) from None
-        raise
-    try:
-        return model.to(device).eval()
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        raise InfeasibleError(
-            f"{name}: its weights do not fit into the memory that is left on {device}"
-        ) from None
-
-
-def _expected(name: str) -> str:
-    kind = "folder" if Path(name).exists() else "local folder or hub id"
-    return f"expected a {kind} with config.json, tokenizer.json and *.safetensors"
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0][:160] if text else type(error).__name__
-
-
-def _check_same_tokenizer(names: dict[str, str], tokenizers: dict[str, Any]) -> None:
-    """The same text must mean the same ids to all three."""
-    reference = tokenizers["target"].get_vocab()
-    for role in ("draft", "companion"):
-        other = tokenizers[role].get_vocab()
+def _check_same_tokenizer(names: dict[str, str], entries: dict[str, dict[str, int]]) -> None:
+    """The same text must mean the same ids to all of them."""
+    reference = entries["target"]
+    for role in [role for role in ROLES[1:] if role in entries]:
+        other = entries[role]
         if other != reference:
             num = len(reference.items() ^ other.items())
             raise InputError(
@@ -176,15 +126,25 @@ def _end_tokens(model: Any) -> frozenset[int]:
     return frozenset(ids if isinstance(ids, list) else [ids])
 
 
-def describe(name: str, model: Any) -> dict[str, Any]:
-    """Name (a folder's own name, not its path) and geometry, as the trace's metadata has them."""
-    config = _text_config(model.config)
+def describe(checkpoint: Checkpoint, cached: CachedModel) -> dict[str, Any]:
+    """Name (a folder's own name, not its path), weights and geometry, as the trace's metadata has them.
+
+    ``digest`` tells models of one shape apart (``CachedModel.digest``); ``file_digest`` is a GGUF file's.
+    """
+    config = _text_config(cached.model.config)
     # keys of a Hugging Face config.json, so that the geometry can be read back as one
     geometry = {key: getattr(config, key, None) for key in GEOMETRY_KEYS}
-    geometry["architecture"] = type(model).__name__
-    geometry["num_parameters"] = sum(p.numel() for p in model.parameters())
-    return {
-        "name": Path(name).name if Path(name).exists() else name,
-        "dtype": str(model.dtype).removeprefix("torch."),
+    geometry["architecture"] = type(cached.model).__name__
+    geometry["num_parameters"] = sum(p.numel() for p in cached.model.parameters())
+    about: dict[str, Any] = {
+        "name": checkpoint.label,
+        "dtype": str(cached.dtype).removeprefix("torch."),
+        "digest": cached.digest(),
         "geometry": {key: value for key, value in geometry.items() if value is not None},
     }
+    if checkpoint.gguf is not None:
+        about |= {
+            "dequantized_from": quantization_of(checkpoint),
+            "file_digest": file_digest(checkpoint.gguf),
+        }
+    return about

@@ -50,8 +50,15 @@ def drafted_share(p: Tensor, q: Tensor, keep: Tensor, tokens: Tensor) -> Tensor:
     return ratio_capped(accepted, at(p + displacement(p, q, keep), tokens))
 
 
-def signals_of(q: Tensor, c: Tensor) -> dict[str, Tensor]:
+def rules_with(has_companion: bool) -> tuple[str, ...]:
+    """The rules that can be measured, in order."""
+    return tuple(rule for rule, (signal, _) in RULES.items() if has_companion or signal == "draft_prob")
+
+
+def signals_of(q: Tensor, c: Tensor | None) -> dict[str, Tensor]:
     """What thresholds look at, for every token that may be drafted: [..., V], or [..., 1] if all share it."""
+    if c is None:
+        return {"draft_prob": q}
     return {
         "companion_accept": ratio_capped(c, q),
         "draft_prob": q,
@@ -59,8 +66,9 @@ def signals_of(q: Tensor, c: Tensor) -> dict[str, Tensor]:
     }
 
 
-def rule_biases(p: Tensor, q: Tensor, c: Tensor) -> Tensor:
-    """Total variation of every rule in ``RULES``, float32 [..., R]."""
+def rule_biases(p: Tensor, q: Tensor, c: Tensor | None) -> Tensor:
+    """Total variation of every rule of ``rules_with``, float32 [..., R]."""
     values = signals_of(q, c)
-    kept = [(values[signal] >= threshold).float() for signal, threshold in RULES.values()]
+    rules = [RULES[rule] for rule in rules_with(c is not None)]
+    kept = [(values[signal] >= threshold).float() for signal, threshold in rules]
     return torch.stack([total_variation(p, q, keep.expand_as(q)) for keep in kept], -1)

@@ -58,7 +58,8 @@ class SamplingSettings:
 class CaptureSettings:
     """One capture: models, prompts, sampling, sizes, and where the trace goes.
 
-    target, draft, companion: local folders or hub ids of causal language models with one tokenizer.
+    target, draft, companion: causal language models with one tokenizer: local folders, hub ids, GGUF files or
+                         packages that hold one; without a companion its signals are not recorded.
     prompts:             JSON Lines or text file (``prompts.py``).
     num_output_tokens:   output positions per request; a request ends sooner at the target's
                          end-of-sequence token unless ``ignore_eos``.
@@ -72,7 +73,7 @@ class CaptureSettings:
 
     target: str
     draft: str
-    companion: str
+    companion: str | None
     prompts: Path
     out: Path
     sampling: SamplingSettings = field(default_factory=SamplingSettings)

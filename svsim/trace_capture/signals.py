@@ -20,7 +20,9 @@ from svsim.trace_capture.sampling import TINY, at, ratio_capped
 
 MAX_RANK = 2048
 BIN_UNIT = 1 / 256
-OBSERVABLE = ("draft_prob", "draft_entropy", "draft_rank", "similarity", "companion_accept", *HISTOGRAM)
+OF_DRAFT = ("draft_prob", "draft_entropy", "draft_rank")
+OF_COMPANION = ("similarity", "companion_accept", *HISTOGRAM)
+OBSERVABLE = OF_DRAFT + OF_COMPANION
 TARGET_ONLY = ("target_overlap", "target_entropy", "target_rank")
 COLUMN_GROUPS = {"diagnostics": ("draft_rank", "target_entropy", "target_rank"), "histogram": HISTOGRAM}
 
@@ -35,16 +37,13 @@ def rank(probs: Tensor, tokens: Tensor) -> Tensor:
     return (probs > at(probs, tokens)[..., None]).sum(-1).clamp_max_(MAX_RANK).float()
 
 
-def observable_signals(q: Tensor, c: Tensor, tokens: Tensor) -> dict[str, Tensor]:
-    """The signals of draft and companion, by name."""
+def observable_signals(q: Tensor, c: Tensor | None, tokens: Tensor) -> dict[str, Tensor]:
+    """The signals of draft and companion (None: there is no companion), by name."""
+    found = {"draft_prob": at(q, tokens), "draft_entropy": entropy(q), "draft_rank": rank(q, tokens)}
+    if c is None:
+        return found
     accept = ratio_capped(c, q)
-    found = {
-        "draft_prob": at(q, tokens),
-        "draft_entropy": entropy(q),
-        "draft_rank": rank(q, tokens),
-        "similarity": torch.minimum(q, c).sum(-1),
-        "companion_accept": at(accept, tokens),
-    }
+    found |= {"similarity": torch.minimum(q, c).sum(-1), "companion_accept": at(accept, tokens)}
     bins = (accept * NUM_BINS).to(torch.int8).clamp_max_(NUM_BINS - 1)
     rounded = (histogram(q, bins) / BIN_UNIT).round() * BIN_UNIT
     found.update(zip(HISTOGRAM, rounded.unbind(-1), strict=True))

@@ -68,7 +68,7 @@ class LiveDecoder:
         capacity = max(map(len, prompts)) + num_tokens + self.num_draft + 2
         used = [self.models.target]
         if self.num_draft:
-            used += [self.models.draft] + [self.models.companion] * (self.plan is not None)
+            used += [self.models.draft] + [self.models.with_companion()] * (self.plan is not None)
         for model in used:
             model.start(prompts, capacity)
         self.text = torch.zeros(len(prompts), capacity + 1, dtype=torch.long, device=self.device)
@@ -120,7 +120,7 @@ class LiveDecoder:
     def score(self, rows: Tensor, drafted: Drafted) -> Signals:
         """One pass of the companion over the drafted tokens: what a policy may see, float32 [n, K]."""
         inputs = torch.cat([self._last(rows, 2), drafted.tokens[:, :-1]], 1)
-        logits = self.models.companion.logits(rows, inputs, self.context[rows] - 2)[:, 1:]
+        logits = self.models.with_companion().logits(rows, inputs, self.context[rows] - 2)[:, 1:]
         c = probabilities(logits, self.sampling)
         found = observable_signals(drafted.q, c, drafted.tokens)
         return {name: values.cpu().numpy() for name, values in found.items()}

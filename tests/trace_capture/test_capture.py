@@ -239,7 +239,7 @@ def broken(triplet: Path, tmp_path: Path, how: str) -> CaptureSettings:
 
 
 BAD_INPUTS = {
-    "no such model": r"nowhere: no such folder; expected a local folder or hub id with config.json",
+    "no such model": r"nowhere: no such file or folder; expected a local folder or hub id with config.json",
     "cut safetensors": r"draft: .*safetensors",
     "pickle only": r"draft: no model could be read",
     "other vocabulary": r"draft: the draft's tokenizer differs from the target's.* in 4 entries",
