@@ -47,7 +47,13 @@ def ask(sheet: Sheet, values: Values) -> None:
     best = best_length(alpha, exit_layers, num_layers)
     setting = f"alpha = {alpha:g}, exit {exit_layers:g} of {num_layers:g} layers"
     speedup = num_layers * exit_tokens_per_layer(alpha, best, exit_layers, num_layers)
-    sheet.predict(setting, "speedup", speedup, f"{best} draft tokens, layers being time", within=NEAR)
+    sheet.predict(
+        setting,
+        "speedup",
+        speedup,
+        f"{best} draft tokens (of at most {MOST_DRAFTS}), layers being time",
+        within=NEAR,
+    )
     sheet.predict(setting, "best draft length", best, "most tokens per layer", within=Within(absolute=0.0))
 
 

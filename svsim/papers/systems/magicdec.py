@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from svsim.closed_forms import capped_cache_ratio, round_speedup, tokens_per_round
+from svsim.errors import InputError
 from svsim.papers.parameters import Parameter, Values
 from svsim.papers.rows import Sheet, Within
 from svsim.papers.system import System, facts
@@ -31,6 +32,11 @@ def calibrated(ends: list[dict[str, Any]], alpha: float) -> CacheCosts:
 def _draft_ratio(row: Mapping[str, Any], alpha: float) -> float:
     """The draft pass, in target-only steps, that a printed speedup implies."""
     tokens = tokens_per_round(alpha, row["gamma"])
+    if tokens <= row["speedup"]:
+        raise InputError(
+            f"`alpha` {alpha:g} gives {tokens:.2f} tokens a round of {row['gamma']} drafts, too few for the "
+            f"{row['speedup']}x printed at batch {row['batch']}; give a larger one"
+        )
     return float((tokens / row["speedup"] - 1) / row["gamma"])
 
 

@@ -1,6 +1,8 @@
 """Whatever system is in the table: rows that add up, parameters that are read, words that are there."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 
@@ -161,3 +163,11 @@ def test_all_systems_at_once_are_the_sum_of_each():
         counted = score.confirmed + score.not_confirmed + score.not_testable
         assert counted + score.num_calibrated + score.num_inputs == len(system.rows)
     assert len(found.to_frame()) == len(found.rows)
+
+
+def test_the_table_costs_the_command_line_nothing():
+    code = (
+        "import sys, svsim.papers.table; print([m for m in ('numpy', 'scipy', 'pandas') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "[]"

@@ -88,6 +88,11 @@ def test_magicdec_ends_come_back_and_the_gain_grows_with_the_batch():
     )
 
 
+def test_magicdec_refuses_an_acceptance_that_its_rows_rule_out():
+    with pytest.raises(InputError, match=r"`alpha` 0\.3 gives 1\.43 tokens .* too few for the 1\.47x"):
+        reproduce_systems("magicdec", {"batch": 64, "alpha": 0.3})
+
+
 def test_magicdec_bytes_alone_are_far_off_and_not_judged():
     rows = rows_of("magicdec", metric="speedup from bytes alone")
     assert all(row.error > 0.8 and row.verdict is Verdict.NOT_TESTABLE for row in rows)
