@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from svsim.planning.face import plan
     from svsim.reproductions import reproduce
     from svsim.speculative_retrieval.strides import retrieval
+    from svsim.sweeping.phase import phase
     from svsim.sweeping.sweep import sweep
     from svsim.trace.file import load_trace, save_trace
     from svsim.trace_capture.capture import capture
@@ -34,6 +35,7 @@ _WHERE = {
     "serve_sim": "svsim.open_loop.face",
     "plan": "svsim.planning.face",
     "retrieval": "svsim.speculative_retrieval.strides",
+    "phase": "svsim.sweeping.phase",
     "sweep": "svsim.sweeping.sweep",
     "load_trace": "svsim.trace.file",
     "save_trace": "svsim.trace.file",
@@ -56,6 +58,7 @@ __all__ = [
     "capture",
     "info",
     "load_trace",
+    "phase",
     "plan",
     "replay",
     "reproduce",

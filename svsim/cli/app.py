@@ -16,6 +16,7 @@ MODULES = (
     "catalogue",
     "collect",
     "importing",
+    "phase",
     "plan",
     "reproduce",
     "retrieval",

@@ -7,20 +7,18 @@ content security policy forbids the rest.
 import base64
 import gzip
 import json
-import os
 from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
-from pathlib import Path
 
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from svsim.errors import InputError, printable
-from svsim.files import write_atomically
 from svsim.report.canvas import BOTTOM_PX
 from svsim.report.html import Html, element, join, short_name, text
 from svsim.report.palette import DARK
+from svsim.report.template import filled, footer, resource, write_page
+
+__all__ = ["Plots", "contents", "footer", "no_charts", "page", "write_page"]
 
 
 class Plots:
@@ -55,11 +53,11 @@ class Plots:
 
 def page(title: object, body: Html, plots: Plots) -> str:
     """The whole document; the same input gives the same text."""
-    return _filled(
+    return filled(
         "page.html",
         title=text(title, 120),
-        css=_resource("page.css"),
-        js=_resource("page.js"),
+        css=resource("page.css"),
+        js=resource("page.js"),
         body=body,
         figures=plots.json(),
         plotly=_packed_plotly(),
@@ -79,38 +77,6 @@ def no_charts() -> Html:
         element("p", words, class_="notice", id="no-charts", hidden="hidden"),
         element("noscript", element("p", words, class_="notice")),
     )
-
-
-def footer(version: str) -> Html:
-    """Who made the page, and that it is complete."""
-    return element(
-        "footer", f"Made by svsim {version}. This file is complete: it loads nothing from anywhere."
-    )
-
-
-def write_page(document: str, path: str | os.PathLike[str]) -> None:
-    """Write the whole page or nothing; InputError where that fails."""
-    target = Path(path)
-    try:
-        write_atomically(target, document.encode())
-    except OSError as error:
-        raise InputError(
-            f"{printable(target)} cannot be written ({error.strerror}); choose another place"
-        ) from None
-
-
-def _filled(name: str, **values: str) -> str:
-    """The template with every ``{{name}}`` replaced, in one pass: values are not templates."""
-    head, *pieces = _resource(name).split("{{")
-    filled = [head]
-    for piece in pieces:
-        key, _, rest = piece.partition("}}")
-        filled += [values[key], rest]
-    return "".join(filled)
-
-
-def _resource(name: str) -> str:
-    return (files("svsim.report") / name).read_text(encoding="utf-8")
 
 
 @cache

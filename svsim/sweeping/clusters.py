@@ -5,6 +5,7 @@ outcome's text; svsim and the input files must be on all machines (``work`` chec
 """
 
 import logging
+import os
 import re
 import socket
 import threading
@@ -18,6 +19,7 @@ from svsim.sweeping.work import run_task
 
 RETRIES = 3
 TCP_TIMEOUT_S, JOIN_TIMEOUT_S = 5.0, 30.0
+START_TIMEOUT_S = 180.0  # of a cluster of our own, on a machine that is busy
 _ADDRESS = re.compile(r"(?:[a-z]+://)?(?P<host>\[[^\]]+\]|[^:/\s]+):(?P<port>\d{1,5})/?")
 
 
@@ -29,9 +31,12 @@ class RayCluster:
         self._ray, self._is_ours = ray, not ray.is_initialized()
         self._handles: list[Any] = []
         if self._is_ours:
+            logging.getLogger("ray").setLevel(logging.ERROR)
             settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
             if address is None:
                 settings |= {"num_cpus": num_workers, "include_dashboard": False, "address": "local"}
+                # Ray gives its own helpers 30 s to start, and dies where they take longer
+                os.environ.setdefault("RAY_agent_register_timeout_ms", f"{1e3 * START_TIMEOUT_S:.0f}")
             else:
                 _check_answers(address, "ray", words=("auto",))
                 settings["address"] = address
@@ -89,6 +94,11 @@ class DaskCluster:
         target = self._cluster or address
         self._client = _within(lambda: distributed.Client(target, timeout=JOIN_TIMEOUT_S), address, "dask")
         self.capacity = 2 * max(sum(self._client.ncores().values()), 1)
+
+    @property
+    def address(self) -> str:
+        """Of the scheduler."""
+        return str(self._client.scheduler.address)
 
     def submit(self, task: str) -> Hashable:
         """Begin a task."""
@@ -149,7 +159,7 @@ def _check_answers(address: str, executor: str, words: tuple[str, ...] = ()) -> 
 
 
 def _within(join: Callable[[], Any], address: str | None, executor: str) -> Any:
-    """What ``join`` gives; InputError if it fails, or takes longer than ``JOIN_TIMEOUT_S``."""
+    """What ``join`` gives; InputError if it fails, or takes too long."""
     found: list[Any] = []
     errors: list[BaseException] = []
 
@@ -161,10 +171,11 @@ def _within(join: Callable[[], Any], address: str | None, executor: str) -> Any:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join(JOIN_TIMEOUT_S)
+    limit_s = START_TIMEOUT_S if address is None else JOIN_TIMEOUT_S
+    thread.join(limit_s)
     if found:
         return found[0]
-    reason = printable(errors[0], 120) if errors else f"no answer within {JOIN_TIMEOUT_S:.0f} s"
+    reason = printable(errors[0], 120) if errors else f"no answer within {limit_s:.0f} s"
     raise InputError(_dead(address or "this machine", executor, reason))
 
 
