@@ -61,7 +61,7 @@ def test_cells_are_those_of_the_analytic_model(found, linear):
 
 def test_more_is_drafted_where_more_is_accepted_and_nothing_in_large_batches(found):
     acceptance, _ = found.diagrams
-    assert acceptance.at(0, 2).best == "td" and acceptance.at(3, 0).best == "sd:k=3"
+    assert acceptance.at(0, 2).best == "td" and acceptance.at(3, 0).best in ("sd:k=3", "sv:k=4")
     speedups = [acceptance.at(level, 0).speedup_vs_td for level in range(4)]
     assert speedups == sorted(speedups)
 
@@ -82,9 +82,8 @@ def test_frame_and_json_hold_every_cell(found):
 
 
 def test_workers_change_no_byte(found, linear):
-    again = phase(
-        TRACE, methods=METHODS, acceptance=[0.5], context=[200], batch_sizes=[4], latency=linear, jobs=2
-    )
+    levels = {"acceptance": [0.5], "context": [200], "batch_sizes": [4]}
+    again = phase(TRACE, methods=METHODS, **levels, latency=linear, jobs=2)
     kept = {(d.axis, c.level, c.batch_size): c for d in found.diagrams for c in d.cells}
     for diagram in again.diagrams:
         assert diagram.cells[0].goodput_tok_s == kept[diagram.axis, diagram.cells[0].level, 4].goodput_tok_s
@@ -140,7 +139,7 @@ def test_sampling_is_paired():
     assert lead_over(other, one, td.row)[1:] == pytest.approx((112 / 110, 112 / 110))  # the same draws
     apart = measured("sd:k=2", 110.0, 0.02, spread=0.2, seed=1)
     assert phase_cell(0.5, 8, [td, apart, other]).could_be == ("sd:k=2", "td")
-    assert phase_cell(0.5, 8, [td, one, other]).could_be == ()
+    assert phase_cell(0.5, 8, [td, one, other]).could_be == ("td",)
 
 
 def test_what_does_not_fit_is_no_candidate():
