@@ -71,7 +71,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "open_loop": EVERYTHING | {"model_choice", "options", "run"},
     "planning": EVERYTHING | {"model_choice", "options", "run", "advice", "open_loop", "report"},
     "api": EVERYTHING | {"model_choice", "options", "run", "advice"},
-    "sweeping": EVERYTHING | {"model_choice", "options", "run", "advice", "open_loop", "api", "report"},
+    "sweeping": EVERYTHING
+    | {"model_choice", "options", "run", "advice", "open_loop", "planning", "api", "report"},
     "__main__": {"cli"},
     "cli": EVERYTHING
     | {"model_choice", "options", "run", "advice", "open_loop", "api", "catalogue", "report", "sweeping"}

@@ -16,6 +16,7 @@ PARAMETER_OF = {"batch": "batch_sizes", "method": "methods"}
 OPTION_OF = {parameter: option for option, parameter in PARAMETER_OF.items()}
 NOT_SWEPT = {
     "progress": "a cell shows none",
+    "say": "a cell says nothing",
     "jobs": "a cell runs on one core; say --workers",
     "json": "a cell writes no file of its own; rows go to --out",
     "csv": "a cell writes no file of its own; rows go to --out",
@@ -105,6 +106,7 @@ def commands() -> dict[str, Command]:
         Command("replay", _replay),
         Command("analytic", _analytic),
         Command("serve-sim", _serve_sim),
+        Command("plan", _plan, rows="plans"),
         Command("value", _value),
         Command("info", _info, rows="by_depth"),
     ]
@@ -127,6 +129,12 @@ def _serve_sim() -> Callable[..., Any]:
     from svsim.open_loop.face import serve_sim
 
     return serve_sim
+
+
+def _plan() -> Callable[..., Any]:
+    from svsim.planning.face import plan
+
+    return plan
 
 
 def _value() -> Callable[..., Any]:

@@ -26,6 +26,7 @@ NAMES_FILE: Mapping[str, Callable[[str, Path], bool]] = {
     "trace": _ALWAYS,
     "workload": _ALWAYS,
     "prices": _ALWAYS,
+    "demand": lambda text, folder: text.endswith(".csv"),
     "plugin": _ALWAYS,
     "latency": lambda text, folder: text not in ("trace", "database", "roofline", "auto"),
     "engine": lambda text, folder: text.endswith(".json"),

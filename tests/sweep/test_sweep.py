@@ -199,6 +199,11 @@ def test_other_commands_and_what_ifs(tmp_path):
             {"method": ["td"], "duration": 20, "replications": 2},
             {"arrivals": ["poisson:rate=1", "poisson:rate=2"]},
         ),
+        (
+            "plan",
+            {"method": ["td"], "slo": "ttft:p99=2", "max-num-seqs": 8, "lengths": "fixed:32/8"},
+            {"demand": [0.5, 1.0]},
+        ),
     ]:
         tables = {"command": {"name": name, **shared, **more}, "grid": axes}
         result = sweep(tables, tmp_path / name, workers=1)
