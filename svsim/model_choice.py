@@ -89,7 +89,7 @@ class ModelChoice:
         drafters = [method.drafter for method in drafting]
         with_heads = any(isinstance(drafter, ShapedHeadDrafter) for drafter in drafters)
         runs = {
-            "draft": any(method.work().draft.is_model for method in drafting),
+            "draft": any(method.work().draft.is_model for method in methods),
             "companion": any(method.uses_companion for method in methods),
             "drafter": self.drafter == "none" or any(drafter.name == self.drafter for drafter in drafters),
             "head": with_heads,

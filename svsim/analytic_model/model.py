@@ -24,6 +24,7 @@ from svsim.analytic_model.law import MethodLaw, num_drafted, reading
 from svsim.analytic_model.prices import NO_DEVIATIONS, ContextKnots, Counts, Floats, StepTables
 from svsim.analytic_model.static import drain
 from svsim.analytic_model.steps import LARGEST_SMALL_BATCH, MeanSteps, WalkedMethod
+from svsim.analytic_model.turns import drained_seconds
 from svsim.analytic_model.walks import (
     ACCEPTED,
     CONTEXT,
@@ -153,7 +154,7 @@ class AnalyticModel:
     def _account(self, steps: MeanSteps, h: int, size: int, walked: WalkedMethod, replicate: int) -> _Account:
         if self.drains:
             return self._drained(steps, h, size, walked, replicate)
-        if self.of_copies and walked.plans is not None:
+        if self.of_copies and walked.plans is not None and walked.method.switching is None:
             return self._in_lockstep(h, size, walked, walked.plans[replicate], replicate)
         return self._refilled(steps, h, size, walked, replicate)
 
@@ -188,7 +189,10 @@ class AnalyticModel:
         counts = steps.tables.batch_sizes[steps.tables.batch_sizes <= size]
         places = np.arange(len(counts)) if planned else _spread_out(counts)
         means = [steps.at(walked, h, place, replicate, overlaps) for place in places.tolist()]
-        seconds = np.stack([mean.seconds for mean in means]).reshape(len(places), -1)
+        by_place = [mean.seconds for mean in means]
+        if walked.method.switching is not None:
+            by_place = self._turns_by_count(steps, h, size, walked, replicate, counts[places])
+        seconds = np.stack(by_place).reshape(len(places), -1)
         alive = np.arange(1, size + 1)
         by_count = np.stack([np.interp(alive, counts[places], column) for column in seconds.T], axis=1)
         rows = means[:1] if planned else means
@@ -204,6 +208,17 @@ class AnalyticModel:
         )
         visits = with_drafts(visits, walked.replicates[replicate].drafted)
         return _Account(visits, shares[:, 0], shares[:, 1:])
+
+    def _turns_by_count(
+        self, steps: MeanSteps, h: int, size: int, walked: WalkedMethod, replicate: int, counts: Counts
+    ) -> list[Floats]:
+        """Mean steps of two models that take turns, by the number of sequences alive."""
+        priced, turns = self.deployments[h].priced(walked.method), walked.replicates[replicate].turns
+        rng = steps.streams.generator("analytic turns", walked.index, h, size)
+        return [
+            drained_seconds(priced, turns, self.paths, self.knots.values, n, size, rng)
+            for n in counts.tolist()
+        ]
 
     def _in_lockstep(
         self, h: int, size: int, walked: WalkedMethod, lengths: Lengths, replicate: int

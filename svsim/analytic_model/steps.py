@@ -16,6 +16,7 @@ from svsim.analytic_model.law import (
     planned_lengths,
 )
 from svsim.analytic_model.prices import Floats, StepTables
+from svsim.analytic_model.turns import mean_seconds
 from svsim.analytic_model.walks import Paths
 from svsim.decoding.method import DecodingMethod
 from svsim.decoding.pipelines import SERIAL
@@ -54,7 +55,7 @@ class WalkedMethod:
     ) -> "WalkedMethod":
         """Walk the method; ``num_tokens`` are emitted by a walk over all requests."""
         plans = None if selects(method) else [planned_lengths(method, c) for c in replicates]
-        law = method_law(method, paths, replicates, num_tokens)
+        law = None if method.switching else method_law(method, paths, replicates, num_tokens)
         return cls(index, method, paths, replicates, plans, law)
 
 
@@ -91,6 +92,10 @@ class MeanSteps:
     def _work_out(self, walked: WalkedMethod, h: int, i: int, replicate: int, overlaps: bool) -> MeanStep:
         columns, n = walked.replicates[replicate], int(self.tables.batch_sizes[i])
         rng = self.streams.generator("analytic", walked.index, h, n, replicate)
+        if walked.method.switching is not None:
+            priced, knots = self.tables.priced(walked.method)[h], self.tables.knots.values
+            seconds = mean_seconds(priced, columns.turns, knots, n, rng, self.of_copies)
+            return MeanStep(np.zeros(len(columns.turns), np.uint8), seconds)
         law = walked.law
         if law is None or overlaps or (walked.plans is None and self._needs_batches(walked.method, h, i)):
             return self._drawn(walked, h, i, columns, rng, overlaps)

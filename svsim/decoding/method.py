@@ -32,6 +32,7 @@ from svsim.decoding.selections import (
     Selection,
     VerifyAll,
 )
+from svsim.decoding.switching import EntropySwitching
 from svsim.decoding.work import ONCE, StepWork, Verification
 from svsim.errors import MethodError
 from svsim.latency.geometry import ModelGeometry
@@ -62,7 +63,8 @@ class DecodingMethod:
     """One method with its parameters; ``params`` holds what the user may vary, as shown in results.
 
     acceptance: what is accepted, if not what the trace's drafter was. verification: its new tokens.
-    is_about_drafter: its drafter is what makes it. Raises MethodError where nothing drafts its draft tokens.
+    switching: two models take turns, and nothing is drafted. is_about_drafter: its drafter is what makes it.
+    Raises MethodError where nothing drafts its draft tokens.
     """
 
     name: str
@@ -78,6 +80,7 @@ class DecodingMethod:
     is_about_drafter: bool = False
     acceptance: Acceptance = AS_RECORDED
     verification: Verification = ONCE
+    switching: EntropySwitching | None = None
 
     def __post_init__(self) -> None:
         if self.num_speculative_tokens and isinstance(self.drafter, NoDrafter):
@@ -102,6 +105,8 @@ class DecodingMethod:
 
     def work(self, target: ModelGeometry | None = None) -> StepWork:
         """The passes of its steps; ``target``: its shape, where it is known."""
+        if self.switching is not None:
+            return StepWork(0, self.switching.work)
         if not self.num_speculative_tokens:
             return StepWork(0, runs_companion=self.uses_companion)
         draft = self.drafter.work(target)
@@ -115,8 +120,15 @@ class DecodingMethod:
     @property
     def signals(self) -> tuple[str, ...]:
         """Names of the observable columns it reads."""
+        if self.switching is not None:
+            return self.switching.signals
         believed = self.belief.signals if self.belief is not None else ()
         return self.selection.reads or believed
+
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """Columns of the target's half that its lengths, or its turns, are read off."""
+        return self.selection.outcomes if self.switching is None else self.switching.outcomes
 
     @property
     def is_bound(self) -> bool:

@@ -19,6 +19,7 @@ from svsim.decoding.selection_rules import (
     causal_goodput,
     first_drop_goodput,
 )
+from svsim.decoding.switching import CatchUp, EntropySwitching, Start
 from svsim.errors import MethodError, printable
 from svsim.limits import MAX_SPECULATIVE_TOKENS
 from svsim.trace.accept_histogram import HISTOGRAM
@@ -85,6 +86,25 @@ def _pipeline(options: Mapping[str, Value]) -> Pipeline:
     return Pipeline(overlap, float(options["draft_slowdown"]), float(options["verify_slowdown"]))
 
 
+def entropy_adaptive(options: Mapping[str, Value]) -> DecodingMethod:
+    """EAD: the target writes where its entropy is high, the draft model where it is low. Lossy."""
+    rule = EntropySwitching(
+        int(options["w"]),
+        int(options["dwell"]),
+        float(options["tau"]),
+        CatchUp(str(options["catch_up"])),
+        Start(str(options["start"])),
+    )
+    return DecodingMethod(
+        "ead",
+        0,
+        lossless=Losslessness.LOSSY,
+        why_lossless="whole stretches of the text are the small model's own, unverified",
+        params=shown(EAD_OPTIONS, options),
+        switching=rule,
+    )
+
+
 def oracle(k: int, draft: str = "all") -> DecodingMethod:
     """Bound: verifies exactly what will be accepted; with draft=exact drafts only that."""
     return DecodingMethod(
@@ -127,6 +147,14 @@ LOSSLESS_OPTIONS: Mapping[str, Option] = {
     **OVERLAP_OPTIONS,
 }
 
+EAD_OPTIONS: Mapping[str, Option] = {
+    "w": Option(5, at_least=1, at_most=4096),
+    "dwell": Option(10, at_least=1, at_most=65536),
+    "tau": Option(1.0, at_least=0.0, at_most=32.0),  # ours
+    "catch_up": Option("prefill", tuple(CatchUp)),
+    "start": Option("large", tuple(Start)),  # ours
+}
+
 _DRAFTING: Mapping[str, Preset] = {
     "sd": Preset(
         lambda o: fixed_length(int(o["k"])),
@@ -154,6 +182,12 @@ PRESETS: Mapping[str, Preset] = {
     **{name: trimmable(preset) for name, preset in _DRAFTING.items()},
     **BLOCK_METHODS,
     **LOSSY_METHODS,
+    "ead": Preset(
+        entropy_adaptive,
+        EAD_OPTIONS,
+        "lossy: a large and a small model take turns by entropy, nothing is drafted",
+        "Entropy Adaptive Decoding, arXiv 2502.06833",
+    ),
     "oracle": Preset(
         lambda o: oracle(int(o["k"]), str(o["draft"])),
         {"k": Option(CHAIN, at_least=1), "draft": Option("all", ("all", "exact"))},

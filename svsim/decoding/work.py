@@ -25,6 +25,7 @@ class Schedule(IntEnum):
     NONE = 0
     SEQUENTIAL = 1
     BLOCK = 2
+    TURNS = 3  # no draft: one pass over the sequences where the draft model is at work
 
 
 class Reading(IntEnum):

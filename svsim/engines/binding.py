@@ -62,7 +62,20 @@ def bind_columns(
     if selection.knows_target:
         accept_prob = trace.target.require_accept_prob(method.label)
         survival = encode_survival(np.cumprod(accept_prob[:, :k], axis=1, dtype=np.float32))
-    return BoundColumns(accepted, planned, survival)
+    return BoundColumns(accepted, planned, survival, turns=bound_turns(method, trace))
+
+
+def bound_turns(method: DecodingMethod, trace: TokenTrace) -> NDArray[np.int32]:
+    """Which model is at work at each row, and what it reads (``EntropySwitching.turns``); else empty."""
+    if method.switching is None:
+        return NO_TURNS
+    (target,) = (trace.target.require_outcome(name, method.label) for name in method.switching.outcomes)
+    (draft,) = trace.observable.require(method.signals, method.label)
+    large = method.switching.large_at_work(target[:, 0], draft[:, 0], trace.first_position)
+    return method.switching.turns(large, trace.first_position)
+
+
+NO_TURNS = np.zeros(0, np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +135,10 @@ class Deployment:
 
     def priced(self, method: DecodingMethod) -> PricedWork:
         """The work of the method's steps here: what the latency model says of drafting is part of it."""
-        key = method.drafter, method.num_speculative_tokens, method.uses_companion, method.verification
+        key = (
+            *(method.drafter, method.num_speculative_tokens, method.uses_companion, method.verification),
+            method.switching,
+        )
         if key not in self._priced:
             work = method.work(self.target)
             latency, draft = self._drafting(work.draft)
@@ -146,7 +162,8 @@ class Deployment:
             is_said = latency.draft_is_one_pass or latency.tensor_parallel is None
             if draft.is_beside_model or not is_said or Role.DRAFT not in latency.roles:
                 return latency, draft.by_share(draft.fallback_share)
-        if latency.draft_is_one_pass and not draft.is_sized_before:
+        is_apart = draft.is_sized_before or draft.schedule is Schedule.TURNS
+        if latency.draft_is_one_pass and not is_apart:
             return latency, draft.in_one_block(self.draft_of_one_sequence)
         return latency, draft
 
@@ -228,6 +245,8 @@ class PriceBook:
         """Verifications of n to n (k + 1) tokens."""
         k, m = priced.work.num_speculative_tokens, shape.multiplicity
         ranges = {n * m: (n * m, n * m * (k + 1)) for n in shape.counts}
+        if priced.work.draft.schedule is Schedule.TURNS:
+            ranges = _of_turns(priced, shape)
         key = priced.work.draft if priced.work.draft.exits_early else None, priced.work.verification
         return self._sheet((Role.TARGET, key), priced.verifications, shape, ranges)
 
@@ -236,7 +255,9 @@ class PriceBook:
         draft, k, m = priced.work.draft, priced.work.num_speculative_tokens, shape.multiplicity
         if not draft.has_passes:
             return EMPTY_SHEET
-        if draft.schedule is Schedule.BLOCK:
+        if draft.schedule is Schedule.TURNS:
+            ranges = _of_turns(priced, shape)
+        elif draft.schedule is Schedule.BLOCK:
             most = k + draft.tokens_beside
             # sequences that draft nothing put no token into a block that holds none beside
             fewest = {n: n * m if draft.tokens_beside or not stops else 1 for n in shape.counts}
@@ -285,6 +306,12 @@ def _read_by(draft: DraftWork, shape: BatchShape) -> BatchShape:
         return shape
     low, high = (min(context, float(budget)) for context in shape.context_range)
     return replace(shape, context_range=(low, high))
+
+
+def _of_turns(priced: PricedWork, shape: BatchShape) -> dict[int, tuple[int, int]]:
+    """Passes of one model over any number of the sequences: one token each, and a gap in one of them."""
+    m, gap = shape.multiplicity, priced.work.draft.tokens_beside
+    return {n * m: (n * m, n * m + gap * m) for n in range(1, shape.num_slots + 1)}
 
 
 def selects(method: DecodingMethod) -> bool:

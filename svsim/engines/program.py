@@ -32,12 +32,14 @@ class BoundColumns(NamedTuple):
     planned:  uint8 [T] for planned lengths, else empty.
     survival: uint16 [T, K] encoded believed survival for selected lengths, else (or without belief) [0, K].
     drafted:  uint8 [T] where planned lengths verify less than is drafted, else empty.
+    turns: int32 [T] where two models take turns (``EntropySwitching.turns``), else empty.
     """
 
     accepted: NDArray[np.uint8]
     planned: NDArray[np.uint8]
     survival: NDArray[np.uint16]
     drafted: NDArray[np.uint8] = np.zeros(0, np.uint8)
+    turns: NDArray[np.int32] = np.zeros(0, np.int32)
 
     def after(self, earlier: "BoundColumns") -> "BoundColumns":
         """These columns behind earlier ones."""
@@ -46,6 +48,7 @@ class BoundColumns(NamedTuple):
             np.concatenate([earlier.planned, self.planned]),
             np.concatenate([earlier.survival, self.survival]),
             np.concatenate([earlier.drafted, self.drafted]),
+            np.concatenate([earlier.turns, self.turns]),
         )
 
     def at(self, rows: NDArray[np.int64] | slice) -> "BoundColumns":

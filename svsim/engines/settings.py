@@ -187,7 +187,7 @@ def _needed_of_target(source: Source, settings: RunSettings) -> tuple[str, ...]:
     present = source.target_columns
     needed = ["accept_prob"] if "accept_prob" in present else []
     for method in settings.methods:
-        for name in (*method.acceptance.needs(present), *method.selection.outcomes):
+        for name in (*method.acceptance.needs(present), *method.outcomes):
             if name not in present and method_column(name) is not None:
                 raise MissingSignalError(missing_outcome(name, method.label))
             needed.append(name)

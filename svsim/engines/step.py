@@ -24,6 +24,7 @@ from svsim.decoding.selections import Plan
 from svsim.decoding.work import Reading, Schedule
 from svsim.engines.prices import growing_passes_s, pass_row_s, pass_s
 from svsim.engines.program import Beside
+from svsim.engines.switching import switched_s
 
 # counters of a batch
 NUM_CONTEXT_TOKENS, NUM_CATCH_UP_TOKENS, NUM_FINISHED, NUM_UNSCORED_TOKENS, NUM_COUNTERS = range(5)
@@ -330,6 +331,9 @@ def plan_step(program, select, batch, n, beside):  # type: ignore[no-untyped-def
         fixed_s = overhead_s if turn.overlaps else overhead_s + draft_s + companion_s
         tokens = _select_lengths(program, select, batch, n, beside, fixed_s, hidden_s)
     verify_s = pass_s(prices.target, n * m, (n + tokens) * m, kv) * turn.verify_slowdown
+    if program.columns.turns.size > 0:
+        draft_s, verify_s = switched_s(prices, program.columns.turns, batch, n, m)
+        draft_s += beside.draft_s
     if turn.overlaps and draft_s + companion_s > 0.0:  # what verification hides costs nothing
         seen = max(1.0 - verify_s / (draft_s + companion_s), 0.0)
         draft_s, companion_s = draft_s * seen, companion_s * seen

@@ -134,8 +134,10 @@ def draft_added_s(program, batch, prices, n, ending, new, context):  # type: ign
     tokens, rows = n + batch.counters[NUM_CATCH_UP_TOKENS], np.int64(-1)
     num_passes = 1
     is_sequential = program.drafting.schedule == Schedule.SEQUENTIAL
-    if not is_sequential:
+    if program.drafting.schedule == Schedule.BLOCK:
         tokens = n * (k + program.drafting.tokens_beside)
+    elif not is_sequential:  # two models take turns
+        tokens = n
     added_s = _added_s(prices.draft, n, tokens, kv, rows, 0, new, context)
     if is_sequential and k > 1 and (n > 0 or ending > 0):
         # later passes: one token of every request, in the middle of the draft

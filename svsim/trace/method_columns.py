@@ -28,8 +28,8 @@ class Width(StrEnum):
 class MethodColumn:
     """A column by the pattern of its name. is_outcome: of the target's half, else a policy's signal.
 
-    is_count: whole numbers from 0 on, stored as float32, else a probability. synth: the word of
-    ``svsim synth --also`` that makes one.
+    is_count: whole numbers from 0 on, stored as float32; is_amount: any number from 0 on; else a probability.
+    synth: the word of ``svsim synth --also`` that makes one; "" where svsim capture records it instead.
     """
 
     pattern: str
@@ -38,10 +38,13 @@ class MethodColumn:
     synth: str
     is_outcome: bool = True
     is_count: bool = False
+    is_amount: bool = False
 
     @property
     def remedy(self) -> str:
         """How to get it."""
+        if not self.synth:
+            return "record the trace with svsim capture (without --leave-out diagnostics)"
         return (
             "record it beside the trace (docs/methods.md, columns), or add a synthetic one with svsim synth "
             f"--also {self.synth}"
@@ -49,6 +52,13 @@ class MethodColumn:
 
 
 METHOD_COLUMNS = (
+    MethodColumn(
+        "target_entropy",
+        Width.CHAIN,
+        "entropy of the target's law at each token, nats",
+        "",
+        is_amount=True,
+    ),
     MethodColumn(
         r"trim_accept_[1-9][0-9]{0,8}",
         Width.CHAIN,

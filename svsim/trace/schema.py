@@ -60,7 +60,7 @@ def is_extra_target_name(name: str) -> bool:
 def domain(name: str) -> tuple[float, float]:
     """(lowest, highest) allowed value of a signal; infinities stand for "any finite number"."""
     column = method_column(name)
-    if name in PROBABILITIES or (column is not None and not column.is_count):
+    if name in PROBABILITIES or (column is not None and not (column.is_count or column.is_amount)):
         return 0.0, 1.0
     if column is not None:
         return 0.0, np.inf

@@ -67,8 +67,8 @@ class CaptureSettings:
     trust_pickle_weights: also load weights that are not safetensors (such files can run code).
     num_rule_bias_stride: every how many positions the bias of token-dependent rules is measured.
     step_times:          a step-time table (Parquet) to embed in the trace.
-    leave_out:           column groups not to write: ``diagnostics`` (ranks, the target's entropy: no replay
-                         reads them), ``histogram`` (the law of A under q: half of the file).
+    leave_out:           column groups not to write: ``diagnostics`` (ranks; the target's entropy, which
+                         ``ead`` alone reads), ``histogram`` (the law of A under q: half of the file).
     """
 
     target: str

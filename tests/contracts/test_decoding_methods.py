@@ -59,6 +59,8 @@ METHODS = [
     "judge:k=4,share=column",
     "reflect:k=4",
     "diffuspec",
+    "ead",
+    "ead:w=2,dwell=3,tau=0.8,catch_up=both,start=small",
     "oracle:k=4",
     "oracle:k=4,draft=exact",
     "oracle-belief:k=4",

@@ -47,8 +47,9 @@ TEXTS = [
     "judge:k=7,share=0.5",
     "reflect:k=5,prompt=4",
     "diffuspec:k_max=50,passes=2,kv_reuse=yes",
+    "ead:w=4,dwell=12,tau=0.5,catch_up=ideal,start=small",
 ]
-LOSSY = {"judge", "reflect"}
+LOSSY = {"judge", "reflect", "ead"}
 
 
 @pytest.mark.parametrize("text", TEXTS)

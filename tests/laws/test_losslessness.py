@@ -54,7 +54,7 @@ FIXED = (
     "easyspec",
 )  # the same length for every draft
 BOUNDS = {"oracle", "oracle-belief"}
-OTHER_DRAFTS = {"judge", "reflect", "diffuspec"}  # in test_lossy_methods
+OTHER_DRAFTS = {"judge", "reflect", "diffuspec", "ead"}  # in test_lossy_methods, test_switching_is_lossy
 TETRIS = {"tetris"}  # leaves something out: it needs K >= 2
 
 

@@ -8,7 +8,7 @@ from support.small_traces import WITHOUT_SHAPES
 from svsim.decoding.presets import PRESETS
 from svsim.serving.state import NUM_CHUNK_STEPS, NUM_CUT, NUM_PREEMPTIONS, Requests
 
-FIXED = ("td", "eagle", "vllm-ladder", "diffuspec")
+FIXED = ("td", "eagle", "vllm-ladder", "diffuspec", "ead")
 
 
 def spelled(name: str) -> str:
@@ -52,7 +52,7 @@ def test_a_preset_is_served(trace, text: str) -> None:
     assert counters[NUM_CHUNK_STEPS] > 20
     # blocks of 30 tokens fill the budget: too few run at once to fall short of memory
     assert counters[NUM_PREEMPTIONS] > 0 or text.startswith("diffuspec")
-    if text != "td:":
+    if text not in ("td:", "ead:"):  # which draft nothing
         assert 0 < done["accepted"].sum() <= done["verified"].sum()
     assert in_windows(server, 0.37).tobytes() == done.tobytes()
 

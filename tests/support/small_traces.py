@@ -76,7 +76,10 @@ def independent_trace(
 
 
 def with_draft_signals(trace: TokenTrace, seed: int = 0) -> TokenTrace:
-    """The trace with what a draft model knows of its own tokens: acceptance seen through more noise."""
+    """The trace with what a draft model knows of its own tokens: acceptance seen through more noise.
+
+    And with the target's entropy: the draft's through noise.
+    """
     rng = np.random.default_rng(seed)
     accept = trace.target.accept_prob
     assert accept is not None
@@ -88,7 +91,12 @@ def with_draft_signals(trace: TokenTrace, seed: int = 0) -> TokenTrace:
     }
     seen = dict(trace.observable.signals)
     seen |= {name: signal.astype(np.float32) for name, signal in signals.items()}
-    return replace(trace, observable=ObservableColumns(seen))
+    outcomes = dict(trace.target.outcomes)
+    outcomes["target_entropy"] = (signals["draft_entropy"] * rng.gamma(4.0, 0.25, accept.shape)).astype(
+        np.float32
+    )
+    target = replace(trace.target, outcomes=outcomes)
+    return replace(trace, observable=ObservableColumns(seen), target=target)
 
 
 def with_method_columns(trace: TokenTrace) -> TokenTrace:
