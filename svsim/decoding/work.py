@@ -14,6 +14,7 @@ n sequences, K draft tokens, mean context c; *owed* are emitted tokens that a dr
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
+from svsim.closed_forms import parallel_attention_pass
 from svsim.latency.geometry import ModelGeometry
 from svsim.latency.host import Speculation
 from svsim.latency.shape import Role
@@ -51,7 +52,7 @@ class FuzzyLayers:
     @property
     def factor(self) -> float:
         """On the seconds of a fuzzy pass."""
-        return 1.0 - (self.attention_share or 0.0) * (1.0 - 1.0 / self.num_together)
+        return parallel_attention_pass(self.attention_share or 0.0, self.num_together)
 
 
 @dataclass(frozen=True, slots=True)

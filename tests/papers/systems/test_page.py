@@ -17,6 +17,16 @@ def test_the_page_is_current():
     assert all(f"### {name}\n" in text for name in SYSTEMS)
 
 
+def test_the_readme_has_todays_counts():
+    from svsim.papers.reproduction import reproduce_systems
+
+    found = reproduce_systems(None, {}).systems
+    yes, no = (sum(getattr(s.score, name) for s in found) for name in ("confirmed", "not_confirmed"))
+    readme = " ".join((DOCS.parent / "README.md").read_text(encoding="utf-8").split())
+    assert f"{len(found)} published systems" in readme
+    assert f"{yes} rows are within the tolerance set for them, {no} are not" in readme
+
+
 def test_the_terminal_fits_in_80_columns_and_in_colour():
     import io
 
