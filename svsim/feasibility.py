@@ -8,6 +8,7 @@ from svsim.decoding.pipelines import Pipeline
 from svsim.deployments import data_sheet_of, known_geometries, models_in_memory
 from svsim.device_groups import DeviceGroup, device_groups
 from svsim.engines.binding import Deployment
+from svsim.engines.parallel import reach, with_gamma
 from svsim.engines.settings import PreparedRun
 from svsim.errors import InfeasibleError, InputError
 from svsim.latency.geometry import ModelGeometry
@@ -72,9 +73,10 @@ class MemoryFit:
         demand = KvDemand(part.context_mean, part.context_deviation, longest, not in_step)
         fit = cls(
             {
-                (d.name, m.label): _batches(memory_plans(known, d, m, gpu_memory_utilization), m, demand)
+                (d.name, m.label): _batches(memory_plans(known, d, sized, gpu_memory_utilization), m, demand)
                 for d in prepared.deployments
                 for m in prepared.methods
+                for sized in [with_gamma(m, d, settings.batch_sizes, part.context_mean)]
             },
             demand,
         )
@@ -111,19 +113,22 @@ class MemoryFit:
 def groups_of(deployment: Deployment, method: DecodingMethod) -> tuple[DeviceGroup, ...]:
     """The devices that a method's models take."""
     priced = deployment.priced(method)
-    return device_groups(priced.latency, deployment.spec, priced.work.roles)
+    return device_groups(priced.latency, deployment.spec, priced.work.roles, priced.work.is_parallel)
 
 
 def memory_plans(
     known: Mapping[Role, ModelGeometry], deployment: Deployment, method: DecodingMethod, utilization: float
 ) -> tuple[MemoryPlan | None, ...]:
-    """Memory of every group of devices of a method; None where shapes or the GPU are not known."""
+    """Memory of every group of devices of a method; None where shapes or the GPU are not known.
+
+    A parallel pipeline keeps up to 2 gamma - 1 tokens per sequence that are not verified yet.
+    """
     work = deployment.priced(method).work
     shapes = dict(known)
     if work.draft.geometry is not None:
         shapes[Role.DRAFT] = work.draft.geometry
     groups = groups_of(deployment, method)
-    return tuple(_plan(shapes, g, method.num_speculative_tokens, utilization) for g in groups)
+    return tuple(_plan(shapes, g, reach(method) - 1, utilization) for g in groups)
 
 
 def _plan(

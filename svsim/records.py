@@ -50,6 +50,7 @@ class RunRecord:
     unknown); None where none is learnt, or enough requests taught it. engine: the profile that priced the
     steps (``none``: bare passes); price_error: relative, 1 sigma, of its speedups on panels it was not fitted
     on, None of measured step times. prefills_stall: prefills are counted, and hold up running sequences.
+    has_bonus: every step emits a token of the target's own beside the accepted ones.
     """
 
     method: str
@@ -75,6 +76,7 @@ class RunRecord:
     engine: str = "none"
     price_error: float | None = None
     prefills_stall: bool = False
+    has_bonus: bool = True
 
     @property
     def label(self) -> str:

@@ -159,6 +159,7 @@ def answer(
 def understand(trace: Trace, options: RunOptions) -> Run:
     """What the options stand for, checked, as one run of this trace."""
     from svsim.decoding.presets import target_only
+    from svsim.engines.parallel import gamma_notes
     from svsim.engines.settings import prepare
     from svsim.feasibility import MemoryFit, groups_of
 
@@ -188,6 +189,8 @@ def understand(trace: Trace, options: RunOptions) -> Run:
     if options.profile_split and not any(m.belief is not None and m.belief.needs_profile for m in methods):
         notes.append("profile_split has no effect: no method here learns a belief, all requests are replayed")
     notes += [*options.models.unused(methods), *_unused(options.elsewhere, groups.values())]
+    part, sizes = prepared.part, prepared.settings.batch_sizes
+    notes += gamma_notes(prepared.methods, prepared.deployments, sizes, part.context_mean)
     notes += [*prepared.notes, *unchecked, *memory.notes(prepared.settings.batch_sizes)]
     return Run(
         prepared,

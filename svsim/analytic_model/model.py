@@ -21,8 +21,9 @@ from svsim.analytic_model.batches import Lengths, select_shown
 from svsim.analytic_model.controllers import follow_queue
 from svsim.analytic_model.copies import lockstep_seconds
 from svsim.analytic_model.law import MethodLaw, num_drafted, reading
+from svsim.analytic_model.parallel import mean_parallel_step, parallel_lockstep_s, walk_parallel
 from svsim.analytic_model.prices import NO_DEVIATIONS, ContextKnots, Counts, Floats, StepTables
-from svsim.analytic_model.static import drain
+from svsim.analytic_model.static import drain, shares_by_steps
 from svsim.analytic_model.steps import LARGEST_SMALL_BATCH, MeanSteps, WalkedMethod
 from svsim.analytic_model.turns import drained_seconds
 from svsim.analytic_model.walks import (
@@ -40,8 +41,9 @@ from svsim.analytic_model.walks import (
 )
 from svsim.compiled import load
 from svsim.decoding.method import DecodingMethod
-from svsim.decoding.pipelines import SERIAL
+from svsim.decoding.pipelines import SERIAL, ParallelPipeline
 from svsim.engines.binding import accepted_tokens, bind_columns, selects
+from svsim.engines.parallel import with_gamma
 from svsim.engines.program import BoundColumns
 from svsim.engines.settings import PreparedRun
 from svsim.errors import MethodError
@@ -100,6 +102,7 @@ class AnalyticModel:
         prefilled = self.convention.num_prefilled
         self.paths = Paths(first, trace.first_position[1:] - prefilled, prompts + prefilled - first)
         context = trace.num_context_tokens
+        self.mean_context = prepared.part.context_mean
         self.knots = ContextKnots(float(context.min()), float(context.max()), NUM_KNOTS)
         quantiles = np.quantile(context, (np.arange(NUM_QUANTILES) + 0.5) / NUM_QUANTILES)
         self.deviations = quantiles - quantiles.mean()
@@ -144,7 +147,7 @@ class AnalyticModel:
         return sorted({*batch_sizes, *(p.micro_batch_size(size) for p in pipelines for size in batch_sizes)})
 
     def _steps(self, batch_sizes: Sequence[int]) -> MeanSteps:
-        methods = [walked.method for walked in self.walked]
+        methods = [walked.method for walked in self.walked if not walked.method.pipeline.is_parallel]
         deviations = NO_DEVIATIONS if self.of_copies else self.deviations
         tables = StepTables(self.deployments, batch_sizes, methods, self.knots, deviations=deviations)
         return MeanSteps(tables, RandomStreams(self.settings.seed), self.of_copies)
@@ -152,6 +155,8 @@ class AnalyticModel:
     # -- one pass over the requests --------------------------------------------------------------------
 
     def _account(self, steps: MeanSteps, h: int, size: int, walked: WalkedMethod, replicate: int) -> _Account:
+        if walked.method.pipeline.is_parallel:
+            return self._in_parallel(h, size, walked, replicate)
         if self.drains:
             return self._drained(steps, h, size, walked, replicate)
         if self.of_copies and walked.plans is not None and walked.method.switching is None:
@@ -168,11 +173,15 @@ class AnalyticModel:
         place = int(np.flatnonzero(steps.tables.batch_sizes == size)[0])
         mean = steps.at(walked, h, place, replicate, overlaps)
         visits = self._walk(walked, mean.lengths, replicate)
+        return self._at_mean_step(visits, mean.seconds, size)
+
+    def _at_mean_step(self, visits: Visits, step_s: Floats, size: int) -> _Account:
+        """Every request's steps at the mean step [G, 3] of a full batch."""
         num_steps, num_context = visits.sums[:, STEPS], visits.sums[:, CONTEXT]
         mean_context = num_context.sum() / num_steps.sum()
         below, up = self.knots.locate(mean_context)
-        rise = mean.seconds[below + 1] - mean.seconds[below]
-        at_mean, per_token = mean.seconds[below] + rise * up, rise / self.knots.spacing / size
+        rise = step_s[below + 1] - step_s[below]
+        at_mean, per_token = step_s[below] + rise * up, rise / self.knots.spacing / size
         ahead = num_context - num_steps * mean_context
         seconds = np.outer(num_steps, at_mean) + np.outer(ahead, per_token)
         share = 1.0 if self.of_copies else 1.0 / size
@@ -241,6 +250,36 @@ class AnalyticModel:
         seconds = [np.bincount(request, part, self.trace.num_requests) for part in per_step.T]
         return _Account(visits, visits.sums[:, STEPS].astype(np.float64), np.stack(seconds, axis=1))
 
+    def _in_parallel(self, h: int, size: int, walked: WalkedMethod, replicate: int) -> _Account:
+        """Draft beside target: walks by themselves, and the longer of the two sides."""
+        priced = self.deployments[h].priced(self._found(walked.method, h, size))
+        gamma = priced.work.num_speculative_tokens
+        walks = walk_parallel(self.paths, walked.replicates[replicate].accepted, gamma)
+        visits, num_steps = walks.visits, walks.visits.sums[:, STEPS]
+        if self.of_copies:
+            knots = replace(self.knots, num=NUM_LOCKSTEP_KNOTS)
+            per_step = parallel_lockstep_s(priced, size, gamma, walks, knots)
+            request = np.repeat(np.arange(self.trace.num_requests), num_steps)
+            seconds = [np.bincount(request, part, self.trace.num_requests) for part in per_step.T]
+            return _Account(visits, num_steps.astype(np.float64), np.stack(seconds, axis=1))
+
+        def step_s(n: int) -> Floats:
+            return mean_parallel_step(priced, n, gamma, walks.post_share, self.knots)
+
+        if not self.drains:
+            return self._at_mean_step(visits, step_s(size), size)
+        counts = np.unique([*_counts(size), size])
+        columns = np.stack([step_s(int(n)) for n in counts]).reshape(len(counts), -1)
+        alive = np.arange(1, size + 1)
+        by_count = np.stack([np.interp(alive, counts, column) for column in columns.T], axis=1)
+        seconds_of = by_count.reshape(size, self.knots.num, 3)
+        shares = shares_by_steps(visits.by_step, seconds_of, self.knots, self.trace.num_requests)[num_steps]
+        return _Account(visits, shares[:, 0], shares[:, 1:])
+
+    def _found(self, method: DecodingMethod, h: int, size: int) -> DecodingMethod:
+        """With draft tokens per step, where they follow from prices."""
+        return with_gamma(method, self.deployments[h], [size], self.mean_context)
+
     def _walk(self, walked: WalkedMethod, lengths: Lengths, replicate: int) -> Visits:
         columns, method = walked.replicates[replicate], walked.method
         visits = walk_lengths(
@@ -251,7 +290,7 @@ class AnalyticModel:
     # -- records ---------------------------------------------------------------------------------------
 
     def _record(self, steps: MeanSteps, h: int, size: int, walked: WalkedMethod) -> RunRecord:
-        method, latency = walked.method, self.deployments[h].latency
+        method, latency = self._found(walked.method, h, size), self.deployments[h].latency
         accounts = [self._account(steps, h, size, walked, r) for r in range(len(walked.replicates))]
         per_request = np.sum([self._sums(h, size, method, account) for account in accounts], axis=0)
         num_requests = self.trace.num_requests
@@ -270,6 +309,7 @@ class AnalyticModel:
             replay_kind="approximate",  # whatever the trace: nothing was replayed
             lossless=method.is_lossless_on(self.trace.metadata),
             is_bound=method.is_bound,
+            has_bonus=not method.pipeline.is_parallel,
             num_micro_batches=method.pipeline.num_micro_batches(size),
             hardware_options=self.deployments[h].options,
             engine=self.deployments[h].engine,
@@ -283,7 +323,8 @@ class AnalyticModel:
         copies = size if self.of_copies else 1
         sums = account.visits.sums.T * copies
         host = self.deployments[h].priced(method).host
-        overhead_s = account.steps * (host.per_step_s + host.per_sequence_s * size)
+        sync_s = method.pipeline.sync_s if isinstance(method.pipeline, ParallelPipeline) else 0.0
+        overhead_s = account.steps * (host.per_step_s + host.per_sequence_s * size + sync_s)
         prefill_s = self._prefill_s(h, size, method)
         tokens = self.trace.num_output_tokens * copies
         counts = tokens, sums[STEPS], account.steps, sums[ACCEPTED], sums[VERIFIED], sums[DRAFTED]

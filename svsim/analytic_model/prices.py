@@ -88,7 +88,7 @@ class StepTables:
         self.deployments, self.knots, self.copies = tuple(deployments), knots, copies
         self._deviations = deviations
         self.batch_sizes = np.asarray(batch_sizes, np.int64)
-        most = max(m.num_speculative_tokens for m in methods)
+        most = max((m.num_speculative_tokens for m in methods), default=0)
         self._tokens = _Places(self.batch_sizes, self.batch_sizes * most + 1)
         self._unscored = _Places(self.batch_sizes, self.batch_sizes + 1)
         self._verify_s = {

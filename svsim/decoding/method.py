@@ -23,7 +23,7 @@ from typing import Self
 from svsim.decoding.acceptances import AS_RECORDED, Acceptance
 from svsim.decoding.beliefs import AcceptanceBelief
 from svsim.decoding.drafters import MODEL, Drafter, NoDrafter, ShapedHeadDrafter, TrimmedDrafter
-from svsim.decoding.pipelines import SERIAL, Pipeline
+from svsim.decoding.pipelines import SERIAL, ParallelPipeline, Pipeline
 from svsim.decoding.selections import (
     VERIFY_ALL,
     OraclePlan,
@@ -110,6 +110,8 @@ class DecodingMethod:
         if not self.num_speculative_tokens:
             return StepWork(0, runs_companion=self.uses_companion)
         draft = self.drafter.work(target)
+        if isinstance(self.pipeline, ParallelPipeline):
+            return StepWork(self.pipeline.longest, draft, is_parallel=True)
         return StepWork(self.num_speculative_tokens, draft, self.uses_companion, self.verification)
 
     @property
@@ -154,7 +156,10 @@ class DecodingMethod:
         """
         stateless = self.drafter == MODEL and not self.selection.remembers_drafts
         stateless = stateless and self.acceptance == AS_RECORDED
-        return metadata.chains == "coherent" and self.is_lossless_on(metadata) and stateless
+        # whether one token after the true text is accepted is all that a parallel pipeline asks of a chain
+        depth_one = self.pipeline.is_parallel and metadata.is_greedy and metadata.chains == "independent"
+        is_known = metadata.chains == "coherent" or depth_one
+        return is_known and self.is_lossless_on(metadata) and stateless
 
     @property
     def stops_draft(self) -> bool:

@@ -1,7 +1,10 @@
-"""Pipelines: where drafting and verification are placed on the GPU."""
+"""Pipelines: where drafting and verification are placed on the GPU, or on GPUs of their own."""
 
 from dataclasses import dataclass
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 # of each side, if it got exactly its part of a GPU split 30 : 70 (the share of arXiv 2509.24328)
 DRAFT_SLOWDOWN, VERIFY_SLOWDOWN = 1 / 0.3, 1 / 0.7
@@ -37,6 +40,50 @@ class Pipeline:
     def num_sequences(self, batch_size: int) -> int:
         """Sequences that are held in memory."""
         return self.micro_batch_size(batch_size) * self.num_micro_batches(batch_size)
+
+    @property
+    def is_parallel(self) -> bool:
+        """Whether draft and target run at the same time on devices of their own."""
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class ParallelPipeline(Pipeline):
+    """Draft and target on devices of their own, in steps that begin together (PEARL, arXiv 2408.11850).
+
+    In a step the draft makes gamma more tokens of every sequence while the target reads those that the draft
+    made in the last one. *Carried* tokens of a sequence: drafted, the first of them accepted, the others not
+    looked at yet. None: the sequence is PRE, else POST.
+
+    PRE:  the target reads the last token, and so tests the first token that is being drafted. Accepted: it is
+          emitted, and the sequence carries the drafted gamma. Else the target's own token is emitted.
+    POST: the target reads the carried tokens, and so tests all but the first of them and the first that is
+          being drafted. The accepted ones in a row are emitted; if all were, the sequence carries the drafted
+          gamma. Else the target's token is emitted too, all drafted ones are dropped, and it is PRE.
+
+    There is no bonus token. gammas: draft tokens per step: by 0, 1, .. N sequences in it, or one for all; ():
+    as many as the target's pass is longer than the draft's, not found yet (``engines/parallel.py``). sync_s:
+    seconds that a step takes beyond the longer of the two sides.
+    """
+
+    gammas: tuple[int, ...] = ()
+    sync_s: float = 0.0
+
+    @property
+    def is_parallel(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def longest(self) -> int:
+        """Most draft tokens of a step; 1 where they are not found yet."""
+        return max(self.gammas, default=1)
+
+    def by_count(self, num_sequences: int) -> NDArray[np.int64]:
+        """Draft tokens per step by the number of sequences in it, int64 [num_sequences + 1]."""
+        if len(self.gammas) == 1:
+            return np.full(num_sequences + 1, self.gammas[0], np.int64)
+        return np.array(self.gammas[: num_sequences + 1], np.int64)
 
 
 SERIAL = Pipeline()

@@ -9,6 +9,7 @@ from svsim.decoding.block_methods import BLOCK_METHODS
 from svsim.decoding.drafting_methods import DRAFTING_METHODS, trimmable
 from svsim.decoding.lossy_methods import LOSSY_METHODS
 from svsim.decoding.method import DecodingMethod, Losslessness, OraclePlan, SelectByRule
+from svsim.decoding.parallel_methods import PARALLEL_METHODS
 from svsim.decoding.pipelines import DRAFT_SLOWDOWN, SERIAL, VERIFY_SLOWDOWN, Pipeline
 from svsim.decoding.preset import CHAIN, RECORDED, Option, Preset, Value, shown
 from svsim.decoding.rivals import RIVALS
@@ -188,6 +189,7 @@ PRESETS: Mapping[str, Preset] = {
         "lossy: a large and a small model take turns by entropy, nothing is drafted",
         "Entropy Adaptive Decoding, arXiv 2502.06833",
     ),
+    **PARALLEL_METHODS,
     "oracle": Preset(
         lambda o: oracle(int(o["k"]), str(o["draft"])),
         {"k": Option(CHAIN, at_least=1), "draft": Option("all", ("all", "exact"))},

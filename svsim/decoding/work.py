@@ -174,12 +174,21 @@ NO_DRAFT = DraftWork(Schedule.NONE)
 
 @dataclass(frozen=True, slots=True)
 class StepWork:
-    """What the steps of a method run: a draft of up to K tokens, a companion over them, a verification."""
+    """What the steps of a method run: a draft of up to K tokens, a companion over them, a verification.
+
+    is_parallel: the draft runs beside the verification, on devices of its own (``ParallelPipeline``).
+    """
 
     num_speculative_tokens: int
     draft: DraftWork = NO_DRAFT
     runs_companion: bool = False
     verification: Verification = ONCE
+    is_parallel: bool = False
+
+    @property
+    def longest_verification(self) -> int:
+        """Most new tokens per sequence that a target's pass reads."""
+        return self.num_speculative_tokens + (not self.is_parallel)
 
     @property
     def roles(self) -> frozenset[Role]:

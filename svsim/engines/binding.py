@@ -11,6 +11,7 @@ from svsim.decoding.acceptances import At
 from svsim.decoding.beliefs import believed_survival
 from svsim.decoding.block_walks import FollowedBlocks
 from svsim.decoding.method import DecodingMethod
+from svsim.decoding.pipelines import ParallelPipeline
 from svsim.decoding.selection_rules import encode_survival
 from svsim.decoding.selections import Plan
 from svsim.decoding.work import DraftWork, Schedule, StepWork
@@ -125,6 +126,11 @@ class Deployment:
                 f"{method.label}: {priced.work.draft.needs_target}, but the target's shape is not known; "
                 "name it with `target`, or give a share"
             )
+        if priced.work.is_parallel and priced.work.draft.schedule is not Schedule.SEQUENTIAL:
+            raise LatencyError(
+                f"{method.label} drafts pass by pass, and on {self.latency.hardware} ({self.latency.source}) "
+                f"a whole draft is one pass; leave {method.label} out, or take other step times"
+            )
         for role in sorted(priced.work.roles - priced.latency.roles):
             other = " (or what else drafts with `drafter`)" if role is Role.DRAFT else ""
             raise LatencyError(
@@ -137,7 +143,7 @@ class Deployment:
         """The work of the method's steps here: what the latency model says of drafting is part of it."""
         key = (
             *(method.drafter, method.num_speculative_tokens, method.uses_companion, method.verification),
-            method.switching,
+            *(method.switching, method.pipeline),
         )
         if key not in self._priced:
             work = method.work(self.target)
@@ -242,9 +248,9 @@ class PriceBook:
         )
 
     def _target(self, shape: BatchShape, priced: PricedWork) -> PriceSheet:
-        """Verifications of n to n (k + 1) tokens."""
-        k, m = priced.work.num_speculative_tokens, shape.multiplicity
-        ranges = {n * m: (n * m, n * m * (k + 1)) for n in shape.counts}
+        """Verifications of one to most tokens per sequence."""
+        most, m = priced.work.longest_verification, shape.multiplicity
+        ranges = {n * m: (n * m, n * m * most) for n in shape.counts}
         if priced.work.draft.schedule is Schedule.TURNS:
             ranges = _of_turns(priced, shape)
         key = priced.work.draft if priced.work.draft.exits_early else None, priced.work.verification
@@ -327,9 +333,12 @@ def compiled_rule(method: DecodingMethod) -> Any:
 def bind(method: DecodingMethod, columns: BoundColumns, prices: PriceBook, shape: BatchShape) -> StepProgram:
     """The step program of a method on one batch shape."""
     selection, pipeline = method.selection, method.pipeline
-    draft = prices.deployment.priced(method).work.draft
+    work = prices.deployment.priced(method).work
+    draft, gammas, sync_s = work.draft, np.zeros(0, np.int64), 0.0
+    if isinstance(pipeline, ParallelPipeline):
+        gammas, sync_s = pipeline.by_count(shape.num_slots), pipeline.sync_s
     return StepProgram(
-        num_speculative_tokens=method.num_speculative_tokens,
+        num_speculative_tokens=work.num_speculative_tokens,
         plan=int(selection.lengths_from),
         uses_companion=method.uses_companion,
         multiplicity=shape.multiplicity,
@@ -346,6 +355,8 @@ def bind(method: DecodingMethod, columns: BoundColumns, prices: PriceBook, shape
             overlaps=shape.overlaps,
             draft_slowdown=pipeline.draft_slowdown if shape.overlaps else 1.0,
             verify_slowdown=pipeline.verify_slowdown if shape.overlaps else 1.0,
+            gammas=gammas,
+            sync_s=sync_s,
         ),
         columns=columns,
         options=np.asarray(selection.options, np.float64),

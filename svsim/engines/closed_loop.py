@@ -101,8 +101,11 @@ def _tally_tokens(program, batch, slots, slot, row):  # type: ignore[no-untyped-
     steps = slots.step[0] - slots.since_step[slot]
     row[TOKENS] += slots.num_tokens[slot] * m
     row[SEQUENCE_STEPS] += steps * m
-    row[ACCEPTED] += (batch.position[slot] - slots.first[slot] - steps) * m
-    if program.plan == Plan.UNIFORM:
+    if program.turn.gammas.size > 0:
+        row[ACCEPTED] += batch.num_accepted[slot] * m
+    else:
+        row[ACCEPTED] += (batch.position[slot] - slots.first[slot] - steps) * m
+    if program.plan == Plan.UNIFORM and program.turn.gammas.size == 0:
         row[VERIFIED] += steps * program.num_speculative_tokens * m
         row[DRAFTED] += steps * program.num_speculative_tokens * m
     else:
@@ -172,6 +175,8 @@ def _remove(batch, slots, slot, n):  # type: ignore[no-untyped-def]
         batch.num_owed[i] = batch.num_owed[i + 1]
         batch.num_verified[i] = batch.num_verified[i + 1]
         batch.num_drafted[i] = batch.num_drafted[i + 1]
+        batch.carried[i] = batch.carried[i + 1]
+        batch.num_accepted[i] = batch.num_accepted[i + 1]
         slots.first[i] = slots.first[i + 1]
         slots.num_tokens[i] = slots.num_tokens[i + 1]
 

@@ -69,6 +69,8 @@ class PricedWork:
             return self.latency.predict_s(StepShape(role, num_sequences, num_tokens, 0))
 
         seconds, draft = of(Role.TARGET), self.work.draft
+        if self.work.is_parallel:
+            return np.maximum(seconds, of(Role.DRAFT))
         if draft.has_own_prefill and draft.role is Role.DRAFT:
             seconds = seconds + of(Role.DRAFT)
         elif draft.has_own_prefill:

@@ -58,11 +58,17 @@ class BoundColumns(NamedTuple):
 
 class Turn(NamedTuple):
     """Whether drafting and companion run beside the verification of another micro-batch like this one, and
-    the factors on the seconds of either side."""
+    the factors on the seconds of either side.
+
+    gammas: int64 [N + 1], where they run beside the verification of the same one, on devices of their own:
+    draft tokens of a step by the number of sequences in it; else empty. sync_s: of each such step.
+    """
 
     overlaps: bool
     draft_slowdown: float
     verify_slowdown: float
+    gammas: NDArray[np.int64]
+    sync_s: float
 
 
 class StepPrices(NamedTuple):
@@ -99,7 +105,7 @@ def empty_program() -> StepProgram:
     """A program of no work: its field types are those of every program."""
     columns = BoundColumns(np.zeros(0, np.uint8), np.zeros(0, np.uint8), np.zeros((0, 1), np.uint16))
     prices = StepPrices(0.0, 0.0, EMPTY_SHEET, EMPTY_SHEET, EMPTY_SHEET, EMPTY_SHEET)
-    drafting, turn = Drafting(0, 0, False, False, 0, False), Turn(False, 1.0, 1.0)
+    drafting, turn = Drafting(0, 0, False, False, 0, False), Turn(False, 1.0, 1.0, np.zeros(0, np.int64), 0.0)
     return StepProgram(0, 0, False, 1, drafting, turn, columns, np.zeros(0), prices)
 
 

@@ -26,6 +26,7 @@ from svsim.engines.binding import (
     selects,
 )
 from svsim.engines.closed_loop import NUM_TALLIES, Slots, new_slots, run_continuous, run_static
+from svsim.engines.parallel import reach, with_gamma
 from svsim.engines.program import BoundColumns
 from svsim.engines.settings import PreparedRun
 from svsim.engines.step import Batch, new_batch
@@ -197,7 +198,8 @@ class ClosedLoopReplay:
         return [bind_columns(m, stretch.trace, coins, replicate, row) for m in self.methods]
 
     def _new_run(self, prices: PriceBook, method_index: int, batch_size: int) -> _Run:
-        method = self.methods[method_index]
+        context = self.part.context_mean
+        method = with_gamma(self.methods[method_index], prices.deployment, [batch_size], context)
         collapsed = self.settings.batch_of == "copies" and not selects(method)
         together = method.pipeline.micro_batch_size(batch_size)
         low, high = self.part.context_range
@@ -205,7 +207,7 @@ class ClosedLoopReplay:
             num_slots=1 if collapsed else together,
             multiplicity=together if collapsed else 1,
             drains=self.settings.refill == "static",
-            context_range=(float(low), float(high + method.num_speculative_tokens + 1)),
+            context_range=(float(low), float(high + reach(method))),
             overlaps=method.pipeline.num_micro_batches(batch_size) > 1,
         )
         copies = shape.num_slots if self.settings.batch_of == "copies" else 1
@@ -262,6 +264,7 @@ class ClosedLoopReplay:
             replay_kind="exact" if exact else "approximate",
             lossless=method.is_lossless_on(metadata),
             is_bound=method.is_bound,
+            has_bonus=not method.pipeline.is_parallel,
             num_micro_batches=method.pipeline.num_micro_batches(run.batch_size),
             hardware_options=run.prices.deployment.options,
             engine=run.prices.deployment.engine,

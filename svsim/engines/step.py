@@ -49,6 +49,8 @@ class Batch(NamedTuple):
     context_base:  context tokens at a position = position + context_base.
     num_owed:      emitted tokens that the drafter reads in its first pass of a step.
     length, draft_length: plan of this step. num_verified, num_drafted: since admission.
+    carried, num_accepted: of a parallel pipeline: tokens to verify that were drafted in the last step (0:
+                   none of them stands), and those accepted since admission.
     finished:      slots that ended in the last step (the first counters[NUM_FINISHED]).
     counters:      of the batch: context tokens; tokens that the drafter owes beyond the last ones; number
                    finished; emitted tokens that the companion has not read, beyond the last ones.
@@ -63,6 +65,8 @@ class Batch(NamedTuple):
     draft_length: NDArray[np.int64]
     num_verified: NDArray[np.int64]
     num_drafted: NDArray[np.int64]
+    carried: NDArray[np.int64]
+    num_accepted: NDArray[np.int64]
     finished: NDArray[np.int64]
     counters: NDArray[np.int64]
     clocks: NDArray[np.float64]
@@ -71,30 +75,14 @@ class Batch(NamedTuple):
 
 def new_batch(num_slots: int, num_speculative_tokens: int) -> Batch:
     """An empty batch of ``num_slots`` slots."""
-    position, end, base, owed, length, draft_length, verified, drafted, finished = (
-        np.zeros(num_slots, np.int64) for _ in range(9)
-    )
+    slots = (np.zeros(num_slots, np.int64) for _ in range(11))
     space = RuleSpace(
         candidates=np.zeros((num_slots, max(num_speculative_tokens, 1)), np.uint16),
         verify_s=np.zeros(num_slots * num_speculative_tokens + 1),
         memory=np.zeros(MEMORY_SIZE),
         scratch=np.zeros(SCRATCH_SIZE, np.int64),
     )
-    counters, clocks = np.zeros(NUM_COUNTERS, np.int64), np.zeros(NUM_CLOCKS)
-    return Batch(
-        position,
-        end,
-        base,
-        owed,
-        length,
-        draft_length,
-        verified,
-        drafted,
-        finished,
-        counters,
-        clocks,
-        space,
-    )
+    return Batch._make([*slots, np.zeros(NUM_COUNTERS, np.int64), np.zeros(NUM_CLOCKS), space])
 
 
 @compiled()
@@ -286,20 +274,6 @@ def _advance_planned(program, batch, n):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def take_step(program, select, batch, n):  # type: ignore[no-untyped-def]
-    """One step of the first n slots: adds its seconds to ``batch.clocks`` and moves the sequences.
-
-    Finished slots are listed in ``batch.finished``; their positions are left untruncated (past
-    ``end``), and their context is still counted until the caller removes them.
-    """
-    plan_step(program, select, batch, n, Beside(0.0, 0.0, batch.rule.verify_s[:0]))
-    if program.plan == Plan.UNIFORM:
-        _advance_uniform(program, batch, n)
-    else:
-        _advance_planned(program, batch, n)
-
-
-@compiled()
 def plan_step(program, select, batch, n, beside):  # type: ignore[no-untyped-def]
     """Choose lengths and price the step of the first n slots; returns the draft tokens to verify.
 
@@ -346,6 +320,73 @@ def plan_step(program, select, batch, n, beside):  # type: ignore[no-untyped-def
 
 
 @compiled()
+def parallel_sides_s(program, batch, n):  # type: ignore[no-untyped-def]
+    """Seconds of the two sides of a parallel step of the first n slots: (drafting, verification)."""
+    m, gamma = program.multiplicity, program.turn.gammas[n]
+    kv, num_read, num_ahead = batch.counters[NUM_CONTEXT_TOKENS] * m, 0, 0
+    for i in range(n):
+        num_read += max(batch.carried[i], 1)
+        num_ahead += max(batch.carried[i] - 1, 0)
+    draft_s = growing_passes_s(program.prices.draft, n * m, kv + num_ahead * m, gamma)
+    return draft_s, pass_s(program.prices.target, n * m, num_read * m, kv)
+
+
+@compiled()
+def spend_parallel(program, batch, n, draft_s, verify_s, prompts_s):  # type: ignore[no-untyped-def]
+    """Add a step's seconds to the clocks: of drafting what lasts beyond the target's side."""
+    prices, clocks = program.prices, batch.clocks
+    overhead_s = prices.overhead_s + prices.overhead_per_sequence_s * (n * program.multiplicity)
+    clocks[OVERHEAD] += overhead_s + program.turn.sync_s
+    clocks[DRAFT] += max(draft_s - verify_s - prompts_s, 0.0)
+    clocks[VERIFY] += verify_s
+    clocks[PREFILL] += prompts_s
+
+
+@compiled()
+def advance_parallel(program, batch, n):  # type: ignore[no-untyped-def]
+    """Emit the accepted tokens of every sequence and, where one was rejected, the target's own."""
+    accepted, gamma = program.columns.accepted, program.turn.gammas[n]
+    emitted, finished = 0, 0
+    for i in range(n):
+        here, num_left = batch.position[i], batch.end[i] - batch.position[i]
+        num_tested, kept = max(batch.carried[i], 1), 0
+        while kept < min(num_tested, num_left) and accepted[here + kept] > 0:
+            kept += 1
+        is_cut = kept < num_tested
+        batch.num_verified[i] += num_tested
+        batch.num_drafted[i] += gamma
+        batch.num_accepted[i] += kept
+        batch.carried[i] = 0 if is_cut else gamma
+        moved = min(kept + is_cut, num_left)
+        batch.position[i] = here + moved
+        emitted += moved
+        if moved == num_left:
+            batch.finished[finished] = i
+            finished += 1
+    batch.counters[NUM_CONTEXT_TOKENS] += emitted
+    batch.counters[NUM_FINISHED] = finished
+
+
+@compiled()
+def take_step(program, select, batch, n):  # type: ignore[no-untyped-def]
+    """One step of the first n slots: adds its seconds to ``batch.clocks`` and moves the sequences.
+
+    Finished slots are listed in ``batch.finished``; their positions are left untruncated (past
+    ``end``), and their context is still counted until the caller removes them.
+    """
+    if program.turn.gammas.size > 0:
+        draft_s, verify_s = parallel_sides_s(program, batch, n)
+        spend_parallel(program, batch, n, draft_s, verify_s, 0.0)
+        advance_parallel(program, batch, n)
+        return
+    plan_step(program, select, batch, n, Beside(0.0, 0.0, batch.rule.verify_s[:0]))
+    if program.plan == Plan.UNIFORM:
+        _advance_uniform(program, batch, n)
+    else:
+        _advance_planned(program, batch, n)
+
+
+@compiled()
 def place(batch, slot, position, end, num_context_tokens):  # type: ignore[no-untyped-def]
     """Put a sequence into a slot; its drafter owes the last emitted token only."""
     batch.position[slot] = position
@@ -354,4 +395,6 @@ def place(batch, slot, position, end, num_context_tokens):  # type: ignore[no-un
     batch.num_owed[slot] = 1
     batch.num_verified[slot] = 0
     batch.num_drafted[slot] = 0
+    batch.carried[slot] = 0
+    batch.num_accepted[slot] = 0
     batch.counters[NUM_CONTEXT_TOKENS] += num_context_tokens

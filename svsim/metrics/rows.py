@@ -2,7 +2,8 @@
 
 Conventions: times are means per step in seconds; mean acceptance length counts the bonus token
 (vLLM); draft acceptance rate = accepted / drafted, verified acceptance rate = accepted / verified;
-undefined is None.
+undefined is None. Of a parallel pipeline (``pearl``), which has no bonus token: mean acceptance length =
+emitted tokens per step of a sequence, up to the request's end; verified: draft tokens that the target tested.
 """
 
 import csv
@@ -225,7 +226,11 @@ def _row(
         oracle_bound=bound.record.label if bound else None,
         draft_acceptance_rate=_ratio(accepted, drafted),
         verified_acceptance_rate=_ratio(accepted, verified),
-        mean_acceptance_length=1.0 + accepted / total["sequence_steps"],
+        mean_acceptance_length=(
+            1.0 + accepted / total["sequence_steps"]
+            if record.has_bonus
+            else total["emitted_tokens"] / total["sequence_steps"]
+        ),
         mean_verification_length=verified / total["sequence_steps"],
         rejected_share_of_verified=rejected,
         step_time_s=step_time_s,

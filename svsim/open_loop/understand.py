@@ -194,6 +194,10 @@ def _cell(
     demand: Demand,
 ) -> Cell:
     """One method on one deployment, checked and priced."""
+    require(
+        not method.pipeline.is_parallel,
+        f"{method.label}: two groups of devices at once are replayed in the closed loop only; leave it out",
+    )
     settings, longest = options.scheduler_settings(deployment), demand.longest()
     k, known = method.num_speculative_tokens, known_geometries(prepared.part.metadata)
     num_blocks: int | None

@@ -138,14 +138,14 @@ def tokens_figure(table: ResultTable, hardware: str | None = None) -> go.Figure:
 
 def drafted_tokens(row: ResultRow) -> float:
     """Mean number of draft tokens per sequence and step, from the rates; as verified where that is lost."""
-    accepted = (row.mean_acceptance_length or 1.0) - 1.0
+    accepted = (row.verified_acceptance_rate or 0.0) * (row.mean_verification_length or 0.0)
     verified = row.mean_verification_length or 0.0
     return max(verified, accepted / row.draft_acceptance_rate if row.draft_acceptance_rate else 0.0)
 
 
 def token_shares(row: ResultRow) -> dict[str, float]:
     """Draft tokens per sequence and step by what became of them; they add up to the drafted."""
-    accepted = (row.mean_acceptance_length or 1.0) - 1.0
+    accepted = (row.verified_acceptance_rate or 0.0) * (row.mean_verification_length or 0.0)
     verified = row.mean_verification_length or 0.0
     return {
         "accepted": accepted,

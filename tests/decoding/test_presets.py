@@ -14,6 +14,9 @@ TEXTS = [
     "sd:k=1",
     "sd:k=5",
     "sv:k=7",
+    "pearl",
+    "pearl:gamma=6",
+    "pearl:gamma=6,sync_s=0.0001",
     "sv:k=3,objective=accepted",
     "sv:k=7,stop=first-drop",
     "sv:k=7,objective=accepted,stop=first-drop,min_verify=1",
@@ -57,7 +60,7 @@ def test_a_label_reads_back_as_itself(text):
     method = parse_method(text)
     assert method.label == text
     assert parse_method(method.label).label == text
-    others = {"vllm-ladder": 5, "diffuspec": 50}
+    others = {"vllm-ladder": 5, "diffuspec": 50, "pearl": 1}
     assert method.num_speculative_tokens == method.params.get("k", others.get(method.name, 0))
 
 

@@ -113,6 +113,9 @@ METHODS = {
     "easyspec:k=4,n=4,attention_share=0.4,exchange_s=0.001": lambda: kind_of(
         everything, drafter="fuzzy", fuzzy=0.7, beside_s=1e-3
     ),
+    "pearl:gamma=1": lambda: kind_of(everything, gamma=1),
+    "pearl:gamma=3": lambda: kind_of(everything, gamma=3),
+    "pearl:gamma=15,sync_s=0.0003": lambda: kind_of(everything, gamma=15, sync_s=0.0003),
     "sv:k=4,overlap=half": lambda: kind_of(best_goodput, companion=True, slowdowns=(1 / 0.3, 1 / 0.7)),
     "sv:k=4,overlap=full,draft_slowdown=6.0,verify_slowdown=1.0": lambda: kind_of(
         best_goodput, companion=True, slowdowns=(6.0, 1.0)
@@ -140,10 +143,11 @@ class OnePassLatency(StairLatency):
 
 
 # what the reference does not lay beside a latency file whose drafter costs one pass, nor prefill
-ABOUT_DRAFTERS = [s for s in METHODS if parse_method(s).is_about_drafter]
+ABOUT_DRAFTERS = [s for s in METHODS if parse_method(s).is_about_drafter and "pearl" not in s]
+NOT_OF_ONE_PASS = ("draft=exact", "drafter=draft", "pearl")
 
 
-@pytest.mark.parametrize("spec", [s for s in METHODS if "draft=exact" not in s and "drafter=draft" not in s])
+@pytest.mark.parametrize("spec", [s for s in METHODS if not any(word in s for word in NOT_OF_ONE_PASS)])
 def test_drafts_of_one_pass(trace, spec):
     equals_the_reference_loop(trace, 4, spec, OnePassLatency(pad=4))
 
@@ -209,6 +213,7 @@ class HostLatency(StairLatency):
         ("sv:k=4", "head", (3e-3, 3e-4, 1.6e-3)),
         ("svip:k=4", "block", (3e-3, 3e-4, 4e-4)),
         ("smartspec:k=4,every=3", "early exit", (3e-3, 3e-4, 1.6e-3)),
+        ("pearl:gamma=3", None, (3e-3, 3e-4, 1.2e-3)),
     ],
 )
 def test_host_time_per_step_sequence_and_draft_pass(trace, spec, who, host):

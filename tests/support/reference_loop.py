@@ -31,6 +31,7 @@ class Sequence:
     accepted: int = 0
     verified: int = 0
     drafted: int = 0
+    waiting: int = 0  # tokens behind the text that a parallel draft made and nobody judged
 
 
 @dataclass
@@ -71,7 +72,9 @@ class Server:
     head_share: the head costs this share of the target's pass, else a pass of the draft model; exit_share:
     layers of an early exit; budget: tokens of context that a draft pass reads at most; beside_s: of every
     fuzzy pass. slowdowns: of drafting and verification, two micro-batches beside each other. host: seconds
-    per step, sequence and draft pass, else the latency model's overhead.
+    per step, sequence and draft pass, else the latency model's overhead. gamma: tokens that a draft on
+    devices of its own makes while the target verifies (0: they run one after another); sync_s: of each such
+    step.
     """
 
     k: int
@@ -86,6 +89,8 @@ class Server:
     beside_s: float = 0.0
     slowdowns: tuple | None = None
     host: tuple | None = None
+    gamma: int = 0
+    sync_s: float = 0.0
 
 
 def select(survival, batch_size, cost_s, fixed_s):
@@ -133,8 +138,8 @@ class Loop:
         """All prompts at once, through every model that decodes."""
         tokens = sum(int(self.trace.num_prompt_tokens[r]) for r in requests)
         roles = [Role.TARGET] + [Role.DRAFT] * (self.server.k > 0) + [Role.COMPANION] * self.server.companion
-        passes = sum(self.price(role, len(requests), tokens, 0) for role in roles)
-        return passes + self.latency.overhead_per_step_s
+        passes = [self.price(role, len(requests), tokens, 0) for role in roles]
+        return (max(passes) if self.server.gamma else sum(passes)) + self.latency.overhead_per_step_s
 
     def hold_up(self, seconds):
         """A prefill stops everybody who has a slot."""
@@ -215,6 +220,8 @@ class Loop:
     def step(self):
         server, n = self.server, len(self.slots)
         overhead_s = self.host[0] + n * self.host[1]
+        if server.gamma:
+            return self.parallel_step(n, overhead_s)
         drafts = [server.k] * n
         if server.drafts_them:
             by_length = [self.draft_s([length] * n) for length in range(server.k + 1)]
@@ -236,7 +243,29 @@ class Loop:
             if not server.drafts_them:
                 lengths = self.asked(self.verify_s, overhead_s + before_s)
             verify_s = self.verify_s(sum(lengths))
-        self.move(drafts, lengths, (overhead_s, draft_s, companion_s, verify_s, 0.0))
+        return self.move(drafts, lengths, (overhead_s, draft_s, companion_s, verify_s, 0.0))
+
+    def parallel_step(self, n, overhead_s):
+        """Both sides at once: the draft behind all it made, the target over what waits and the last token."""
+        gamma, kv = self.server.gamma, sum(s.context for s in self.slots)
+        behind = kv + sum(s.waiting for s in self.slots)
+        draft_s = sum(self.draft_pass_s(n, n, behind + j * n) for j in range(gamma))
+        verify_s = self.price(Role.TARGET, n, n + sum(s.waiting for s in self.slots), kv)
+        overhead_s += self.server.sync_s
+        seconds = (overhead_s, max(draft_s - verify_s, 0.0), 0.0, verify_s, 0.0)
+        for s in self.slots:
+            s.steps += 1
+            s.seconds = [sum(pair) for pair in zip(s.seconds, seconds, strict=True)]
+            s.verified += s.waiting + 1
+            s.drafted += gamma
+            for _ in range(s.waiting + 1):
+                is_accepted = s.position < s.end and int(self.trace.target.num_accepted[s.position]) > 0
+                s.position += 1
+                s.context += 1
+                s.accepted += is_accepted
+                if not is_accepted:
+                    break
+            s.waiting = gamma - 1 if is_accepted else 0
 
     def move(self, drafts, lengths, seconds):
         self.accepted, self.verified = 0, sum(lengths)
