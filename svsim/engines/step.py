@@ -22,6 +22,7 @@ from svsim.decoding.selection_rules import (
 )
 from svsim.decoding.selections import Plan
 from svsim.decoding.work import Reading, Schedule
+from svsim.engines.parallel_step import advance_parallel, parallel_sides_s
 from svsim.engines.prices import growing_passes_s, pass_row_s, pass_s
 from svsim.engines.program import Beside
 from svsim.engines.switching import switched_s
@@ -320,18 +321,6 @@ def plan_step(program, select, batch, n, beside):  # type: ignore[no-untyped-def
 
 
 @compiled()
-def parallel_sides_s(program, batch, n):  # type: ignore[no-untyped-def]
-    """Seconds of the two sides of a parallel step of the first n slots: (drafting, verification)."""
-    m, gamma = program.multiplicity, program.turn.gammas[n]
-    kv, num_read, num_ahead = batch.counters[NUM_CONTEXT_TOKENS] * m, 0, 0
-    for i in range(n):
-        num_read += max(batch.carried[i], 1)
-        num_ahead += max(batch.carried[i] - 1, 0)
-    draft_s = growing_passes_s(program.prices.draft, n * m, kv + num_ahead * m, gamma)
-    return draft_s, pass_s(program.prices.target, n * m, num_read * m, kv)
-
-
-@compiled()
 def spend_parallel(program, batch, n, draft_s, verify_s, prompts_s):  # type: ignore[no-untyped-def]
     """Add a step's seconds to the clocks: of drafting what lasts beyond the target's side."""
     prices, clocks = program.prices, batch.clocks
@@ -343,31 +332,6 @@ def spend_parallel(program, batch, n, draft_s, verify_s, prompts_s):  # type: ig
 
 
 @compiled()
-def advance_parallel(program, batch, n):  # type: ignore[no-untyped-def]
-    """Emit the accepted tokens of every sequence and, where one was rejected, the target's own."""
-    accepted, gamma = program.columns.accepted, program.turn.gammas[n]
-    emitted, finished = 0, 0
-    for i in range(n):
-        here, num_left = batch.position[i], batch.end[i] - batch.position[i]
-        num_tested, kept = max(batch.carried[i], 1), 0
-        while kept < min(num_tested, num_left) and accepted[here + kept] > 0:
-            kept += 1
-        is_cut = kept < num_tested
-        batch.num_verified[i] += num_tested
-        batch.num_drafted[i] += gamma
-        batch.num_accepted[i] += kept
-        batch.carried[i] = 0 if is_cut else gamma
-        moved = min(kept + is_cut, num_left)
-        batch.position[i] = here + moved
-        emitted += moved
-        if moved == num_left:
-            batch.finished[finished] = i
-            finished += 1
-    batch.counters[NUM_CONTEXT_TOKENS] += emitted
-    batch.counters[NUM_FINISHED] = finished
-
-
-@compiled()
 def take_step(program, select, batch, n):  # type: ignore[no-untyped-def]
     """One step of the first n slots: adds its seconds to ``batch.clocks`` and moves the sequences.
 
@@ -375,9 +339,11 @@ def take_step(program, select, batch, n):  # type: ignore[no-untyped-def]
     ``end``), and their context is still counted until the caller removes them.
     """
     if program.turn.gammas.size > 0:
-        draft_s, verify_s = parallel_sides_s(program, batch, n)
+        draft_s, verify_s = parallel_sides_s(program, batch, n, batch.counters[NUM_CONTEXT_TOKENS])
         spend_parallel(program, batch, n, draft_s, verify_s, 0.0)
-        advance_parallel(program, batch, n)
+        emitted, finished = advance_parallel(program, batch, n)
+        batch.counters[NUM_CONTEXT_TOKENS] += emitted
+        batch.counters[NUM_FINISHED] = finished
         return
     plan_step(program, select, batch, n, Beside(0.0, 0.0, batch.rule.verify_s[:0]))
     if program.plan == Plan.UNIFORM:
