@@ -19,7 +19,7 @@ $(BIN)/svsim: pyproject.toml | $(BIN)/python
 $(VENV)/.test-extras: pyproject.toml $(BIN)/svsim
 	@echo "[3/3] what the tests need (minutes; PyTorch is large)"
 	@$(PIP) "torch==2.13.0"
-	@$(PIP) -e ".[test,capture,hardware,notebooks]"
+	@$(PIP) -e ".[test,capture,hardware,notebooks,distributed]"
 	@touch $@
 
 replay: $(BIN)/svsim

@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable
 from contextlib import suppress
 from typing import Any
 
-from svsim.errors import InputError, printable
+from svsim.errors import InputError, printable, require
 from svsim.sweeping.executors import Finished
 from svsim.sweeping.work import run_task
 
@@ -30,6 +30,9 @@ class RayCluster:
         ray = _library("ray", "ray")
         self._ray, self._is_ours = ray, not ray.is_initialized()
         self._handles: list[Any] = []
+        if address is not None:
+            _check_answers(address, "ray", words=("auto",))
+            require(self._is_ours, "`address`: this process has joined a Ray cluster already; leave it out")
         if self._is_ours:
             logging.getLogger("ray").setLevel(logging.ERROR)
             settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -38,12 +41,16 @@ class RayCluster:
                 # Ray gives its own helpers 30 s to start, and dies where they take longer
                 os.environ.setdefault("RAY_agent_register_timeout_ms", f"{1e3 * START_TIMEOUT_S:.0f}")
             else:
-                _check_answers(address, "ray", words=("auto",))
                 settings["address"] = address
             _within(lambda: ray.init(**settings), address, "ray")
         cores = int(ray.cluster_resources().get("CPU", num_workers))
         self.capacity = 2 * max(cores, 1)
         self._run = ray.remote(num_cpus=1, max_retries=RETRIES)(run_task)
+
+    @property
+    def address(self) -> str:
+        """Of the head node."""
+        return str(self._ray.get_runtime_context().gcs_address)
 
     def submit(self, task: str) -> Hashable:
         """Begin a task."""
@@ -159,7 +166,15 @@ def _check_answers(address: str, executor: str, words: tuple[str, ...] = ()) -> 
 
 
 def _within(join: Callable[[], Any], address: str | None, executor: str) -> Any:
-    """What ``join`` gives; InputError if it fails, or takes too long."""
+    """What ``join`` gives; InputError if it fails, or a cluster that should run takes too long to answer.
+
+    One of our own starts in this thread: what Ray starts ends with the thread that started it.
+    """
+    if address is None:
+        try:
+            return join()
+        except Exception as error:
+            raise InputError(_dead("this machine", executor, printable(error, 120))) from None
     found: list[Any] = []
     errors: list[BaseException] = []
 
@@ -171,12 +186,11 @@ def _within(join: Callable[[], Any], address: str | None, executor: str) -> Any:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    limit_s = START_TIMEOUT_S if address is None else JOIN_TIMEOUT_S
-    thread.join(limit_s)
+    thread.join(JOIN_TIMEOUT_S)
     if found:
         return found[0]
-    reason = printable(errors[0], 120) if errors else f"no answer within {limit_s:.0f} s"
-    raise InputError(_dead(address or "this machine", executor, reason))
+    reason = printable(errors[0], 120) if errors else f"no answer within {JOIN_TIMEOUT_S:.0f} s"
+    raise InputError(_dead(address, executor, reason))
 
 
 def _dead(address: str, executor: str, reason: str) -> str:

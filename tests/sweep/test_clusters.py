@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.command_line import svsim_process
 from support.sweeps import NUM_CELLS, descendants, swept_files
 
 from svsim.errors import InputError
@@ -89,11 +90,10 @@ def test_nobody_at_an_address_is_one_line_after_a_bounded_wait(executor, grid, t
 
 @pytest.mark.parametrize("executor", executors())
 def test_a_cluster_that_runs_already_is_left_running(executor, clusters, grid, done, tmp_path):
-    cluster = clusters(executor)
-    address = None if executor == "ray" else cluster.address
     for out in ("first", "second"):
-        result = sweep(grid, tmp_path / out, executor=executor, address=address)
-        assert result.rows_file.read_bytes() == done.rows_file.read_bytes()
+        where = ("--executor", executor, "--address", clusters(executor).address)
+        svsim_process("sweep", grid, "--out", tmp_path / out, *where)
+        assert (tmp_path / out / "rows.parquet").read_bytes() == done.rows_file.read_bytes()
 
 
 def test_a_missing_package_is_named(grid, tmp_path, monkeypatch):
