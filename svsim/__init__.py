@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from svsim.calibration.calibrate import calibrate
     from svsim.calibration.settings import CalibrationSettings
     from svsim.open_loop.face import serve_sim
-    from svsim.planning.face import plan
+    from svsim.planning.face import plan, plan_schedules
     from svsim.reproductions import reproduce
     from svsim.speculative_retrieval.strides import retrieval
     from svsim.sweeping.phase import phase
@@ -34,6 +34,7 @@ _WHERE = {
     "value": "svsim.api",
     "serve_sim": "svsim.open_loop.face",
     "plan": "svsim.planning.face",
+    "plan_schedules": "svsim.planning.face",
     "retrieval": "svsim.speculative_retrieval.strides",
     "phase": "svsim.sweeping.phase",
     "sweep": "svsim.sweeping.sweep",
@@ -60,6 +61,7 @@ __all__ = [
     "load_trace",
     "phase",
     "plan",
+    "plan_schedules",
     "replay",
     "reproduce",
     "retrieval",

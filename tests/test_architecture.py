@@ -61,7 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "deployments": TRACES | {"latency"},
     "catalogue": BASE | {"latency", "decoding"},
     "device_groups": TRACES | {"latency", "deployments"},
-    "serving": ENGINES | {"workload", "deployments", "feasibility"},
+    "serving": ENGINES | {"workload", "deployments", "feasibility", "phase_schedules"},
     "inspection": ENGINES | {"deployments"},
     "feasibility": ENGINES | {"deployments", "device_groups"},
     "model_choice": TRACES | {"compiled", "latency", "decoding"},

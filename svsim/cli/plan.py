@@ -4,6 +4,7 @@ import sys
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from svsim.cli.app import F, command, common, option
 from svsim.cli.options import engine_option, model_options, with_options
@@ -15,6 +16,7 @@ from svsim.cli.output import (
     write_json,
     write_text,
 )
+from svsim.errors import InputError
 
 
 def _asked(function: F) -> F:
@@ -28,7 +30,7 @@ def _asked(function: F) -> F:
         option("--arrivals", metavar="LAW[:...]",
                help="poisson, gamma:burstiness=0.5, constant, onoff:on=10,off=30, without a rate.  "
                "[default: poisson]"),
-        option("--lengths", metavar="trace|fixed:P/O|uniform:P/O/r|lognormal:P/O/cv",
+        option("--lengths", metavar="trace|fixed:P/O|uniform:P/O/r|lognormal:P/O/cv|normal:P/O/sd/sd/max/max",
                help="Prompt and output tokens.  [default: trace]"),
     ]  # fmt: skip
     return with_options(function, options)
@@ -40,6 +42,9 @@ def _tried(function: F) -> F:
         option("--method", "methods", multiple=True, metavar="NAME[:key=value,...]",
                help="td, sd:k=5, sv:k=7 ...; repeatable, and sd:k=1-5 is all five. See svsim methods.  "
                "[default: td, sd at k = 1, 2, 3, 5, sv:k=7]"),
+        option("--schedule", "schedule", multiple=True, metavar="rra:be=B,nd=N|waa:be=B",
+               help="Instead: phases of encoding B prompts and decoding N passes (ExeGPT), in closed form; "
+               "be=1-64 and what is left out are searched; repeatable."),
         option("--hardware", multiple=True, metavar="NAME[:key=value,...]",
                help="h100_sxm, h100_sxm:tp=4; repeatable.  [default: the first of the trace's step times]"),
         option("--tp", metavar="1,2,4",
@@ -99,6 +104,8 @@ def _served(function: F) -> F:
     svsim plan T.parquet --slo e2el:p95=10 --demand diurnal:rate=20,amplitude=0.6 --report plan.html
     svsim plan --target llama-3.1-8b --hardware l40s --lengths fixed:512/128 --slo tpot:p95=0.05 \
 --demand 100 --emit vllm serve.sh
+    svsim plan --target llama-3.1-8b --hardware a40 --lengths normal:256/32/252/13/512/80 --schedule rra \
+--slo e2el:p99=11.5
     """
 )
 @click.argument("trace", required=False)
@@ -108,7 +115,7 @@ def _served(function: F) -> F:
 @common
 def plan(trace: str | None, json_out: str | None, csv_out: str | None, report_out: str | None,
          emit: tuple[tuple[str, str], ...], tp: str | None, max_num_seqs: str | None,
-         max_num_batched_tokens: str | None, **options: Any) -> None:  # fmt: skip
+         max_num_batched_tokens: str | None, schedule: tuple[str, ...], **options: Any) -> None:  # fmt: skip
     """How many GPUs, which method, what does a million tokens cost?
 
     Searches for every method, hardware and scheduler the largest rate that meets every --slo, takes the
@@ -119,6 +126,9 @@ def plan(trace: str | None, json_out: str | None, csv_out: str | None, report_ou
     from svsim.options import word
     from svsim.planning.face import plan as ask
 
+    if schedule:
+        _schedules(trace, schedule, _list("--tp", tp), options, json_out, csv_out)
+        return
     for engine, _ in emit:
         word("emit", engine, tuple(ENGINES))  # refused before the work
     options["tp"], options["max_num_seqs"] = _list("--tp", tp), _list("--max-num-seqs", max_num_seqs)
@@ -138,6 +148,41 @@ def plan(trace: str | None, json_out: str | None, csv_out: str | None, report_ou
         from svsim.report.planning import print_plan
 
         print_plan(found, console(), [path for path, _ in made])
+
+
+OF_SCHEDULES = (
+    *("slo", "demand", "hardware", "quant", "lengths", "latency", "engine", "target", "kv_blocks"),
+    *("out_of_range", "prices", "gpu_memory_utilization", "seed"),
+)
+
+
+def _schedules(
+    trace: str | None,
+    schedule: tuple[str, ...],
+    tp: list[int],
+    options: dict[str, Any],
+    json_out: str | None,
+    csv_out: str | None,
+) -> None:
+    """Phases in closed form, in the place of simulated servers."""
+    from svsim.planning.face import plan_schedules
+
+    context = click.get_current_context()
+    beside = ("trace", "schedule", "tp", "json_out", "csv_out", "debug")
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        is_given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if is_given and name not in (*OF_SCHEDULES, *beside):
+            raise InputError(f"`{name}` has no effect with `schedule`; leave it out")
+    found = plan_schedules(trace, schedule=schedule, tp=tp, **{name: options[name] for name in OF_SCHEDULES})
+    if json_out:
+        write_json(found.to_dict(), json_out)
+    if csv_out:
+        write_text(found.to_csv(), csv_out)
+    if "-" not in (json_out, csv_out):
+        from svsim.report.planning import print_plan
+
+        print_plan(found, console())
 
 
 def _list(name: str, text: str | None) -> list[int]:

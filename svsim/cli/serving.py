@@ -26,7 +26,7 @@ def demand_options(function: F) -> F:
         option("--format", metavar=FORMATS, help="Of the workload file.  [default: csv]"),
         option("--time-scale", type=float, default=1.0, metavar="X",
                help="The workload's arrivals are X times as far apart.  [default: 1]"),
-        option("--lengths", metavar="trace|fixed:P/O|uniform:P/O/r|lognormal:P/O/cv",
+        option("--lengths", metavar="trace|fixed:P/O|uniform:P/O/r|lognormal:P/O/cv|normal:P/O/sd/sd/max/max",
                help="Prompt and output tokens.  [default: trace]"),
         option("--duration", type=float, metavar="S",
                help="Simulated seconds, warm-up included.  [default: 1000 requests, at least 300 s; the "

@@ -102,7 +102,8 @@ class StepWalk:
         settings, self.method = prepared.settings, prepared.methods[method]
         if settings.refill != "continuous" or settings.batch_of != "requests":
             raise InputError("steps are logged for continuous refill of distinct requests only")
-        if self.method.stops_draft or self.method.drafter != MODEL or self.method.pipeline != SERIAL:
+        plain = self.method.drafter == MODEL and self.method.pipeline == SERIAL and not self.method.switching
+        if self.method.stops_draft or not plain:
             raise InputError(
                 f"{self.method.label}: steps are logged for methods that draft all k tokens with a draft "
                 "model, one micro-batch at a time; choose td, sd, sv, sv-lossless or another such method"

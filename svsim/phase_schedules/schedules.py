@@ -209,8 +209,8 @@ class Limits:
     num_kv_tokens: float | None = None
 
     def allows(self, latency_s: Floats, num_kv_tokens: Floats) -> Any:
-        """Whether each schedule keeps them, bool of the arguments' shape."""
-        fine = np.ones(np.broadcast(latency_s, num_kv_tokens).shape, bool)
+        """Whether each schedule keeps them, and ends at all: bool of the arguments' shape."""
+        fine = np.isfinite(latency_s) & np.isfinite(num_kv_tokens)
         if self.latency_s is not None:
             fine &= latency_s <= self.latency_s
         if self.num_kv_tokens is not None:

@@ -15,6 +15,7 @@ from svsim.planning.plan import Plan, Say, made
 from svsim.planning.rates import NUMBERS
 from svsim.planning.result import PlanResult
 from svsim.planning.rows import hour_rows, plan_rows
+from svsim.planning.schedules import ScheduleResult, planned_schedules
 from svsim.planning.trials import requests_needed
 from svsim.progress import OnProgress
 from svsim.run import Trace
@@ -114,6 +115,57 @@ def plan(
         prune=prune,
     )
     return _result(trace, options, made(trace, options, progress, say))
+
+
+def plan_schedules(
+    trace: Trace | None = None,
+    *,
+    schedule: Sequence[str] | str,
+    slo: Sequence[str] | str = (),
+    demand: float | str | None = None,
+    hardware: Sequence[str] | str = (),
+    tp: Sequence[int] | int = (),
+    quant: Sequence[str] | str = (),
+    lengths: str | None = None,
+    latency: str | LatencyModel = "auto",
+    engine: str | None = None,
+    target: str | Path | None = None,
+    kv_blocks: int | None = None,
+    out_of_range: OutOfRange | None = None,
+    prices: str | Path | None = None,
+    gpu_memory_utilization: float | None = None,
+    seed: int = 0,
+) -> ScheduleResult:
+    """When to encode and when to decode: the best schedule of phases on every deployment (ExeGPT).
+
+    Raises the errors of ``svsim.errors``; InfeasibleError, with the closest, where none keeps the bound.
+
+    Parameters
+    ----------
+    trace: lends its lengths, unless ``lengths`` says them.
+    schedule: ``"rra:be=52,nd=13"``, ``"rra:be=1-64,law=paper"``, ``"waa:be=4"``, or ``"rra"`` alone; ranges,
+        and what is left out, are searched.
+    slo: ``"e2el:p99=11.5"``: most seconds of a request of 99th-percentile output length.
+    demand: requests/s that replicas shall carry.
+
+    The others are those of ``plan``.
+
+    >>> svsim.plan_schedules(schedule="rra", target="llama-3.1-8b", hardware="h100_sxm:tp=1",
+    ...                      lengths="fixed:512/128").best["schedule"]  # doctest: +SKIP
+    """
+    run = RunOptions(
+        hardware=hardware,
+        latency=latency,
+        engine=engine,
+        models=ModelChoice(target),
+        out_of_range=out_of_range,
+        prices=prices,
+        gpu_memory_utilization=gpu_memory_utilization,
+        seed=seed,
+    )
+    serve = ServeOptions(run, lengths=lengths, kv_blocks=kv_blocks)
+    options = PlanOptions(serve, slo=slo, demand=demand, tp=tp, quant=quant)
+    return planned_schedules(trace, options, schedule)
 
 
 def _result(trace: Trace | None, options: PlanOptions, found: Plan) -> PlanResult:

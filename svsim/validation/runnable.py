@@ -25,6 +25,7 @@ def check_runs(method: DecodingMethod, roles: Collection[Role], *, live: bool = 
         "is a bound that no machine can run": method.is_bound,
         f"needs a {''.join(missing[:1])} model": bool(missing),
         "drafts in another way than by passes of a model": method.drafter != MODEL,
+        "lets two models take turns, and one target is run here": method.switching is not None,
         "overlaps drafting with verification": method.pipeline != SERIAL,
         "ends its draft early, and k tokens are always drafted here": method.stops_draft,
         "accepts other tokens than the target does": method.acceptance != AS_RECORDED,
