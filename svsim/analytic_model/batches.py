@@ -17,9 +17,9 @@ from svsim.analytic_model.law import MethodLaw, fewest_verified, reading
 from svsim.analytic_model.prices import Counts, Floats
 from svsim.analytic_model.walks import STEPS, Paths, walk_lengths
 from svsim.compiled import compiled
+from svsim.decoding.exit_rules import EXIT_MEMORY_SIZE
 from svsim.decoding.method import DecodingMethod
 from svsim.decoding.selection_rules import (
-    MEMORY_SIZE,
     NUM_LEVELS,
     RULE,
     SCRATCH_SIZE,
@@ -180,7 +180,7 @@ def new_work(num_sequences: int, num_drafted: int) -> Work:
     return Work(
         np.zeros((num_sequences, num_drafted), np.uint16),
         np.zeros(num_sequences * num_drafted + 1),
-        np.zeros(MEMORY_SIZE),
+        np.zeros(EXIT_MEMORY_SIZE),
         np.zeros(SCRATCH_SIZE, np.int64),
         np.zeros(num_sequences, np.int64),
     )

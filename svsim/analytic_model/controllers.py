@@ -16,11 +16,12 @@ from svsim.analytic_model.batches import (
     verification_row,
 )
 from svsim.analytic_model.law import reading
+from svsim.analytic_model.prices import Counts
 from svsim.analytic_model.walks import Paths, owed_beyond
 from svsim.compiled import compiled
 from svsim.decoding.method import DecodingMethod
 from svsim.decoding.selection_rules import DRAFT_S, LAST_ACCEPTED, LAST_VERIFIED, RULE
-from svsim.engines.admission import PLACE, is_used_up, new_queue, queue_of_passes, take_next
+from svsim.engines.admission import PLACE, Queue, is_used_up, new_queue, queue_of_passes, take_next
 from svsim.engines.program import BoundColumns
 
 
@@ -36,7 +37,7 @@ def follow_controller(
     """The steps of full batches of ``num_sequences``, or of so many copies of one request."""
     k, num_rows = method.num_speculative_tokens, paths.end - paths.first
     queue = queue_of_passes(num_rows, num_sequences, rng, of_copies)
-    most = int(num_rows[queue.order].sum()) // num_sequences + int(num_rows.max())
+    most = most_steps(num_rows, queue, num_sequences)
     num_verified, num_catch_up = np.zeros((2, most), np.int64)
     num_drafting = np.zeros((most, k), np.int64)
     lengths = np.full(len(columns.accepted), k, np.uint8)
@@ -59,6 +60,11 @@ def follow_controller(
     steps = slice(warm_up, num_steps)
     unscored = np.zeros_like(num_catch_up[steps])  # such rules run no companion
     return BatchSample(lengths, num_verified[steps], num_catch_up[steps], unscored, num_drafting[steps])
+
+
+def most_steps(num_rows: Counts, queue: Queue, num_sequences: int) -> int:
+    """No more steps than these use a queue up: every step moves every sequence."""
+    return int(num_rows[queue.order].sum()) // num_sequences + int(num_rows.max())
 
 
 @compiled()

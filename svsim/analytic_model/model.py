@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from svsim.analytic_model.batches import Lengths, select_shown
 from svsim.analytic_model.controllers import follow_queue
 from svsim.analytic_model.copies import lockstep_seconds
+from svsim.analytic_model.exits import follow_queue_of_exits
 from svsim.analytic_model.law import MethodLaw, num_drafted, reading
 from svsim.analytic_model.parallel import mean_parallel_step, parallel_lockstep_s, walk_parallel
 from svsim.analytic_model.prices import NO_DEVIATIONS, ContextKnots, Counts, Floats, StepTables
@@ -124,7 +125,8 @@ class AnalyticModel:
         cells = [(models[b], h, b, walked) for h in hardware for b in sizes for walked in self.walked]
         records: list[RunRecord] = []
         count = Count(progress, "answered", len(cells))
-        load(select_shown, follow_queue, *(walked.method.selection.rule for walked in self.walked))
+        exits = [follow_queue_of_exits] if any(w.replicates[0].exits.size for w in self.walked) else []
+        load(select_shown, follow_queue, *exits, *(walked.method.selection.rule for walked in self.walked))
         with ThreadPoolExecutor(self.settings.jobs) as pool:
             for record in pool.map(lambda cell: self._record(*cell), cells):
                 records.append(record)
@@ -172,7 +174,7 @@ class AnalyticModel:
         size = pipeline.micro_batch_size(size)
         place = int(np.flatnonzero(steps.tables.batch_sizes == size)[0])
         mean = steps.at(walked, h, place, replicate, overlaps)
-        visits = self._walk(walked, mean.lengths, replicate)
+        visits = self._walk(walked, mean.lengths, replicate, mean.accepted)
         return self._at_mean_step(visits, mean.seconds, size)
 
     def _at_mean_step(self, visits: Visits, step_s: Floats, size: int) -> _Account:
@@ -208,7 +210,7 @@ class AnalyticModel:
         nearest = np.abs(alive[:, None] - counts[places[: len(rows)]]).argmin(axis=1)
         visits, shares = drain(
             self.paths,
-            walked.replicates[replicate].accepted,
+            walked.replicates[replicate].accepted if means[-1].accepted is None else means[-1].accepted,
             np.stack([mean.lengths for mean in rows]),
             nearest,
             num_drafted(walked.method),
@@ -280,10 +282,13 @@ class AnalyticModel:
         """With draft tokens per step, where they follow from prices."""
         return with_gamma(method, self.deployments[h], [size], self.mean_context)
 
-    def _walk(self, walked: WalkedMethod, lengths: Lengths, replicate: int) -> Visits:
+    def _walk(
+        self, walked: WalkedMethod, lengths: Lengths, replicate: int, accepted: Lengths | None = None
+    ) -> Visits:
         columns, method = walked.replicates[replicate], walked.method
+        accepted = columns.accepted if accepted is None else accepted
         visits = walk_lengths(
-            self.paths, columns.accepted, lengths[None, :], num_drafted(method), None, reading(method)
+            self.paths, accepted, lengths[None, :], num_drafted(method), None, reading(method)
         )
         return with_drafts(visits, columns.drafted)
 

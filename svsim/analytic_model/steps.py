@@ -7,6 +7,7 @@ import numpy as np
 
 from svsim.analytic_model.batches import BatchPrices, Lengths, sample_batches, threshold_lengths
 from svsim.analytic_model.controllers import follow_controller
+from svsim.analytic_model.exits import follow_exits
 from svsim.analytic_model.law import (
     ExpectedStep,
     MethodLaw,
@@ -62,10 +63,11 @@ class WalkedMethod:
 @dataclass(frozen=True, slots=True)
 class MeanStep:
     """lengths: uint8 [T], at every position; seconds: [G, 3], drafting, companion and verification of the
-    whole batch at the context knots."""
+    whole batch at the context knots; accepted: uint8 [T], where that hangs on what was chosen there."""
 
     lengths: Lengths
     seconds: Floats
+    accepted: Lengths | None = None
 
 
 class MeanSteps:
@@ -97,6 +99,13 @@ class MeanSteps:
             seconds = mean_seconds(priced, columns.turns, knots, n, rng, self.of_copies)
             return MeanStep(np.zeros(len(columns.turns), np.uint8), seconds)
         law = walked.law
+        if columns.exits.size:
+            place = h, i
+            found = follow_exits(
+                walked.method, columns, walked.paths, self.tables, place, rng, self.of_copies
+            )
+            seconds = np.insert(found.seconds, 1, 0.0, axis=1)  # no companion runs
+            return MeanStep(found.lengths, seconds, found.accepted)
         if law is None or overlaps or (walked.plans is None and self._needs_batches(walked.method, h, i)):
             return self._drawn(walked, h, i, columns, rng, overlaps)
         key = walked.index, i

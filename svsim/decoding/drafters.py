@@ -261,6 +261,26 @@ class BlockDrafter:
 
 
 @dataclass(frozen=True, slots=True)
+class ExitsDrafter:
+    """Any of several exits of the target, chosen anew every step (DEL, arXiv 2504.05598).
+
+    shares: of its layers before each exit, rising; none: as the trace will say.
+    """
+
+    shares: tuple[float, ...] = ()
+
+    name = "exits"
+    summary = "any of several exits of the target: a share of its pass per draft token, and less to verify"
+
+    def work(self, target: ModelGeometry | None) -> DraftWork:
+        """Passes at the first exit; those at the others differ in their share."""
+        shares = self.shares or (0.5,)
+        return DraftWork(
+            Schedule.SEQUENTIAL, Role.TARGET, Reading.LAST, layer_share=shares[0], exit_shares=shares
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class TrimmedDrafter:
     """A drafter whose head has ``rows`` of the vocabulary's rows (VocabTrim, arXiv 2506.22694)."""
 

@@ -154,6 +154,8 @@ class DecodingMethod:
         Chains that a head drafts depend on where the step began; a rule that remembers drafts which a
         recorded chain may still carry on knows more there than on a server.
         """
+        if self.selection.is_exact_when_greedy:
+            return metadata.is_greedy
         stateless = self.drafter == MODEL and not self.selection.remembers_drafts
         stateless = stateless and self.acceptance == AS_RECORDED
         # whether one token after the true text is accepted is all that a parallel pipeline asks of a chain

@@ -7,6 +7,7 @@ from typing import Literal
 from svsim.decoding.beliefs import BinnedBelief, CausalBelief
 from svsim.decoding.block_methods import BLOCK_METHODS
 from svsim.decoding.drafting_methods import DRAFTING_METHODS, trimmable
+from svsim.decoding.exit_methods import EXIT_METHODS
 from svsim.decoding.lossy_methods import LOSSY_METHODS
 from svsim.decoding.method import DecodingMethod, Losslessness, OraclePlan, SelectByRule
 from svsim.decoding.parallel_methods import PARALLEL_METHODS
@@ -181,6 +182,7 @@ _DRAFTING: Mapping[str, Preset] = {
 PRESETS: Mapping[str, Preset] = {
     "td": Preset(lambda o: target_only(), {}, "target-only decoding: no speculation", "baseline"),
     **{name: trimmable(preset) for name, preset in _DRAFTING.items()},
+    **EXIT_METHODS,
     **BLOCK_METHODS,
     **LOSSY_METHODS,
     "ead": Preset(

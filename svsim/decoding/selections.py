@@ -75,6 +75,11 @@ class Selection(Protocol):
         decision knows those of earlier steps alone."""
         return ()
 
+    @property
+    def is_exact_when_greedy(self) -> bool:
+        """Whether a greedy trace with ``outcomes`` does exactly what a server would."""
+        return False
+
     def planned(
         self, signals: tuple[Signal, ...], accepted: Lengths, num_speculative_tokens: int, first_row: int
     ) -> Lengths:

@@ -88,6 +88,7 @@ class DraftWork:
     repeats:        times that every pass runs.
     beside_s:       seconds besides every pass (exchange, search).
     fuzzy:          attention layers that run side by side.
+    exit_shares:    layer shares of exits that a step chooses among; of one drafter alone: none.
     needs_target:   shares stand in for those of a target whose shape is not known.
     """
 
@@ -111,6 +112,7 @@ class DraftWork:
     repeats: int = 1
     beside_s: float = 0.0
     fuzzy: FuzzyLayers | None = None
+    exit_shares: tuple[float, ...] = ()
     needs_target: str = ""
 
     @property

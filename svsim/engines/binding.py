@@ -10,12 +10,14 @@ from svsim.decoding.acceptance_rules import AcceptanceRule
 from svsim.decoding.acceptances import At
 from svsim.decoding.beliefs import believed_survival
 from svsim.decoding.block_walks import FollowedBlocks
+from svsim.decoding.exit_methods import MATCH, SelectExit
+from svsim.decoding.exit_rules import runs_of_matches
 from svsim.decoding.method import DecodingMethod
 from svsim.decoding.pipelines import ParallelPipeline
 from svsim.decoding.selection_rules import encode_survival
 from svsim.decoding.selections import Plan
 from svsim.decoding.work import DraftWork, Schedule, StepWork
-from svsim.engines.prices import EMPTY_SHEET, PricedWork, PriceSheet, lay_out_sheet
+from svsim.engines.prices import EMPTY_SHEET, PricedWork, PriceSheet, lay_out_sheet, stacked
 from svsim.engines.program import BoundColumns, Drafting, StepPrices, StepProgram, Turn
 from svsim.errors import LatencyError
 from svsim.latency.engines.catalogue import NO_ENGINE
@@ -54,6 +56,12 @@ def bind_columns(
     if isinstance(selection, FollowedBlocks):
         walked = selection.walked(trace, method.label)
         return BoundColumns(walked.accepted, walked.verified, np.zeros((0, k), np.uint16), walked.drafted)
+    if isinstance(selection, SelectExit):
+        match = trace.target.require_outcome(MATCH, method.label)
+        exits = runs_of_matches(match, trace.first_position, k)
+        nothing = np.zeros(0, np.uint8)
+        survival = np.zeros((0, k), np.uint16)
+        return BoundColumns(np.ascontiguousarray(exits[:, 0]), nothing, survival, exits=exits)
     accepted = accepted_tokens(method, trace, rule, replicate, first_row)
     survival = np.zeros((0, max(k, 1)), np.uint16)
     signals = tuple(s[:, :k] for s in trace.observable.require(method.signals, method.label))
@@ -241,8 +249,8 @@ class PriceBook:
         return StepPrices(
             float(host.per_step_s),
             float(host.per_sequence_s),
-            self._target(shape, priced),
-            self._draft(shape, priced, method.stops_draft),
+            stacked([self._target(shape, one) for one in priced.at_exits]),
+            stacked([self._draft(shape, one, method.stops_draft) for one in priced.at_exits]),
             self._later_draft(shape, priced, method.stops_draft),
             self._companion(shape, priced),
         )

@@ -27,6 +27,7 @@ from svsim.engines.admission import (
     num_skipped,
     take_next,
 )
+from svsim.engines.exits import take_any_step
 from svsim.engines.program import empty_program
 from svsim.engines.step import (
     NUM_CLOCKS,
@@ -35,7 +36,6 @@ from svsim.engines.step import (
     PREFILL,
     new_batch,
     place,
-    take_step,
 )
 
 # columns of the tallies; the clocks follow from FIRST_CLOCK on
@@ -159,7 +159,7 @@ def run_continuous(program, select, batch, slots, requests, queue, tallies):  # 
     while refill(program, batch, slots, requests, queue, tallies):
         if is_done(queue):
             return True
-        take_step(program, select, batch, slots.first.size)
+        take_any_step(program, select, batch, slots.first.size)
         slots.step[0] += 1
     return is_done(queue)
 
@@ -201,7 +201,7 @@ def run_static(program, select, batch, slots, requests, batches, prefill_s, firs
         batch.clocks[PREFILL] = prefill_s[b]
         n = num_slots
         while n > 0:
-            take_step(program, select, batch, n)
+            take_any_step(program, select, batch, n)
             slots.step[0] += 1
             for f in range(batch.counters[NUM_FINISHED] - 1, -1, -1):
                 slot = batch.finished[f]

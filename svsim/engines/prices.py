@@ -4,6 +4,7 @@
 analytic grids, prefills and live plans ask it for seconds of draft, companion and target passes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -92,6 +93,15 @@ class PricedWork:
             return passes
         exact = replace(self.work.draft, fuzzy=None, beside_s=0.0)
         return RepairedPass(PassPrices(self.latency, exact, passes.host_s), passes)
+
+    @property
+    def at_exits(self) -> "tuple[PricedWork, ...]":
+        """The same work at each of the exits that a step chooses among; itself where it does not."""
+        draft, found = self.work.draft, []
+        for share in draft.exit_shares:
+            one = replace(draft, layer_share=share, exit_shares=())
+            found.append(PricedWork(self.latency, replace(self.work, draft=one)))
+        return tuple(found) or (self,)
 
     @property
     def verifications(self) -> PredictsSeconds:
@@ -214,6 +224,21 @@ def lay_out_sheet(
         blocks.append(table.seconds.ravel())
         offset += table.seconds.size
     return PriceSheet(np.concatenate(blocks), places, axis)
+
+
+def stacked(sheets: Sequence[PriceSheet]) -> PriceSheet:
+    """Sheets of the same numbers of sequences, one after another."""
+    if len(sheets) == 1:
+        return sheets[0]
+    offsets = np.cumsum([0, *(len(sheet.seconds) for sheet in sheets)])
+    places = [
+        sheet.places + np.array([offset, 0, 0, 0]) for sheet, offset in zip(sheets, offsets, strict=False)
+    ]
+    return PriceSheet(
+        np.concatenate([sheet.seconds for sheet in sheets]),
+        np.concatenate(places),
+        np.concatenate([sheet.axis for sheet in sheets]),
+    )
 
 
 @compiled()

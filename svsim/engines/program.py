@@ -33,6 +33,8 @@ class BoundColumns(NamedTuple):
     survival: uint16 [T, K] encoded believed survival for selected lengths, else (or without belief) [0, K].
     drafted:  uint8 [T] where planned lengths verify less than is drafted, else empty.
     turns: int32 [T] where two models take turns (``EntropySwitching.turns``), else empty.
+    exits:    uint8 [T, E] where a step chooses among exits: tokens that each gets right from a row on; else
+              [0, 1].
     """
 
     accepted: NDArray[np.uint8]
@@ -40,6 +42,7 @@ class BoundColumns(NamedTuple):
     survival: NDArray[np.uint16]
     drafted: NDArray[np.uint8] = np.zeros(0, np.uint8)
     turns: NDArray[np.int32] = np.zeros(0, np.int32)
+    exits: NDArray[np.uint8] = np.zeros((0, 1), np.uint8)
 
     def after(self, earlier: "BoundColumns") -> "BoundColumns":
         """These columns behind earlier ones."""
@@ -49,6 +52,7 @@ class BoundColumns(NamedTuple):
             np.concatenate([earlier.survival, self.survival]),
             np.concatenate([earlier.drafted, self.drafted]),
             np.concatenate([earlier.turns, self.turns]),
+            np.concatenate([earlier.exits, self.exits]),
         )
 
     def at(self, rows: NDArray[np.int64] | slice) -> "BoundColumns":

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from svsim.decoding.acceptance_rules import AcceptanceRule, RecordedCoins
 from svsim.decoding.drafters import MODEL, TrimmedDrafter
+from svsim.decoding.exit_methods import on_trace
 from svsim.decoding.method import DecodingMethod
 from svsim.engines.binding import Deployment
 from svsim.engines.convention import NATIVE, BatchOf, Convention, Prefill, Refill
@@ -75,6 +76,8 @@ class PreparedRun:
 
 def prepare(source: Source, settings: RunSettings, deployments: Sequence[Deployment]) -> PreparedRun:
     """Split, fit and check. Raises InputError, MissingSignalError or LatencyError."""
+    on_this = tuple(on_trace(method, source.metadata) for method in settings.methods)
+    settings = replace(settings, methods=on_this)
     learning = [m for m in settings.methods if learns(m)]
     needed = _needed(source, settings)
     limit = source.metadata.num_speculative_tokens

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from svsim.compiled import compiled
+from svsim.decoding.exit_rules import EXIT_MEMORY_SIZE
 from svsim.decoding.selection_rules import (
     DRAFT_S,
     LAST_ACCEPTED,
     LAST_VERIFIED,
-    MEMORY_SIZE,
     SCRATCH_SIZE,
 )
 from svsim.decoding.selections import Plan
@@ -80,7 +80,7 @@ def new_batch(num_slots: int, num_speculative_tokens: int) -> Batch:
     space = RuleSpace(
         candidates=np.zeros((num_slots, max(num_speculative_tokens, 1)), np.uint16),
         verify_s=np.zeros(num_slots * num_speculative_tokens + 1),
-        memory=np.zeros(MEMORY_SIZE),
+        memory=np.zeros(EXIT_MEMORY_SIZE),
         scratch=np.zeros(SCRATCH_SIZE, np.int64),
     )
     return Batch._make([*slots, np.zeros(NUM_COUNTERS, np.int64), np.zeros(NUM_CLOCKS), space])

@@ -198,6 +198,11 @@ def _cell(
         not method.pipeline.is_parallel,
         f"{method.label}: two groups of devices at once are replayed in the closed loop only; leave it out",
     )
+    require(
+        not method.work().draft.exit_shares,
+        f"{method.label} chooses one exit for the whole batch, and runs in the closed loop alone; ask "
+        f"svsim replay, or leave {method.label} out",
+    )
     settings, longest = options.scheduler_settings(deployment), demand.longest()
     k, known = method.num_speculative_tokens, known_geometries(prepared.part.metadata)
     num_blocks: int | None

@@ -63,6 +63,8 @@ METHODS = [
     "ead:w=2,dwell=3,tau=0.8,catch_up=both,start=small",
     "pearl",
     "pearl:gamma=3,sync_s=0.001",
+    "del",
+    "del:cost=price,d_max=4,exit=4",
     "oracle:k=4",
     "oracle:k=4,draft=exact",
     "oracle-belief:k=4",
@@ -264,7 +266,7 @@ def test_what_is_paid_for(trace, text):
 
     method = parse_method(text)
     needed = {Role.TARGET}
-    if method.name not in ("td", "eagle", "kangaroo") and text != "magicdec:k=3,budget=30":
+    if method.name not in ("td", "eagle", "kangaroo", "del") and text != "magicdec:k=3,budget=30":
         needed |= {Role.DRAFT}
     if method.name in ("sv", "sv-lossless", "staged") or "signal=similarity" in text:
         needed |= {Role.COMPANION}

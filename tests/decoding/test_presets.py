@@ -45,6 +45,8 @@ TEXTS = [
     "easyspec:k=5,n=3,attention_share=0.4,exchange_s=0.0001,acceptance_loss=0.07",
     "sd:k=5,head_rows=32768",
     "eagle:k=3,head_rows=1000",
+    "del:d_max=6,forget=0.8,cost=price,exit=8",
+    "del:d=3",
     "judge:k=25",
     "judge:k=7,share=column",
     "judge:k=7,share=0.5",
@@ -60,7 +62,7 @@ def test_a_label_reads_back_as_itself(text):
     method = parse_method(text)
     assert method.label == text
     assert parse_method(method.label).label == text
-    others = {"vllm-ladder": 5, "diffuspec": 50, "pearl": 1}
+    others = {"vllm-ladder": 5, "diffuspec": 50, "pearl": 1, "del": method.params.get("d_max", 8)}
     assert method.num_speculative_tokens == method.params.get("k", others.get(method.name, 0))
 
 
@@ -172,6 +174,7 @@ def test_exact_on_a_trace():
             "magicdec",
             "easyspec",
             "diffuspec",
+            "del",
         }
         - LOSSY
     )

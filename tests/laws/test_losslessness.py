@@ -54,7 +54,8 @@ FIXED = (
     "easyspec",
 )  # the same length for every draft
 BOUNDS = {"oracle", "oracle-belief"}
-OTHER_DRAFTS = {"judge", "reflect", "diffuspec", "ead"}  # in test_lossy_methods, test_switching_is_lossy
+# in test_lossy_methods, test_switching_is_lossy, test_exit_methods
+OTHER_DRAFTS = {"judge", "reflect", "diffuspec", "ead", "del"}
 TETRIS = {"tetris"}  # leaves something out: it needs K >= 2
 PARALLEL = {"pearl"}  # a draft outlives its step: test_losslessness_in_parallel
 

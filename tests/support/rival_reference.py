@@ -186,6 +186,32 @@ class VllmAdaptive:
         return seen.first_of_ranking(budget)
 
 
+class Del:
+    """The exit and the length with the most expected tokens by cost, from what recent rounds showed."""
+
+    def __init__(self, layers, num_layers, d_max=8, forget=0.9, by_price=False):
+        self.layers, self.num_layers, self.d_max = layers, num_layers, d_max
+        self.forget, self.by_price = forget, by_price
+        self.right, self.seen = [0.5] * len(layers), 1.0
+
+    def hear(self, right, seen):
+        """Rows of the last round, and how many of them each exit had right."""
+        self.right = [self.forget * old + new for old, new in zip(self.right, right, strict=True)]
+        self.seen = self.forget * self.seen + seen
+
+    def choice(self, step_s):
+        """(number of the exit, length); step_s(exit, length): seconds of the step."""
+        best = None
+        for number, layer in enumerate(self.layers):
+            alpha = self.right[number] / self.seen
+            for length in range(self.d_max + 1):
+                tokens = sum(alpha**j for j in range(length + 1))
+                cost = step_s(number, length) if self.by_price else length * layer + self.num_layers
+                if best is None or tokens / cost > best[0] * (1 + 1e-12):
+                    best = tokens / cost, number, length
+        return best[1:]
+
+
 class DiffuSpec:
     """The next block's length from what the last one generated before its end, and how much was accepted."""
 

@@ -31,6 +31,7 @@ METHOD_COLUMNS = (
     "token_rank:vocabulary=100",
     "judge:share=.5",
     "fused:gain=.3",
+    "exits:layers=2/4/8,of=32,acceptance=.4/.6/.8",
     "blocks:lengths=20/25/30,acceptance=.8,end=.03",
 )
 
