@@ -1,7 +1,7 @@
 """PEARL: draft and target run side by side; tokens per step from the tokens between two rejections."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from svsim.closed_forms import pearl_post_share, pearl_tokens_per_step
 from svsim.papers.parameters import Parameter, Values
@@ -12,6 +12,14 @@ A_ROW, A_SPEEDUP = Within(relative=0.07), Within(relative=0.09)
 ON_AVERAGE = 0.03
 GAMMAS = range(1, 65)
 NO_PAIR = "none"
+
+
+class _Passes(NamedTuple):
+    """Seconds of single passes."""
+
+    target_only: float
+    verification: float
+    draft: float
 
 
 def accept_prob_of_mat(mat: float) -> float:
@@ -43,6 +51,14 @@ def evidence(sheet: Sheet) -> None:
     sheet.say(
         f"With svsim's own prices the speedups of batch 32 come out {least:+.0%} to {most:+.0%}. These runs "
         "count prefill (over 100 steps; 200 tokens without PEARL), which the law does not."
+    )
+    fitted = {pair: gamma for pair, gamma in gammas.items() if pair in paper["priced_on"]}
+    chosen = {pair: priced_gamma(pair) for pair in fitted}
+    ratio = sum(chosen[pair] / gamma for pair, gamma in fitted.items()) / len(fitted)
+    by_price, by_fit = (", ".join(map(str, found.values())) for found in (chosen, fitted))
+    sheet.say(
+        f"Its rule, target over draft time, would choose gamma {by_price} at svsim's prices, where {by_fit} "
+        f"fit: if it was followed, its draft passes take {ratio:.1f} times the roofline's."
     )
     sheet.say(
         "MAT counts tokens between two rejections, over many target passes; tokens per step are fewer: "
@@ -93,6 +109,19 @@ def _speedup(
 
 def priced_step(pair: str, batch: int, gamma: int, accept_prob: float) -> float:
     """max(gamma draft passes, the target's pass over 1 or gamma tokens each) over a target-only step."""
+    post = pearl_post_share(accept_prob, gamma)
+    seconds = _passes(pair, batch, 1.0 - post + post * gamma)
+    return max(seconds.verification, gamma * seconds.draft) / seconds.target_only
+
+
+def priced_gamma(pair: str) -> int:
+    """What nano-PEARL's rule, target over draft time, chooses at svsim's prices; batch 1."""
+    seconds = _passes(pair, 1, 1.0)
+    return round(seconds.target_only / seconds.draft)
+
+
+def _passes(pair: str, batch: int, tokens_each: float) -> _Passes:
+    """By the roofline, on the GPUs of the runs."""
     import numpy as np
 
     from svsim.latency.geometry import model_geometry
@@ -101,14 +130,12 @@ def priced_step(pair: str, batch: int, gamma: int, accept_prob: float) -> float:
 
     priced = facts("pearl")["priced_on"]
     models = {role: model_geometry(name) for role, name in priced[pair].items()}
-    post = pearl_post_share(accept_prob, gamma)
-    tokens = batch * np.array([1.0, 1.0 - post + post * gamma])
     target = RooflineLatency.of(priced["hardware"], priced["target_gpus"], models["target"])
     draft = RooflineLatency.of(priced["hardware"], priced["draft_gpus"], models["draft"])
-    kv = batch * priced["context"]
+    tokens, kv = batch * np.array([1.0, tokens_each]), batch * priced["context"]
     step_s, verification_s = target.predict_s(StepShape(Role.TARGET, batch, tokens, kv))
     (draft_s,) = draft.predict_s(StepShape(Role.TARGET, batch, tokens[:1], kv))
-    return float(max(verification_s, gamma * draft_s) / step_s)
+    return _Passes(float(step_s), float(verification_s), float(draft_s))
 
 
 def _gammas_of_one_row(rows: list[dict[str, Any]]) -> Iterator[tuple[str, int]]:

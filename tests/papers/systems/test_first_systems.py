@@ -4,7 +4,8 @@ import pytest
 
 from svsim.papers.reproduction import reproduce_systems
 from svsim.papers.rows import Role, Verdict, score_of
-from svsim.papers.systems.pearl import A_ROW, A_SPEEDUP, ON_AVERAGE, fitted_gamma
+from svsim.papers.system import facts
+from svsim.papers.systems.pearl import A_ROW, A_SPEEDUP, ON_AVERAGE, fitted_gamma, priced_gamma
 
 
 def rows_of(name, metric=None, role=Role.PREDICTED):
@@ -59,6 +60,13 @@ def test_pearls_gamma_is_named_as_fitted_and_no_row_of_a_batch_is_judged_without
     batches = [row for row in rows_of("pearl", "speedup") if "batch 32" in row.setting]
     assert len(batches) == 5 and {row.verdict for row in batches} == {Verdict.NOT_TESTABLE}
     assert all(0 < row.error < 0.25 for row in batches)
+
+
+def test_the_rule_for_gamma_at_svsims_prices_is_near_what_fits():
+    fitted = facts("pearl")["fitted_gamma"]
+    for pair in facts("pearl")["priced_on"]:
+        if pair in fitted:
+            assert 1 <= priced_gamma(pair) / fitted[pair] <= 1.6
 
 
 def test_pearls_speedup_takes_the_prices_of_both_models():
