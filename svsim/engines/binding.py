@@ -27,7 +27,7 @@ from svsim.latency.hardware_spec import HardwareSpec
 from svsim.latency.head_latency import with_head
 from svsim.latency.model import LatencyModel
 from svsim.latency.placed import PlacedLatency, parts_of
-from svsim.latency.price_table import PredictsSeconds
+from svsim.latency.price_table import PredictsSeconds, PriceTable
 from svsim.latency.shape import Role
 from svsim.spelling import deployment_name
 from svsim.trace.token_trace import TokenTrace
@@ -236,11 +236,15 @@ class BatchShape:
 
 
 class PriceBook:
-    """Price sheets of one deployment, laid out once per (kind of pass, batch shape, extent)."""
+    """Price sheets of one deployment, laid out once per (kind of pass, batch shape, extent).
+
+    A larger sheet takes the tables of a smaller one.
+    """
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
         self._sheets: dict[Any, PriceSheet] = {}
+        self._tables: dict[Any, dict[tuple[int, int, int], PriceTable]] = {}
 
     def lay_out(self, shape: BatchShape, method: DecodingMethod) -> StepPrices:
         """The prices of a method's steps on batches of that shape."""
@@ -308,8 +312,8 @@ class PriceBook:
     ) -> PriceSheet:
         key = (kind, shape.context_range, tuple(ranges.items()))
         if key not in self._sheets:
-            role = kind[0]
-            self._sheets[key] = lay_out_sheet(passes, role, ranges, shape.context_range)
+            known = self._tables.setdefault(key[:2], {})
+            self._sheets[key] = lay_out_sheet(passes, kind[0], ranges, shape.context_range, known)
         return self._sheets[key]
 
 

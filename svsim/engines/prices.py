@@ -15,7 +15,7 @@ from svsim.compiled import compiled
 from svsim.decoding.work import ONCE, DraftWork, Schedule, StepWork, Verification
 from svsim.latency.host import HostTime, host_time
 from svsim.latency.model import LatencyModel
-from svsim.latency.price_table import PredictsSeconds, lay_out
+from svsim.latency.price_table import PredictsSeconds, PriceTable, lay_out
 from svsim.latency.shape import Role, StepShape
 
 Floats = NDArray[np.float64]
@@ -209,15 +209,23 @@ def lay_out_sheet(
     role: Role,
     token_range: dict[int, tuple[int, int]],
     context_range: tuple[float, float],
+    known: dict[tuple[int, int, int], PriceTable] | None = None,
 ) -> PriceSheet:
-    """Price tables for every number of sequences in ``token_range`` (-> fewest, most new tokens)."""
+    """Price tables for every number of sequences in ``token_range`` (-> fewest, most new tokens).
+
+    known: tables of these passes and contexts by (sequences, fewest, most), to take from and to add to.
+    """
+    known = {} if known is None else known
     top = max(token_range)
     places = np.zeros((top + 1, 4), np.int64)
     axis = np.zeros((top + 1, 2))
     blocks: list[NDArray[np.float64]] = []
     offset = 0
     for count, (fewest, most) in token_range.items():
-        table = lay_out(model, role, count, np.arange(fewest, most + 1), *context_range)
+        table = known.get((count, fewest, most))
+        if table is None:
+            table = lay_out(model, role, count, np.arange(fewest, most + 1), *context_range)
+            known[count, fewest, most] = table
         knots, width = table.seconds.shape
         places[count] = offset, fewest, width, knots
         axis[count] = table.context_low, 1.0 / table.context_step

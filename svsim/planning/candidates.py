@@ -62,12 +62,17 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """What is tried beside methods: hardware as spelt, and lists of scheduler limits; None: the default."""
+    """What is tried beside methods: hardware as spelt, and lists of scheduler limits; None: the default.
+
+    is_widened: the hardware was spelt out from lists, and what cannot be is left out. is_modelled: step times
+    are computed, for any number of GPUs.
+    """
 
     hardware: tuple[str, ...]
     max_num_seqs: tuple[int | None, ...]
     max_num_batched_tokens: tuple[int | None, ...]
-    is_widened: bool  # the hardware was spelt out from lists: what cannot be is left out
+    is_widened: bool
+    is_modelled: bool
 
     @classmethod
     def of(
@@ -78,10 +83,7 @@ class Grid:
         limits: tuple[Sequence[int], Sequence[int]],
         is_modelled: bool,
     ) -> "Grid":
-        """Hardware that names no tp or quant gets every one asked for; by default 1, 2, 4 and 8 GPUs.
-
-        is_modelled: step times are computed for any number of GPUs.
-        """
+        """Hardware that names no tp or quant gets every one asked for; by default 1, 2, 4 and 8 GPUs."""
         degrees = tuple(tp) or (DEGREES if is_modelled else ())
         found: list[str] = []
         for text in hardware:
@@ -93,7 +95,7 @@ class Grid:
                 more = ",".join(part for part in chosen if part)
                 found.append(text + (("," if ":" in text else ":") + more if more else ""))
         seqs, tokens = (tuple(given) or (None,) for given in limits)
-        return cls(tuple(dict.fromkeys(found)), seqs, tokens, len(found) > len(hardware))
+        return cls(tuple(dict.fromkeys(found)), seqs, tokens, len(found) > len(hardware), is_modelled)
 
     @property
     def size(self) -> int:

@@ -172,9 +172,8 @@ def _result(trace: Trace | None, options: PlanOptions, found: Plan) -> PlanResul
     notes = list(found.notes)
     if found.left_out:
         notes.append(
-            f"{len(found.left_out)} of {len(found.left_out) + len(found.searched)} candidates are left "
-            f"out: by the "
-            "analytic model they cannot cost as little as the best, even within the error of prices"
+            f"{len(found.left_out)} of {len(found.left_out) + len(found.searched)} candidates are left out: "
+            "by the analytic model they cannot cost as little as the best, even within the error of prices"
         )
     if not found.costs.in_dollars:
         notes.append("GPUs are counted instead of dollars: some hardware here has no price; give `prices`")

@@ -94,8 +94,7 @@ def check_size(num: int, jobs: int) -> str | None:
     seconds = num * SECONDS_OF_CANDIDATE / jobs
     if num > MAX_CANDIDATES:
         raise InputError(
-            f"{num:,} candidates would take about {duration_words(seconds)} on {jobs} cores; expected at "
-            f"most "
+            f"{num:,} candidates would take about {duration_words(seconds)} on {jobs} cores; at most "
             f"{MAX_CANDIDATES:,}: name fewer methods, hardware, `max_num_seqs` or `max_num_batched_tokens`"
         )
     if seconds < 60.0:

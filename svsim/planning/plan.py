@@ -8,7 +8,7 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from svsim.errors import InfeasibleError
 from svsim.metrics.verdict import HALF_90
@@ -69,7 +69,9 @@ def made(
     costs = Costs.of(candidates, demand, only_lossless=not options.serve.run.methods)
     most = [math.inf] * len(candidates)
     if options.prune and len(candidates) > WAVE:
-        most = most_rates(trace, options.serve.run, candidates, slos)
+        run, auto = options.serve.run, "roofline" if grid.is_modelled else "trace"
+        run = replace(run, latency=auto) if run.latency == "auto" else run
+        most = most_rates(trace, run, candidates, slos)
     total = len(candidates) * UNITS + (0 if traffic is None else FLEET_UNITS)
     with Runs(jobs) as runs:
         runs.load([candidate.cell for candidate in candidates])
@@ -186,6 +188,5 @@ def _nothing_fits(costs: Costs, searched: Sequence[Found]) -> str:
         missed = f"`slo` {slo['text']} is missed by {value / limit - 1.0:.0%} ({value:.3g} s)"
     return (
         f"no candidate of {len(searched)} meets every `slo` at any rate from 0.05 of what it can complete; "
-        f"the "
-        f"closest is {closest.candidate.name}: at {slo['rate']:.3g} requests/s {missed}"
+        f"the closest is {closest.candidate.name}: at {slo['rate']:.3g} requests/s {missed}"
     )

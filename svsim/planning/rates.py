@@ -22,13 +22,13 @@ from svsim.planning.pilot import Pilot, pilot
 from svsim.planning.runs import Runs
 from svsim.planning.search import bisected, crossing, largest
 from svsim.planning.trials import STEP, TOP, Trials, margin, step_near
-from svsim.serving.metrics import Measured, Row
+from svsim.serving.metrics import Measured, Row, finite
 from svsim.serving.slo import Slo
 
 NUMBERS, FEW = tuple(range(8)), (0,)  # replications
 SCAN = (0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 1.1, 1.2)  # of the capacity
 SCAN_ABOVE = 2
-COARSE_STEPS = 4
+COARSE_STEPS, ALONE_STEPS = 4, 2
 PARTS = (
     0.15,
     0.4,
@@ -55,7 +55,7 @@ class Found:
 
     ci: 95 % interval of the rates that single replications find. price_error: 1 sigma, relative; low, high:
     rates that hold 90 % of what prices may be. row: as ``serve-sim`` has it, at the rate. nearest: the
-    objective that is missed (or met) by the least, at the rate that misses (or meets) least.
+    objective that binds: it fails one step above the rate, or misses by the most where all rates miss.
     """
 
     candidate: Candidate
@@ -103,7 +103,8 @@ def _searched(trials: Trials, tell: Tell) -> int | None:
         return trials.passes(step, FEW, for_sure=False)
 
     def is_sure(step: int) -> bool:
-        return trials.passes(step, NUMBERS, for_sure=True)
+        half = NUMBERS[: len(NUMBERS) // 2]  # what these miss, all will not meet for sure
+        return trials.passes(step, half, for_sure=False) and trials.passes(step, NUMBERS, for_sure=True)
 
     low, high, fails = None, TOP, 0
     for step in map(step_near, SCAN):
@@ -126,11 +127,10 @@ def _searched(trials: Trials, tell: Tell) -> int | None:
 
 def _interval(trials: Trials, step: int) -> tuple[float, float]:
     """95 % t interval of the log rates that each replication finds by itself."""
-    found = [largest(partial(trials.alone, number=n), step, TOP) or 0 for n in NUMBERS]
+    found = [largest(partial(trials.alone, number=n), step, TOP, ALONE_STEPS) or 0 for n in NUMBERS]
     places = np.array(found, np.float64)
     half = stats.t.ppf(0.975, len(places) - 1) * places.std(ddof=1) / math.sqrt(len(places))
-    # a step found is the last of 2 % that passes: the rate lies half a step higher on average
-    middle = float(places.mean()) + 0.5
+    middle = float(places.mean()) + 0.5 * ALONE_STEPS  # a step found is the last of so many that passes
     return trials.rate(middle - float(half)), trials.rate(middle + float(half))
 
 
@@ -167,17 +167,27 @@ def _point(trials: Trials, step: int) -> Point:
 
 
 def _nearest(trials: Trials, step: int | None) -> Mapping[str, Any]:
-    """Of the objectives at the rate (or, without one, at the rate that misses least): the tightest."""
+    """The objective that ends the search, with its number at the rate (or at the one that misses least)."""
     if step is None:
         margins = trials.margins()
-        step = min(margins, key=lambda s: (margins[s], s))
+        step = above = min(margins, key=lambda s: (margins[s], s))
+    else:
+        above = min(step + 1, TOP)
     trial = trials.by_step[step]
-    values = trial.everything.over_all
-    slo = max(trials.slos, key=lambda s: margin(s, values[s.column]))
+    higher = trials.by_step.get(above, trial)
+    measured, values = higher.everything, trial.everything.over_all
+
+    def excess(slo: Slo) -> float:
+        low, high = measured.interval(slo.column)
+        bound = low if slo.metric == "good" else high
+        return margin(slo, measured.over_all[slo.column] if bound is None else bound)
+
+    slo = max(trials.slos, key=excess)
     return {
         "text": slo.text,
         "rate": trial.rate,
-        "value": None if math.isnan(values[slo.column]) else values[slo.column],
+        "value": finite(values[slo.column]),
         "limit": slo.limit,
         "is_share": slo.metric == "good",
+        "queue_grows": higher.saturated,
     }

@@ -21,22 +21,25 @@ def bisected(passes: Passes, low: int, high: int, within: int = 1) -> tuple[int,
     return low, high
 
 
-def largest(passes: Passes, start: int, top: int) -> int | None:
-    """The largest step from 0 to ``top`` that passes, found from ``start``; None: not even step 0."""
+def largest(passes: Passes, start: int, top: int, within: int = 1) -> int | None:
+    """The largest step from 0 to ``top`` that passes, found from ``start``; None: not even step 0.
+
+    within: steps that the answer may be too low by, and one.
+    """
     start, width = min(max(start, 0), top), 1
     if passes(start):
         low = start
         while low < top:
             high = min(low + width, top)
             if not passes(high):
-                return bisected(passes, low, high)[0]
+                return bisected(passes, low, high, within)[0]
             low, width = high, 2 * width
         return top
     high = start
     while high > 0:
         low = max(high - width, 0)
         if passes(low):
-            return bisected(passes, low, high)[0]
+            return bisected(passes, low, high, within)[0]
         high, width = low, 2 * width
     return None
 

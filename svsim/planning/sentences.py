@@ -38,12 +38,10 @@ def _gpus(num: int) -> str:
 
 
 def _rate(best: PlanRow) -> str:
+    alone = f"{best['max_rate_ci_low']:,.3g} to {best['max_rate_ci_high']:,.3g}"
     text = (
         f"One replica carries up to {best['max_rate']:,.3g} requests/s with every SLO met (single "
-        f"replications: "
-        f"{best['max_rate_ci_low']:,.3g} to {best['max_rate_ci_high']:,.3g}); "
-        f"{best['tightest_slo']['text']} is "
-        "what binds."
+        f"replications: {alone}); {best['tightest_slo']['text']} is what binds."
     )
     if best["price_error"]:
         text += (
@@ -58,15 +56,11 @@ def _proof(best: PlanRow) -> Iterator[str]:
     if fleet is None:
         return
     seen = ", ".join(f"{slo['text']}: {_value(slo)}" for slo in fleet["slo"])
-    part = (
-        ""
-        if fleet["num_simulated"] == fleet["replicas"]
-        else f" ({fleet['num_simulated']} of them simulated)"
-    )
+    num = fleet["num_simulated"]
+    part = "" if num == fleet["replicas"] else f" ({num} of them simulated)"
     yield (
         f"The fleet of {fleet['replicas']:,}{part} was simulated at {fleet['rate']:,.4g} requests/s with "
-        f"other random numbers: {seen}; all "
-        f"{fleet['num_replications']} replications meet every SLO."
+        f"other random numbers: {seen}; all {fleet['num_replications']} replications meet every SLO."
     )
 
 
@@ -85,8 +79,8 @@ def _others(plans: Sequence[PlanRow]) -> str:
         return f"No other candidate could be the best within the errors of prices and sampling.{missing}"
     names = list(dict.fromkeys(could))
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return "Could be the best within the errors of prices and sampling: "
-    f"{', '.join(names[:MOST_NAMES])}{more}.{missing}"
+    told = f"{', '.join(names[:MOST_NAMES])}{more}"
+    return f"Could be the best within the errors of prices and sampling: {told}.{missing}"
 
 
 def _by_hour(hours: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -99,6 +93,6 @@ def _by_hour(hours: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         f"instead of {always:,} ({1.0 - used / always:.0%} less)"
     )
     if hours[0]["usd"] is not None:
-        text += f", ${sum(hour['usd'] for hour in hours):,.0f} instead of "
-        f"${always * hours[0]['usd'] / replicas[0]:,.0f}"
+        each = hours[0]["usd"] / replicas[0]
+        text += f", ${used * each:,.0f} instead of ${always * each:,.0f}"
     yield f"{text}. Starting and stopping replicas is not simulated."

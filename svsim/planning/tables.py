@@ -22,8 +22,7 @@ def plan_table(plans: Sequence[PlanRow], most: int = MOST_ROWS) -> PlainTable:
     )
     note = (
         "rate: by the upper end of the 95 % interval; 95 %: of the rates that single replications find; "
-        "price "
-        "error: rates that hold 90 % of what prices may be; seqs, tokens: max_num_seqs, "
+        "price error: rates that hold 90 % of what prices may be; seqs, tokens: max_num_seqs, "
         "max_num_batched_tokens"
     )
     if len(plans) > most:

@@ -11,7 +11,7 @@ from svsim.report.palette import GRID, INK, MUTED, PAPER, MethodLook, looks_of
 
 Points = Sequence[Mapping[str, Any]]
 PLOT_PX, HOURS_PX, LEFT_PX = 380, 190, 62
-REGION = "#7fb6e0"
+REGION = "rgba(127, 182, 224, 0.22)"
 
 
 def curve_name(point: Mapping[str, Any]) -> str:
@@ -63,8 +63,8 @@ def _add_region(figure: go.Figure, points: Points) -> None:
         later = [p["output_tok_s_per_gpu"] for p in front if p["tok_s_per_user"] > point["tok_s_per_user"]]
         y += [point["output_tok_s_per_gpu"], max(later, default=0.0)]
     figure.add_scatter(
-        x=x, y=y, mode="lines", line={"width": 0, "color": REGION}, fill="tozeroy", fillcolor=REGION,
-        opacity=0.22, hoverinfo="skip", showlegend=False,
+        x=x, y=y, mode="lines", line={"width": 0, "color": "#7fb6e0"}, fill="tozeroy", fillcolor=REGION,
+        hoverinfo="skip", showlegend=False,
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from svsim.report.document import Plots, contents, footer, no_charts, page, write_page
-from svsim.report.html import Html, element, join, text
+from svsim.report.html import Html, element, text
 from svsim.report.palette import MethodLook, looks_of
 from svsim.report.plain_table import Lead, PlainTable
 from svsim.report.planning_figures import (
@@ -70,7 +70,8 @@ def render(plan: PlanShown, command: str) -> str:
         ),
     }
     shown = {name: words for name, words in HEADINGS.items() if sections[name] is not None}
-    body = join(_header(plan), contents(shown), no_charts(), *sections.values(), footer(__version__))
+    parts = (_header(plan), contents(shown), no_charts(), *sections.values(), footer(__version__))
+    body = element("main", *parts)
     return page("svsim plan", body, plots)
 
 
@@ -102,12 +103,9 @@ def _pareto(plan: PlanShown, plots: Plots) -> Html:
         "pareto",
         "Pareto front",
         "Up: more output tokens per second of a GPU (cheaper). Right: more tokens per second of a user, 1 "
-        "/ median "
-        "TPOT. Every point is a rate that was simulated; pale points miss an SLO. Shaded: what some "
-        "candidate "
-        "reaches within all of them. vLLM's plot divides throughput by the users at once instead; the "
-        "pointer "
-        "tells that number too.",
+        "/ median TPOT. Every point is a rate that was simulated; pale points miss an SLO. Shaded: what "
+        "some candidate reaches within all of them. vLLM's plot divides throughput by the users at once "
+        "instead; the pointer tells that number too.",
         method_key(_drawn(plan.points), always=True),
         element("div", figure, class_="panels"),
     )
@@ -129,8 +127,7 @@ def _rate(plan: PlanShown, plots: Plots) -> Html:
         "rate",
         "The best against its rate",
         "Each objective's number over its limit (of a share: requests that miss over those that may); met "
-        "below "
-        "the dotted line. Dashed: the largest rate that is sure. Means of replications.",
+        "below the dotted line. Dashed: the largest rate that is sure. Means of replications.",
         method_key(_objective_looks(limits), always=True),
         element("div", figure, class_="panels"),
     )
@@ -152,8 +149,7 @@ def _hours(plan: PlanShown, plots: Plots) -> Html | None:
         "hours",
         "By hour",
         "Replicas for the highest rate of each hour; every number of replicas was simulated at the highest "
-        "rate it "
-        "is given. Starting and stopping is not simulated.",
+        "rate it is given. Starting and stopping is not simulated.",
         element("div", figure, class_="panels"),
         *map(captioned, plan.tables[1:]),
     )

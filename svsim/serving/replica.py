@@ -50,9 +50,11 @@ class MethodPrices:
     program: StepProgram = field(init=False)
     chunks: ChunkPrices = field(init=False)
     largest_batch: int = 0
+    _book: PriceBook = field(init=False, repr=False)
     _lock: Lock = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        self._book = PriceBook(self.deployment)
         priced = self.deployment.priced(self.method)
         chunks = chunk_prices(
             priced, self.max_tokens, self.max_num_seqs, self.max_context, is_free=self.prefill_is_free
@@ -75,7 +77,7 @@ class MethodPrices:
                 return
             largest = min(1 << (num_sequences - 1).bit_length(), max(self.max_num_seqs, num_sequences))
             shape = BatchShape(largest, 1, True, self.context_range)
-            self.program = bind(self.method, self.columns, PriceBook(self.deployment), shape)
+            self.program = bind(self.method, self.columns, self._book, shape)
             self.largest_batch = largest
 
 

@@ -76,8 +76,8 @@ def test_the_fleet_meets_its_objectives_under_other_seeds(plain: PlanResult) -> 
         slo=SLOS,
         max_num_seqs=32,
         replicas=row["replicas"],
-        duration=20.0,
-        warm_up=4.0,
+        duration=12.0,
+        warm_up=3.0,
         replications=40,
         seed=77,
     )
