@@ -100,7 +100,7 @@ def _most_rate(
     prompt, output = asked
     rules, demand = candidate.cell.fleet.rules, candidate.run.demand
     most = min(rules.max_num_seqs, rules.num_blocks * rules.block_size / (prompt + 0.5 * output))
-    num = np.append(KNOTS[KNOTS < most], max(most, 1.0))
+    num = np.append(KNOTS[most > KNOTS], max(most, 1.0))
     seconds, tokens = steps.at(num)
     if demand.lengths.law != "trace" and demand.trace is not None:
         recorded = float(demand.trace.num_prompt_tokens.mean() + 0.5 * demand.trace.num_output_tokens.mean())
