@@ -130,21 +130,25 @@ class Sheet:
         within: Within | None = None,
     ) -> None:
         """A number that follows from others; judged where it is published and ``within`` is given."""
-        self._add(setting, metric, published, predicted, Role.PREDICTED, why, within)
+        self.rows.append(
+            ReproductionRow(self.system, setting, metric, published, predicted, Role.PREDICTED, why, within)
+        )
 
     def calibrate(
         self, setting: str, metric: str, published: float | None, predicted: float, why: str
     ) -> None:
         """A number that a free number of the law was set on."""
-        self._add(setting, metric, published, predicted, Role.CALIBRATED, why)
+        self.rows.append(
+            ReproductionRow(self.system, setting, metric, published, predicted, Role.CALIBRATED, why)
+        )
 
     def take(self, setting: str, metric: str, published: float, why: str) -> None:
         """A number that is used as the paper gives it."""
-        self._add(setting, metric, published, None, Role.INPUT, why)
+        self.rows.append(ReproductionRow(self.system, setting, metric, published, None, Role.INPUT, why))
 
     def leave_open(self, setting: str, metric: str, published: float | None, why: str) -> None:
         """A number that nothing here can predict."""
-        self._add(setting, metric, published, None, Role.PREDICTED, why)
+        self.rows.append(ReproductionRow(self.system, setting, metric, published, None, Role.PREDICTED, why))
 
     def say(self, finding: str) -> None:
         """A sentence that the rows bear out."""
@@ -154,19 +158,6 @@ class Sheet:
         """The same, of something that the paper says otherwise: with the arithmetic."""
         self.say(finding)
         self.objections.append(finding)
-
-    def _add(
-        self,
-        setting: str,
-        metric: str,
-        published: float | None,
-        predicted: float | None,
-        role: Role,
-        why: str,
-        within: Within | None = None,
-    ) -> None:
-        row = ReproductionRow(self.system, setting, metric, published, predicted, role, why, within)
-        self.rows.append(row)
 
 
 @dataclass(frozen=True, slots=True)
