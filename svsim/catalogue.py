@@ -33,7 +33,10 @@ def method_entries() -> list[dict[str, Any]]:
                 "lossless": method.lossless.value,
                 "why": method.why_lossless,
                 "is_bound": method.is_bound,
-                "needs": [*method.signals, *(["accept_prob"] if method.selection.knows_target else [])],
+                "needs": [
+                    *(*method.signals, *method.outcomes),
+                    *(["accept_prob"] if method.selection.knows_target else []),
+                ],
                 "runs_companion": method.uses_companion,
                 "learns_from_profile": method.belief is not None and method.belief.needs_profile,
                 "source": preset.source,

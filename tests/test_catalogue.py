@@ -29,6 +29,7 @@ def test_methods_list_options_with_defaults_and_domains():
     assert sv["needs"] == ["similarity", "companion_accept"] and sv["runs_companion"]
     assert entries["disco"]["needs"] == ["draft_prob"] and not entries["disco"]["learns_from_profile"]
     assert entries["oracle-belief"]["needs"] == ["accept_prob"] and entries["oracle-belief"]["is_bound"]
+    assert entries["ead"]["needs"] == ["draft_entropy", "target_entropy"]
     for entry in entries.values():
         assert set(entry["options"]) == set(entry["option_domains"])
         assert entry["lossless"] in ("lossless", "lossless-greedy-only", "lossy")

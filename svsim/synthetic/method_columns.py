@@ -184,6 +184,20 @@ def _blocks(trace: TokenTrace, asked: Asked, streams: RandomStreams) -> Added:
     return Added(outcomes, {}, {"blocks": list(lengths)}, (check,))
 
 
+def _entropy(trace: TokenTrace, asked: Asked, streams: RandomStreams) -> Added:
+    """The target's entropy: the draft's through noise, scaled to a mean."""
+    nats, draft = asked.number("nats", 1e-3, 20.0), trace.observable.signals.get("draft_entropy")
+    if draft is None:
+        raise InputError(
+            f"`also` {printable(asked.text, 60)}: follows the draft's entropy, which this trace lacks; leave "
+            "reported rates out"
+        )
+    drawn = draft * streams.generator("target entropy").gamma(4.0, 0.25, draft.shape)
+    column = (drawn * (nats / max(float(drawn[:, 0].mean()), 1e-9))).astype(np.float32)
+    check = Outcome("target_entropy, nats", nats, float(column[:, 0].mean()), TOLERANCE * nats)
+    return Added({"target_entropy": column}, {}, {}, (check,))
+
+
 def _accept(trace: TokenTrace) -> Floats:
     """Acceptance probabilities; outcomes in their place where there are none."""
     if trace.target.accept_prob is not None:
@@ -217,5 +231,6 @@ KINDS: Mapping[str, Kind] = {
     "judge": Kind(_judge, {"share": None}),
     "fused": Kind(_fused, {"gain": None}),
     "exits": Kind(_exits, {"layers": None, "of": None, "acceptance": None}),
+    "entropy": Kind(_entropy, {"nats": None}),
     "blocks": Kind(_blocks, {"lengths": None, "acceptance": None, "end": "0"}),
 }

@@ -29,7 +29,7 @@ class MethodColumn:
     """A column by the pattern of its name. is_outcome: of the target's half, else a policy's signal.
 
     is_count: whole numbers from 0 on, stored as float32; is_amount: any number from 0 on; else a probability.
-    synth: the word of ``svsim synth --also`` that makes one; "" where svsim capture records it instead.
+    synth: the word of ``svsim synth --also`` that makes one. is_captured: svsim capture records it.
     """
 
     pattern: str
@@ -39,16 +39,15 @@ class MethodColumn:
     is_outcome: bool = True
     is_count: bool = False
     is_amount: bool = False
+    is_captured: bool = False
 
     @property
     def remedy(self) -> str:
         """How to get it."""
-        if not self.synth:
-            return "record the trace with svsim capture (without --leave-out diagnostics)"
-        return (
-            "record it beside the trace (docs/methods.md, columns), or add a synthetic one with svsim synth "
-            f"--also {self.synth}"
-        )
+        record = "record it beside the trace (docs/methods.md, columns)"
+        if self.is_captured:
+            record = "record the trace with svsim capture (without --leave-out diagnostics)"
+        return f"{record}, or add a synthetic one with svsim synth --also {self.synth}"
 
 
 METHOD_COLUMNS = (
@@ -56,8 +55,9 @@ METHOD_COLUMNS = (
         "target_entropy",
         Width.CHAIN,
         "entropy of the target's law at each token, nats",
-        "",
+        "entropy:nats=0.6",
         is_amount=True,
+        is_captured=True,
     ),
     MethodColumn(
         r"trim_accept_[1-9][0-9]{0,8}",

@@ -1,13 +1,17 @@
 """Who writes which token: a literal reading of the rule, one token after another, and the gaps."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from support.small_traces import independent_trace, with_draft_signals
 
 from svsim.decoding.switching import CatchUp, EntropySwitching, Start, gaps
-from svsim.errors import MethodError
+from svsim.errors import InputError, MethodError
+from svsim.synthetic.method_columns import with_columns
+from svsim.trace.token_trace import ObservableColumns
 
 FIRST = np.array([0, 90, 91, 400])
 
@@ -94,3 +98,15 @@ def test_absurd_options() -> None:
     for words, says in (({"window": 0}, "w=0"), ({"dwell": 0}, "dwell=0")):
         with pytest.raises(MethodError, match=says):
             EntropySwitching(**words)
+
+
+def test_a_synthetic_target_entropy_has_its_mean_and_follows_the_drafts() -> None:
+    trace = with_draft_signals(independent_trace(40, 3, seed=2))
+    made, (check,) = with_columns(trace, ["entropy:nats=0.5"], 0)
+    entropy, draft = made.target.outcomes["target_entropy"], trace.observable.signals["draft_entropy"]
+    assert check.is_met and entropy[:, 0].mean() == pytest.approx(0.5, rel=1e-4)
+    assert np.corrcoef(entropy[:, 0], draft[:, 0])[0, 1] > 0.5
+    assert made.metadata.extra["synthetic_columns"] == ["entropy:nats=0.5"]
+    bare = replace(trace, observable=ObservableColumns({}))
+    with pytest.raises(InputError, match="follows the draft's entropy, which this trace lacks"):
+        with_columns(bare, ["entropy:nats=0.5"], 0)
