@@ -19,7 +19,7 @@ from svsim.files import descriptor_of
 
 Kind = Literal["input", "output", "output folder"]
 
-OUTPUT_WORDS = ("json", "csv", "report", "out", "emit")
+OUTPUT_WORDS = ("json", "csv", "report", "out", "emit", "explore")
 INPUT_ARGUMENTS = frozenset({"trace", "file", "files", "names", "grid"})
 INPUT_MARKS = ("FILE", "DIR", "MODEL", "CONFIG", "PATH")
 SHARDS = ".shards"  # of an interrupted capture, beside its output

@@ -5,7 +5,7 @@ from html import escape
 from svsim.errors import printable
 
 MAX_TEXT_LENGTH, MAX_NAME_LENGTH = 600, 80
-_VOID = ("meta", "br")
+_VOID = ("meta", "br", "hr", "input")
 
 
 class Html(str):

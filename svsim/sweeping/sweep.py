@@ -63,6 +63,13 @@ class SweepResult:
 
         return pd.read_parquet(self.rows_file)
 
+    def explore(self, path: str | os.PathLike[str], *, made_by: str = "") -> None:
+        """Write one offline page with sliders for what the grid varies; made_by: how the page says so."""
+        from svsim.report.explorer import write_explorer
+
+        made_by = made_by or f"svsim.sweep(..., out={str(self.folder)!r}).explore({os.fspath(path)!r})"
+        write_explorer(self.rows, self.command, __version__, made_by, path)
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON document."""
         return {

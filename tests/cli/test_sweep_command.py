@@ -82,3 +82,17 @@ def test_executors_that_are_not_there(grid, tmp_path):
     )
     assert "no effect with" in svsim_refuses("sweep", grid, "--out", out, "--address", "a:1")
     assert "--workers 0" in svsim_refuses("sweep", grid, "--out", out, "--workers", 0)
+
+
+def test_a_finished_folder_is_explored_without_its_grid(grid, tmp_path):
+    out, page = tmp_path / "out", tmp_path / "explore.html"
+    svsim_run("sweep", grid, "--out", out, "--workers", 1, "--explore", page)
+    first = page.read_text()
+    shown = svsim_run("sweep", "--out", out, "--explore", page).stdout
+    assert "0 run now" in shown and "How this was made" in first
+    assert page.read_text().replace(f"{grid} ", "").replace("--workers 1 ", "") == first.replace(
+        f"{grid} ", ""
+    ).replace("--workers 1 ", "")
+    assert "holds no finished sweep" in svsim_refuses("sweep", "--out", tmp_path)
+    assert "is no file" in svsim_refuses("sweep", "--out", out, "--explore", "-")
+    assert "keeps its cells" in svsim_refuses("sweep", "--out", out, "--explore", out / "rows.parquet")
