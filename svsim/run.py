@@ -183,7 +183,7 @@ def understand(trace: Trace, options: RunOptions) -> Run:
         "`gpu_memory_utilization` has no effect: memory is modelled for a GPU with a data sheet and models "
         "of known shape; leave it out, or name the hardware and the models",
     )
-    groups = {(d.name, m.label): groups_of(d, m) for d in deployments for m in methods}
+    groups = {(d.name, m.label): groups_of(d, m) for d in prepared.deployments for m in methods}
     costs = running_costs(groups, options.prices)
     unchecked = unchecked_notes(d.latency for d in deployments)
     if options.profile_split and not any(m.belief is not None and m.belief.needs_profile for m in methods):

@@ -49,6 +49,10 @@ class Acceptance(Protocol):
         """Accepted tokens of chains of ``num_drafted``, uint8 [T]; ``accepted``: as the coins have it."""
         ...
 
+    def first_accept(self, target: TargetColumns, accept: Signal) -> Signal:
+        """Probability that the first token is accepted, float32 [T], where ``accept`` is the recorded one."""
+        return accept
+
 
 def run_length(passes: Passes) -> Accepted:
     """Tokens before the first that does not pass, uint8 [T], of [T, K]."""
@@ -56,7 +60,7 @@ def run_length(passes: Passes) -> Accepted:
 
 
 @dataclass(frozen=True, slots=True)
-class AsRecorded:
+class AsRecorded(Acceptance):
     """As the trace's drafter was accepted."""
 
     def needs(self, present: Collection[str]) -> tuple[str, ...]:
@@ -72,7 +76,7 @@ AS_RECORDED = AsRecorded()
 
 
 @dataclass(frozen=True, slots=True)
-class OfTrimmedHead:
+class OfTrimmedHead(Acceptance):
     """Of a drafter whose head has the ``rows`` most frequent tokens alone (VocabTrim, arXiv 2506.22694).
 
     Column ``trim_accept_ROWS``, tested with own coins; without it *at least* this much: a row whose y_t lies
@@ -98,9 +102,15 @@ class OfTrimmedHead:
         inside = target.require_outcome("token_rank", at.method)[:, 0] <= self.rows
         return np.minimum(accepted, run_length(_ahead(inside, num_drafted)))
 
+    def first_accept(self, target: TargetColumns, accept: Signal) -> Signal:
+        """The column's, or nothing for tokens outside the head."""
+        if self.column in target.outcomes:
+            return target.outcomes[self.column][:, 0]
+        return np.where(target.outcomes["token_rank"][:, 0] <= self.rows, accept, np.float32(0.0))
+
 
 @dataclass(frozen=True, slots=True)
-class Diluted:
+class Diluted(Acceptance):
     """As recorded, but each accepted token is lost with a probability (own coins)."""
 
     loss: float
@@ -116,7 +126,7 @@ class Diluted:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(Acceptance):
     """A rejected token has a second chance: a judge lets it pass, and the chain goes on (arXiv 2501.19309).
 
     share: the chance that it passes; None: column ``judge_accept``. Behind a token that the judge let pass
@@ -145,7 +155,7 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class OfColumn:
+class OfColumn(Acceptance):
     """As a column of acceptance probabilities says, tested with own coins."""
 
     column: str

@@ -32,6 +32,7 @@ def fit_belief(
     signals = profile.observable.require(method.belief.signals, method.label)
     target = profile.target
     accept = target.accept_prob[:, 0] if target.accept_prob is not None else target.num_accepted > 0
+    accept = method.acceptance.first_accept(target, np.asarray(accept, np.float32))
     columns = tuple(s[rows, 0] for s in signals)
     return replace(method, belief=copy(method.belief).fit(columns, np.asarray(accept[rows], np.float32)))
 

@@ -205,3 +205,49 @@ def test_trimming_pays_where_the_head_is_dear(batch_of):
     assert kept.draft_time_s < plain.draft_time_s and kept.goodput_tok_s > plain.goodput_tok_s
     assert cut.mean_acceptance_length < kept.mean_acceptance_length <= plain.mean_acceptance_length
     assert plain.lossless and cut.lossless and cut.replay_kind == "approximate"
+
+
+# -- engines ---------------------------------------------------------------------------------------------
+
+ALL = (
+    "kangaroo:k=4",
+    "magicdec",
+    "magicdec:k=4,drafter=draft,budget=60",
+    "easyspec:k=4",
+    "sd:k=4,head_rows=900",
+)
+
+
+@pytest.mark.parametrize("way", [{}, {"refill": "static"}, {"batch_of": "copies"}], ids=str)
+def test_the_analytic_model_prices_the_same_passes(way):
+    trace = ranked(with_draft_signals(independent_trace(400, 4, seed=3, output_tokens=(60, 140))))
+    options = {"methods": ALL, "latency": ON_GPU, "target": "llama-3.1-8b", "draft": "llama-3.2-1b"}
+    options |= {"batch_sizes": [1, 12], "prefill": "include", **way}
+    replayed, analytic = svsim.replay(trace, **options), svsim.analytic(trace, **options)
+    for mine, theirs in zip(analytic.rows, replayed.rows, strict=True):
+        assert mine.goodput_tok_s == pytest.approx(theirs.goodput_tok_s, rel=0.02)
+        assert mine.draft_time_s == pytest.approx(theirs.draft_time_s, rel=0.03)
+    assert all(row.lossless for row in replayed.rows)
+
+
+def test_step_times_that_do_not_tell_the_head_apart_are_named():
+    trace = ranked(with_draft_signals(independent_trace(60, 4, seed=3)))
+    methods = ["kangaroo:k=4,exit=0.1", "sd:k=4,head_rows=1000"]
+    result = svsim.replay(
+        trace, methods=methods, latency=StairLatency(), target="llama-3.1-8b", batch_sizes=[2]
+    )
+    told = [note for note in result.notes if "do not tell the head apart" in note]
+    assert len(told) == 2
+    assert "kangaroo:k=4,exit=0.1: a share of the layers is priced as that share of a whole pass" in told[0]
+    assert "sd:k=4,head_rows=1000: a trimmed head is priced as a whole one" in told[1]
+
+
+def test_a_belief_is_learnt_of_the_trimmed_drafter():
+    """Half of the emitted tokens lie outside: half of the first tokens are rejected, whatever S and A say."""
+    trace = ranked(independent_trace(200, 4, seed=3, accept_prob=0.9), most=1001)
+    run = RunSettings(tuple(map(parse_method, ("sv:k=4", "sv:k=4,head_rows=500"))), (4,))
+    deployment = Deployment(StairLatency(), target=TARGET)
+    whole, trimmed = prepare(MemorySource(trace), run, [deployment]).methods
+    signals = trace.observable.require(whole.belief.signals, "sv")
+    believed = [float(m.belief.predict(signals)[:, 0].mean()) for m in (whole, trimmed)]
+    assert believed == pytest.approx([0.9, 0.45], abs=0.02)
