@@ -14,9 +14,12 @@ from svsim.engines import admission
 from svsim.engines.binding import Deployment
 from svsim.engines.replay import ClosedLoopReplay
 from svsim.engines.settings import RunSettings, prepare
-from svsim.errors import MissingSignalError
+from svsim.engines.step_log import StepWalk
+from svsim.errors import InputError, MissingSignalError
+from svsim.latency.shape import Role
 from svsim.random_streams import RandomStreams
 from svsim.trace.parts import MemorySource
+from svsim.validation.runnable import check_runs
 
 SEED = 3
 SPECS = [
@@ -136,3 +139,10 @@ def test_a_trace_without_the_targets_entropy_is_refused(trace):
     without = replace(trace, target=replace(trace.target, outcomes={}))
     with pytest.raises(MissingSignalError, match="ead needs the column target_entropy"):
         prepared(without, "ead", 4, StairLatency())
+
+
+def test_what_runs_one_target_on_a_device_refuses_it(trace):
+    with pytest.raises(InputError, match="ead lets two models take turns"):
+        check_runs(parse_method("ead"), {Role.TARGET, Role.DRAFT})
+    with pytest.raises(InputError, match="steps are logged for methods that draft all k tokens"):
+        StepWalk(prepared(trace, "ead", 4, StairLatency()), 0, 4)
