@@ -10,10 +10,12 @@ import numpy as np
 
 from svsim.decoding.acceptance_rules import RecordedCoins
 from svsim.decoding.method import DecodingMethod
+from svsim.decoding.pipelines import ParallelPipeline
 from svsim.decoding.presets import target_only
 from svsim.deployments import known_geometries, unchecked_notes
 from svsim.device_groups import NO_COST, running_costs
 from svsim.engines.binding import Deployment, bind_columns
+from svsim.engines.parallel import reach, with_gamma
 from svsim.engines.program import BoundColumns
 from svsim.engines.settings import PreparedRun, prepare
 from svsim.errors import InfeasibleError, InputError, require
@@ -179,7 +181,17 @@ def _cells(
     notes += [
         f"{m.label} runs without overlap in open-loop serving" for m in prepared.methods if _overlaps(m)
     ]
-    return tuple(cells), notes
+    return tuple(cells), notes + [note for cell in cells for note in _gamma_notes(cell)]
+
+
+def _gamma_notes(cell: Cell) -> list[str]:
+    """Draft tokens per step of a parallel pipeline, where they were found."""
+    pipeline = cell.method.pipeline
+    if not isinstance(pipeline, ParallelPipeline) or len(pipeline.gammas) == 1:
+        return []
+    first, last = pipeline.gammas[1], pipeline.gammas[-1]
+    where = f"{cell.deployment.name}, {cell.method.label}"
+    return [f"{where}: gamma is {first} for 1 request in a step and {last} for {len(pipeline.gammas) - 1}"]
 
 
 def _overlaps(method: DecodingMethod) -> bool:
@@ -195,16 +207,19 @@ def _cell(
 ) -> Cell:
     """One method on one deployment, checked and priced."""
     require(
-        not method.pipeline.is_parallel,
-        f"{method.label}: two groups of devices at once are replayed in the closed loop only; leave it out",
-    )
-    require(
         not method.work().draft.exit_shares,
         f"{method.label} chooses one exit for the whole batch, and runs in the closed loop alone; ask "
         f"svsim replay, or leave {method.label} out",
     )
     settings, longest = options.scheduler_settings(deployment), demand.longest()
-    k, known = method.num_speculative_tokens, known_geometries(prepared.part.metadata)
+    require(
+        not method.pipeline.is_parallel or settings.scheduling == "sync",
+        f"`scheduling=async` plans a step before the last one's outcome, which says what {method.label} "
+        "verifies; take sync",
+    )
+    counts = [1, *range(1, settings.max_num_seqs + 1)]
+    method = with_gamma(method, deployment, counts, demand.mean_context() if demand.trace else 1.0)
+    known = known_geometries(prepared.part.metadata)
     num_blocks: int | None
     if options.kv_blocks is not None:
         num_blocks = integer("kv_blocks", options.kv_blocks, 1, ENDLESS_BLOCKS)
@@ -219,7 +234,7 @@ def _cell(
         )
     else:
         columns = bind_columns(method, demand.trace, RecordedCoins(), 0)
-    most = float(sum(longest) + k + 1)
+    most = float(sum(longest) + reach(method))
     prices = MethodPrices(
         method,
         columns,

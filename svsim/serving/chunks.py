@@ -139,7 +139,8 @@ def draft_added_s(program, batch, prices, n, ending, new, context):  # type: ign
     elif not is_sequential:  # two models take turns
         tokens = n
     added_s = _added_s(prices.draft, n, tokens, kv, rows, 0, new, context)
-    if is_sequential and k > 1 and (n > 0 or ending > 0):
+    is_parallel = program.turn.gammas.size > 0  # a prompt is drafted for once its first token is there
+    if is_sequential and not is_parallel and k > 1 and (n > 0 or ending > 0):
         # later passes: one token of every request, in the middle of the draft
         num = n + new.size
         middle, chunk_kv = 0.5 * k, context.sum() + new.sum()

@@ -128,6 +128,17 @@ class Demand:
 
     def longest(self, num: int = 200_000) -> tuple[int, int]:
         """(prompt, output) of the request with most tokens: of all, or of the first ``num`` of a law."""
+        prompt, output = self._lengths(num)
+        place = int(np.argmax(prompt + output))
+        return int(prompt[place]), int(output[place])
+
+    def mean_context(self, num: int = 20_000) -> float:
+        """Tokens of context where a token is written, on average."""
+        prompt, output = self._lengths(num)
+        return float((output * (prompt + 0.5 * output)).sum() / output.sum())
+
+    def _lengths(self, num: int) -> tuple[Ints, Ints]:
+        """Prompts and outputs of all requests, or of the first ``num`` of a law."""
         if self.workload is not None:
             prompt, output = self.workload.num_prompt_tokens, self.workload.num_output_tokens
         elif self.lengths.law == "trace":
@@ -136,8 +147,7 @@ class Demand:
             rng = RandomStreams(self.seed).generator("lengths", 0)
             drawn = [self.lengths.draw(BLOCK, rng) for _ in range(-(-num // BLOCK))]
             prompt, output = (np.concatenate(columns) for columns in zip(*drawn, strict=True))
-        place = int(np.argmax(prompt + output))
-        return int(prompt[place]), int(output[place])
+        return prompt.astype(np.int64), output.astype(np.int64)
 
 
 class RequestSource:

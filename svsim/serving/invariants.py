@@ -1,7 +1,8 @@
 """What holds in every run of a replica, checked as requests are taken from it; a breach is a bug of svsim.
 
 Every request in the system runs, waits, or has ended and is computed once more. arrival <= scheduled <=
-first token <= finish. accepted <= verified <= drafted <= K of each step; a decode step emits accepted + 1.
+first token <= finish. accepted <= verified <= drafted <= K of each step; a decode step emits accepted + 1
+(of a parallel pipeline: accepted, and 1 where a token was rejected).
 Blocks held and free are those of the cache, so all are free when nothing runs. The clock never goes back.
 """
 
@@ -33,8 +34,10 @@ def check_finished(done: Requests, rules: Rules) -> None:
         _refuse(done, done[fewer] > done[more], f"more tokens {fewer} than {more}")
     _refuse(done, done["drafted"] > k * done["decode_steps"], f"more than {k} tokens drafted in a step")
     # a prompt that ends emits one more, so does each that is computed again; the end may be cut by K
-    emitted = done["accepted"] + done["decode_steps"]
+    emitted = done["accepted"] + done["own_tokens"]
     wrong = (emitted < done["out"] - 1 - done["preemptions"]) | (emitted > done["out"] + k)
+    without_own = done["decode_steps"] - done["own_tokens"]  # such a step accepts a token at least
+    wrong |= (without_own < 0) | (without_own > done["accepted"])
     _refuse(done, wrong, "accepted + 1 tokens of each decode step are not those emitted")
 
 

@@ -21,6 +21,7 @@ from svsim.serving.settings import (
     SchedulerSettings,
     drafting_slots,
     lookahead,
+    num_scheduled,
 )
 
 ENDLESS_BLOCKS = 1 << 40  # where memory is not modelled
@@ -123,7 +124,7 @@ def check_request_fits(
 ) -> None:
     """Refuse what never fits: a request (prompt, output) larger than the cache, a budget without a token."""
     prompt, output = request
-    draft, k = deployment.priced(method).work.draft, method.num_speculative_tokens
+    draft, k = deployment.priced(method).work.draft, num_scheduled(method)
     slots = drafting_slots(draft, k)
     if settings.max_num_batched_tokens <= slots:
         raise InputError(

@@ -60,7 +60,7 @@ class MethodPrices:
             priced, self.max_tokens, self.max_num_seqs, self.max_context, is_free=self.prefill_is_free
         )
         # a chain whose tail the budget cut is drafted and scored whole
-        more = 2 * self.method.num_speculative_tokens + 1
+        more = 2 * priced.work.num_speculative_tokens + 1
         self.chunks = chunks._replace(
             target=_longer(chunks.target, more),
             draft=_longer(chunks.draft, more),
@@ -169,7 +169,7 @@ class ReplicaEngine:
 
     def _scratch(self) -> tuple[Batch, Space]:
         """A batch and scratch for the largest batch; clocks and the rule's memory are carried over."""
-        prices, k = self.prices, self.prices.method.num_speculative_tokens
+        prices, k = self.prices, self.prices.program.num_speculative_tokens
         batch = new_batch(prices.largest_batch, k)
         if hasattr(self, "_batch"):
             batch.clocks[:], batch.rule.memory[:] = self._batch.clocks, self._batch.rule.memory

@@ -126,6 +126,7 @@ def values_of(stretch: Stretch, slos: Sequence[Slo]) -> dict[str, float]:
     per_s = 1.0 / stretch.seconds
     blocks = stretch.timeline[:, state.KV_BLOCKS_S]
     decode_steps = requests["decode_steps"].sum()
+    without_own = decode_steps - requests["own_tokens"].sum()
     good = is_good(requests, slos)
     return found | {
         "request_throughput": stretch.total(state.FINISHED) * per_s,
@@ -139,7 +140,7 @@ def values_of(stretch: Stretch, slos: Sequence[Slo]) -> dict[str, float]:
         "num_steps": stretch.total(state.STEPS),
         "mean_batch": _ratio(stretch.total(state.SEQUENCE_STEPS), stretch.total(state.STEPS)),
         "busy": stretch.total(state.BUSY_S) * per_s,
-        "mean_acceptance_length": 1.0 + _ratio(requests["accepted"].sum(), decode_steps),
+        "mean_acceptance_length": 1.0 + _ratio(requests["accepted"].sum() - without_own, decode_steps),
         "draft_acceptance_rate": _ratio(requests["accepted"].sum(), requests["drafted"].sum()),
         "slo_attainment": _ratio(good.sum(), len(good)),
         "request_goodput": good.sum() * per_s,

@@ -32,6 +32,7 @@ from svsim.serving.chunks import (
     target_added_s,
     target_row_added_s,
 )
+from svsim.serving.parallel import accepted_run, price_parallel
 from svsim.serving.scheduler import leave_running
 from svsim.serving.state import (
     FREE_BLOCKS,
@@ -117,7 +118,13 @@ def start_step(program, batch, space, rules, pool, replica, side):  # type: igno
             batch.position[n], batch.context_base[n] = position, tokens - position
             batch.num_owed[n], space.row[n] = request.owed, row
             space.limit[n] = min(plans.drafts[side, place], k)
-            num_cut += k - space.limit[n]
+            if program.turn.gammas.size > 0:
+                num_tested = min(max(request.carried, 1), space.limit[n] + 1)
+                batch.carried[n], batch.draft_length[n] = num_tested, max(request.carried, 1)
+                batch.length[n] = accepted_run(program.columns.accepted, pool, request, num_tested)
+                num_cut += batch.draft_length[n] - num_tested
+            else:
+                num_cut += k - space.limit[n]
             context += tokens
             catch_up += request.owed - 1
             unscored += request.unscored
@@ -138,7 +145,9 @@ def finish_step(program, select, batch, space, prices, rules, replica, side, sta
     counters, clocks = replica.counters, batch.clocks
     new, context = replica.chunk_new[:num_chunks], replica.chunk_kv[:num_chunks]
     before_s, overhead_s = clocks.sum(), clocks[OVERHEAD]
-    if n == 0:
+    if program.turn.gammas.size > 0:
+        price_parallel(program, batch, prices, n, ending, new, context)
+    elif n == 0:
         price_prompts_alone(program, batch, prices, ending, new, context)
     else:
         _price(program, select, batch, space, prices, n, num_cut, ending, new, context)
@@ -161,7 +170,10 @@ def finish_step(program, select, batch, space, prices, rules, replica, side, sta
     counters[NUM_SEQUENCE_STEPS] += n
     counters[NUM_CUT] += num_cut
     counters[NUM_CHUNK_STEPS] += num_chunks > 0
-    _advance(program, batch, space, replica, n, now_s, line)
+    if program.turn.gammas.size > 0:
+        _advance_parallel(program, batch, space, replica, n, now_s, line)
+    else:
+        _advance(program, batch, space, replica, n, now_s, line)
     if num_chunks > 0:
         _advance_prompts(program, space, replica, side, now_s, line)
     counters[PLANNED_A + side] = 0
@@ -195,6 +207,30 @@ def _price(program, select, batch, space, prices, n, num_cut, ending, new, conte
 
 
 @compiled()
+def _advance_parallel(program, batch, space, replica, n, now_s, line):  # type: ignore[no-untyped-def]
+    """Decodes emit what was accepted and, where a token was rejected, the target's own."""
+    gamma, accepted, verified = program.turn.gammas[n], 0, 0
+    for i in range(n):
+        request = replica.live[space.row[i]]
+        num_tested, kept = batch.carried[i], batch.length[i]
+        is_rejected = kept < num_tested
+        request.accepted += kept
+        request.verified += num_tested
+        request.drafted += gamma
+        request.decode_steps += 1
+        request.own_tokens += is_rejected
+        request.computed += kept + is_rejected
+        left = batch.draft_length[i] - num_tested  # that the budget kept from this pass
+        request.carried = 0 if is_rejected else (left if left > 0 else gamma)
+        accepted += kept
+        verified += num_tested
+        drafts = max(request.carried - 1, 0)
+        _emit(drafts, space, replica, space.row[i], kept + is_rejected, now_s, line)
+    line[ACCEPTED] += accepted
+    line[VERIFIED] += verified
+
+
+@compiled()
 def _advance(program, batch, space, replica, n, now_s, line):  # type: ignore[no-untyped-def]
     """Decodes emit min(accepted, length) + 1 tokens, at most those that are left to write."""
     k, reading, memory = program.num_speculative_tokens, program.drafting.reading, batch.rule.memory
@@ -214,6 +250,7 @@ def _advance(program, batch, space, replica, n, now_s, line):  # type: ignore[no
         request.verified += length
         request.drafted += drafted
         request.decode_steps += 1
+        request.own_tokens += 1
         request.owed = owed_after(reading, request.owed, drafted, kept)
         request.unscored = kept == drafted
         request.computed += 1 + kept
@@ -237,8 +274,9 @@ def _advance_prompts(program, space, replica, side, now_s, line):  # type: ignor
         request.computed += new
         request.in_flight = 0
         if request.computed >= request.prompt + request.out:
-            request.owed, request.unscored = 1, 0
-            _emit(program.num_speculative_tokens, space, replica, row, 1, now_s, line)
+            request.owed, request.unscored, request.carried = 1, 0, 0
+            drafts = program.num_speculative_tokens if program.turn.gammas.size == 0 else 0
+            _emit(drafts, space, replica, row, 1, now_s, line)
 
 
 @compiled(is_hot=True)

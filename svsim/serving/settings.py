@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from svsim.decoding.method import DecodingMethod
+from svsim.decoding.pipelines import ParallelPipeline
 from svsim.decoding.work import DraftWork, Schedule
 from svsim.errors import require
 from svsim.serving.scheduler import Admission, Order, Victim
@@ -64,7 +65,7 @@ class SchedulerSettings:
     def rules(self, method: DecodingMethod, draft: DraftWork, num_blocks: int) -> Rules:
         """For a method's steps and a cache of so many blocks."""
         order, admission, victim = SCHEDULERS[self.scheduler]
-        k = method.num_speculative_tokens
+        k = num_scheduled(method)
         return Rules(
             int(order),
             int(admission),
@@ -84,6 +85,12 @@ class SchedulerSettings:
             lookahead(draft, k),
             drafting_slots(draft, k),
         )
+
+
+def num_scheduled(method: DecodingMethod) -> int:
+    """Draft tokens that a step may verify beside one per request."""
+    pipeline = method.pipeline
+    return pipeline.longest if isinstance(pipeline, ParallelPipeline) else method.num_speculative_tokens
 
 
 def lookahead(draft: DraftWork, k: int) -> int:

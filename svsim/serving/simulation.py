@@ -32,7 +32,7 @@ RECORD = np.dtype(
     + [
         (name, np.int64)
         for name in (
-            *("row", "prompt", "output", "out", "steps", "decode_steps", "preemptions"),
+            *("row", "prompt", "output", "out", "steps", "decode_steps", "own_tokens", "preemptions"),
             *("accepted", "verified", "drafted"),
         )
     ]

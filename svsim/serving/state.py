@@ -44,6 +44,7 @@ REQUEST = np.dtype(
         ("blocks", np.int64),
         ("owed", np.int64),
         ("unscored", np.int64),
+        ("carried", np.int64),  # of a parallel pipeline: drafted tokens whose first was accepted
         ("planned", np.int64),  # plans that hold it
         ("is_over", np.int64),  # it has ended; it may be planned once more
         # results
@@ -53,6 +54,7 @@ REQUEST = np.dtype(
         ("finish_s", np.float64),
         ("steps", np.int64),
         ("decode_steps", np.int64),
+        ("own_tokens", np.int64),  # of those steps that emitted one of the target's own
         ("preemptions", np.int64),
         ("accepted", np.int64),
         ("verified", np.int64),

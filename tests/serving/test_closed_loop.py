@@ -48,7 +48,9 @@ def as_turns(requests: Requests, finished: np.ndarray) -> Requests:
 
 
 @pytest.mark.parametrize("users", [False, True], ids=["queue", "users"])
-@pytest.mark.parametrize("text", ["td", "sd:k=5", "sv:k=7,min_verify=7", "sv:k=7"])
+@pytest.mark.parametrize(
+    "text", ["td", "sd:k=5", "sv:k=7,min_verify=7", "sv:k=7", "pearl:gamma=4,sync_s=0.001"]
+)
 def test_free_prompts_and_a_full_batch(text: str, users: bool) -> None:
     server = SmallServer(text, small_trace(), max_num_seqs=USERS, prefill_is_free=True)
     order = np.random.default_rng(0).integers(0, len(server.pool.rows), NUM_REQUESTS)

@@ -13,6 +13,8 @@ FIXED = ("td", "eagle", "vllm-ladder", "diffuspec", "ead")
 
 def spelled(name: str) -> str:
     """A preset of seven draft tokens, where that is to be said."""
+    if name == "pearl":
+        return "pearl:gamma=5"
     own = WITHOUT_SHAPES.get(name, "")
     said = [] if name in FIXED or own.startswith("k=") else ["k=7"]
     return f"{name}:{','.join(filter(None, [*said, own]))}"
@@ -58,7 +60,7 @@ def test_a_preset_is_served(trace, text: str) -> None:
     assert in_windows(server, 0.37).tobytes() == done.tobytes()
 
 
-@pytest.mark.parametrize("text", ["sd:k=7", "sv:k=7", "eagle:k=7", "oracle:k=7"])
+@pytest.mark.parametrize("text", ["sd:k=7", "sv:k=7", "eagle:k=7", "oracle:k=7", "pearl:gamma=7"])
 def test_a_budget_cuts_drafts(trace, text: str) -> None:
     """Never more than the budget is verified; the uncut run ends earlier."""
     server = SmallServer(text, trace, max_num_seqs=12, max_num_batched_tokens=512)
