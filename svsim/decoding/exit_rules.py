@@ -36,15 +36,13 @@ def exit_options(
 
 def runs_of_matches(match: NDArray[np.float32], first_position: NDArray[np.int64], most: int) -> Accepted:
     """Tokens that an exit gets right one after another from each row on, within its request, uint8 [T, E]."""
-    last = np.zeros(len(match), np.bool_)
-    last[first_position[1:] - 1] = True
-    runs = np.zeros(match.shape, np.uint8)
-    after = np.zeros(match.shape[1], np.uint8)
-    for row in range(len(match) - 1, -1, -1):
-        if last[row]:
-            after = np.zeros(match.shape[1], np.uint8)
-        after = np.where(match[row] > 0.5, np.minimum(after + 1, most), 0).astype(np.uint8)
-        runs[row] = after
+    rows = np.arange(len(match))
+    end = np.repeat(first_position[1:], np.diff(first_position))
+    runs = np.empty(match.shape, np.uint8)
+    for e in range(match.shape[1]):
+        wrong = np.append(np.flatnonzero(match[:, e] < 0.5), len(match))
+        stop = np.minimum(wrong[np.searchsorted(wrong, rows)], end)
+        runs[:, e] = np.minimum(stop - rows, most)
     return runs
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from support.small_traces import StairLatency, independent_trace, with_draft_signals
+from support.small_traces import StairLatency, independent_trace, with_draft_signals, with_method_columns
 
 from svsim.decoding.presets import parse_method
 from svsim.decoding.rivals import RIVALS
@@ -14,13 +14,20 @@ from svsim.trace.parts import MemorySource
 
 TARGETS = {"td": ">= 150 M/s", "sd:k=5": ">= 150 M/s", "sv:k=7": ">= 15 M/s"}
 RIVAL_TEXTS = [name if name in ("eagle", "vllm-ladder") else f"{name}:k=7" for name in RIVALS]
-OTHERS = [*RIVAL_TEXTS, "sv-lossless:k=7", "sv:k=7,overlap=half", "oracle-belief:k=7"]
+DRAFTING = [
+    "kangaroo:k=7,exit=0.1",
+    "magicdec:k=7,budget=200",
+    "easyspec:k=7,attention_share=0.4",
+    "del:d_max=7",
+]
+DRAFTING += ["diffuspec", "judge:k=7,share=0.5", "reflect:k=7"]
+OTHERS = [*RIVAL_TEXTS, *DRAFTING, "sv-lossless:k=7", "sv:k=7,overlap=half", "oracle-belief:k=7"]
 
 
 @pytest.fixture(scope="module")
 def trace():
     made = independent_trace(2000, 8, seed=0, output_tokens=(100, 400), prompt_tokens=(50, 500))
-    return with_draft_signals(made)
+    return with_method_columns(with_draft_signals(made))
 
 
 def sequence_steps_per_s(benchmark, monkeypatch, trace, spec, batch_size, positions):
