@@ -43,6 +43,7 @@ from svsim.analytic_model.walks import (
 from svsim.compiled import load
 from svsim.decoding.method import DecodingMethod
 from svsim.decoding.pipelines import SERIAL, ParallelPipeline
+from svsim.decoding.selections import Plan
 from svsim.engines.binding import accepted_tokens, bind_columns, selects
 from svsim.engines.parallel import with_gamma
 from svsim.engines.program import BoundColumns
@@ -86,10 +87,26 @@ def method_laws(prepared: PreparedRun) -> list[MethodLaw]:
     return laws
 
 
+def refuse_unanswered(methods: Sequence[DecodingMethod]) -> None:
+    """MethodError for a rule that is asked before every draft pass: its lengths follow no threshold."""
+    for method in methods:
+        if not is_answered(method):
+            raise MethodError(
+                f"{method.label} plans anew before every draft pass, which the analytic model cannot follow; "
+                "leave it out, or use svsim replay"
+            )
+
+
+def is_answered(method: DecodingMethod) -> bool:
+    """Whether the analytic model knows what the method does."""
+    return method.selection.lengths_from is not Plan.ASKED
+
+
 class AnalyticModel:
     """Answers a prepared run; ``run`` returns a record per (deployment, batch size, method)."""
 
     def __init__(self, prepared: PreparedRun) -> None:
+        refuse_unanswered(prepared.methods)
         settings, trace = prepared.settings, _in_memory(prepared.part)
         self.trace, self.settings, self.deployments = trace, settings, prepared.deployments
         self.notes: tuple[str, ...] = ()

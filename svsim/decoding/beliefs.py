@@ -5,7 +5,7 @@ predicts for every drafted token of *other* requests. Fitting on deeper columns 
 tokens on a wrong prefix and count each token of a coherent chain several times.
 """
 
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -43,10 +43,35 @@ class AcceptanceBelief(Protocol):
         ...
 
 
+@runtime_checkable
+class CodedBelief(Protocol):
+    """A belief for a rule that is asked before every draft pass: it speaks in codes, and learns from
+    chains."""
+
+    @property
+    def constants(self) -> tuple[float, ...]:
+        """What it has learnt for the rule beside the codes."""
+        ...
+
+    def fit_chains(
+        self,
+        signals: tuple[Signal, ...],
+        num_accepted: NDArray[np.integer[Any]],
+        first_position: NDArray[np.int64],
+    ) -> None:
+        """Learn from profile requests: signals [T, K] each, num_accepted [T]; request r begins at
+        first_position [R + 1] r. After ``fit``."""
+        ...
+
+    def codes(self, signals: tuple[Signal, ...]) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
+        """Codes of heads' laws and of the tokens with their laws, uint16 [T, K] each."""
+        ...
+
+
 _GRID = 256  # signals are read to 8 bits; cell edges lie on this grid
 
 
-def _codes(signal: Signal) -> NDArray[np.intp]:
+def grid_codes(signal: Signal) -> NDArray[np.intp]:
     return np.minimum((np.asarray(signal) * np.float32(_GRID)).astype(np.intp), _GRID - 1)
 
 
@@ -55,13 +80,13 @@ def _code_pair(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Codes of one or two signals; a missing second one is 0 everywhere. Entropies H are read as exp(-H)."""
     first, *rest = (
-        _codes(np.exp(-signal) if name.endswith("_entropy") else signal)
+        grid_codes(np.exp(-signal) if name.endswith("_entropy") else signal)
         for name, signal in zip(names, signals, strict=True)
     )
     return first, rest[0] if rest else np.zeros_like(first)
 
 
-def _quantile_cells(codes: NDArray[np.intp], num_cells: int) -> NDArray[np.intp]:
+def quantile_cells(codes: NDArray[np.intp], num_cells: int) -> NDArray[np.intp]:
     """Cell number of every code 0 .. _GRID - 1: cells of about equal count, fewer where codes tie."""
     below = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=_GRID))[:-1]])
     cells = np.floor(below * num_cells / max(len(codes), 1)).astype(np.intp)
@@ -97,7 +122,7 @@ class BinnedBelief:
         accept = np.asarray(accept_prob, np.float64)
         if len(accept) == 0:
             raise InputError("the profile part holds no tokens to fit a belief on; raise `profile_split`")
-        row_of = _quantile_cells(first, self.num_rows)
+        row_of = quantile_cells(first, self.num_rows)
         token_row = row_of[first]
         overall = float(accept.mean())
         table = np.empty((row_of.max() + 1, _GRID))
@@ -105,7 +130,7 @@ class BinnedBelief:
         for row in range(len(table)):
             inside = token_row == row
             row_mean = self._shrunk(accept[inside].sum(), inside.sum(), overall)
-            cell_of = _quantile_cells(second[inside], self.num_columns)
+            cell_of = quantile_cells(second[inside], self.num_columns)
             token_cell = cell_of[second[inside]]
             count = np.bincount(token_cell, minlength=cell_of.max() + 1)
             total = np.bincount(token_cell, accept[inside], minlength=cell_of.max() + 1)

@@ -8,6 +8,7 @@ from svsim.decoding.beliefs import BinnedBelief, CausalBelief
 from svsim.decoding.block_methods import BLOCK_METHODS
 from svsim.decoding.drafting_methods import DRAFTING_METHODS, trimmable
 from svsim.decoding.exit_methods import EXIT_METHODS
+from svsim.decoding.joint import JOINT_PRESET
 from svsim.decoding.lossy_methods import LOSSY_METHODS
 from svsim.decoding.method import DecodingMethod, Losslessness, OraclePlan, SelectByRule
 from svsim.decoding.parallel_methods import PARALLEL_METHODS
@@ -192,6 +193,7 @@ PRESETS: Mapping[str, Preset] = {
         "Entropy Adaptive Decoding, arXiv 2502.06833",
     ),
     **PARALLEL_METHODS,
+    "joint": JOINT_PRESET,
     "oracle": Preset(
         lambda o: oracle(int(o["k"]), str(o["draft"])),
         {"k": Option(CHAIN, at_least=1), "draft": Option("all", ("all", "exact"))},

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from svsim.decoding.beliefs import Signal
+from svsim.decoding.pass_rules import draft_nothing
 from svsim.decoding.selection_rules import best_goodput
 
 Lengths = NDArray[np.uint8]
@@ -24,6 +25,7 @@ class Plan(IntEnum):
     UNIFORM = 0  # K for every sequence
     PLANNED = 1  # looked up per output position
     SELECTED = 2  # the selection rule, every step
+    ASKED = 3  # a rule before every draft pass
 
 
 class Selection(Protocol):
@@ -65,8 +67,18 @@ class Selection(Protocol):
         return best_goodput
 
     @property
+    def pass_rule(self) -> Any:
+        """The compiled rule that is ASKED before every pass (any one, where none is)."""
+        return draft_nothing
+
+    @property
+    def ask_s(self) -> float:
+        """Host seconds of asking it once."""
+        return 0.0
+
+    @property
     def options(self) -> tuple[float, ...]:
-        """Constants of the rule."""
+        """Constants of the rule; behind them stands what the belief has learnt for it."""
         return ()
 
     @property
@@ -123,6 +135,28 @@ class SelectByRule(Selection):
     def stops_draft(self) -> bool:
         """Where it decides before the draft."""
         return self.before_draft
+
+
+@dataclass(frozen=True, slots=True)
+class AskEveryPass(Selection):
+    """Ask a compiled rule (``pass_rules.PASS_RULE``) before every draft pass, and what to verify.
+
+    Its codes of laws and tokens are those of a belief that has them (``CodedBelief``).
+    """
+
+    pass_rule: Any
+    options: tuple[float, ...] = ()
+    ask_s: float = 0.0
+
+    @property
+    def lengths_from(self) -> Plan:
+        """The rule."""
+        return Plan.ASKED
+
+    @property
+    def stops_draft(self) -> bool:
+        """Always; what is drafted need not all be verified."""
+        return True
 
 
 @dataclass(frozen=True, slots=True)

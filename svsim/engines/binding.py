@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from svsim.decoding.acceptance_rules import AcceptanceRule
 from svsim.decoding.acceptances import At
-from svsim.decoding.beliefs import believed_survival
+from svsim.decoding.beliefs import CodedBelief, believed_survival
 from svsim.decoding.block_walks import FollowedBlocks
 from svsim.decoding.exit_methods import MATCH, SelectExit
 from svsim.decoding.exit_rules import runs_of_matches
@@ -63,15 +63,17 @@ def bind_columns(
         survival = np.zeros((0, k), np.uint16)
         return BoundColumns(np.ascontiguousarray(exits[:, 0]), nothing, survival, exits=exits)
     accepted = accepted_tokens(method, trace, rule, replicate, first_row)
-    survival = np.zeros((0, max(k, 1)), np.uint16)
+    survival, looked_at = np.zeros((0, max(k, 1)), np.uint16), NO_CODES
     signals = tuple(s[:, :k] for s in trace.observable.require(method.signals, method.label))
-    if method.belief is not None:
+    if isinstance(method.belief, CodedBelief) and selection.lengths_from is Plan.ASKED:
+        survival, looked_at = method.belief.codes(signals)
+    elif method.belief is not None:
         survival = believed_survival(method.belief, signals)
     planned = selection.planned(signals, accepted, k, first_row)
     if selection.knows_target:
         accept_prob = trace.target.require_accept_prob(method.label)
         survival = encode_survival(np.cumprod(accept_prob[:, :k], axis=1, dtype=np.float32))
-    return BoundColumns(accepted, planned, survival, turns=bound_turns(method, trace))
+    return BoundColumns(accepted, planned, survival, turns=bound_turns(method, trace), looked_at=looked_at)
 
 
 def bound_turns(method: DecodingMethod, trace: TokenTrace) -> NDArray[np.int32]:
@@ -84,7 +86,7 @@ def bound_turns(method: DecodingMethod, trace: TokenTrace) -> NDArray[np.int32]:
     return method.switching.turns(large, trace.first_position)
 
 
-NO_TURNS = np.zeros(0, np.int32)
+NO_TURNS, NO_CODES = np.zeros(0, np.int32), np.zeros((0, 1), np.uint16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,7 +336,7 @@ def _of_turns(priced: PricedWork, shape: BatchShape) -> dict[int, tuple[int, int
 
 def selects(method: DecodingMethod) -> bool:
     """Whether lengths are selected every step (then copies of a request do not stay alike)."""
-    return method.selection.lengths_from is Plan.SELECTED
+    return method.selection.lengths_from in (Plan.SELECTED, Plan.ASKED)
 
 
 def compiled_rule(method: DecodingMethod) -> Any:
@@ -342,10 +344,16 @@ def compiled_rule(method: DecodingMethod) -> Any:
     return method.selection.rule.loaded
 
 
+def compiled_pass_rule(method: DecodingMethod) -> Any:
+    """The same, of the rule that is asked before every draft pass."""
+    return method.selection.pass_rule.loaded
+
+
 def bind(method: DecodingMethod, columns: BoundColumns, prices: PriceBook, shape: BatchShape) -> StepProgram:
     """The step program of a method on one batch shape."""
     selection, pipeline = method.selection, method.pipeline
-    work = prices.deployment.priced(method).work
+    work, charged = prices.deployment.priced(method).work, prices.lay_out(shape, method)
+    learnt = method.belief.constants if isinstance(method.belief, CodedBelief) else ()
     draft, gammas, sync_s = work.draft, np.zeros(0, np.int64), 0.0
     if isinstance(pipeline, ParallelPipeline):
         gammas, sync_s = pipeline.by_count(shape.num_slots), pipeline.sync_s
@@ -371,6 +379,9 @@ def bind(method: DecodingMethod, columns: BoundColumns, prices: PriceBook, shape
             sync_s=sync_s,
         ),
         columns=columns,
-        options=np.asarray(selection.options, np.float64),
-        prices=prices.lay_out(shape, method),
+        options=np.array([*selection.options, *learnt], np.float64),
+        prices=charged,
+        believed=charged,
+        is_mispriced=False,
+        ask_s=selection.ask_s,
     )

@@ -12,6 +12,7 @@ from numba import typeof, types
 from numpy.typing import NDArray
 
 from svsim.compiled import compiled
+from svsim.decoding.pass_rules import PASS_RULE
 from svsim.decoding.selection_rules import RULE
 from svsim.decoding.selections import Plan
 from svsim.engines.admission import (
@@ -69,7 +70,7 @@ def new_slots(num_slots: int) -> Slots:
 
 
 # One signature for all programs: a rule is called through a pointer, so a new one compiles alone.
-_RULE = types.FunctionType(RULE)
+_RULE, _PASS_RULE = types.FunctionType(RULE), types.FunctionType(PASS_RULE)
 _NONE = np.zeros(0, np.int64)
 _NO_REQUESTS = Requests(_NONE, _NONE, _NONE, _NONE, np.zeros(0), _NONE)
 PROGRAM, BATCH, SLOTS, REQUESTS, QUEUE = map(
@@ -150,8 +151,8 @@ def refill(program, batch, slots, requests, queue, tallies):  # type: ignore[no-
     return True
 
 
-@compiled((PROGRAM, _RULE, BATCH, SLOTS, REQUESTS, QUEUE, TALLIES))
-def run_continuous(program, select, batch, slots, requests, queue, tallies):  # type: ignore[no-untyped-def]
+@compiled((PROGRAM, _RULE, _PASS_RULE, BATCH, SLOTS, REQUESTS, QUEUE, TALLIES))
+def run_continuous(program, select, ask, batch, slots, requests, queue, tallies):  # type: ignore[no-untyped-def]
     """Refill every slot at once until all measured requests have finished or the queue is used up.
 
     Returns True when every measured request has finished; False asks for the next stretch.
@@ -159,7 +160,7 @@ def run_continuous(program, select, batch, slots, requests, queue, tallies):  # 
     while refill(program, batch, slots, requests, queue, tallies):
         if is_done(queue):
             return True
-        take_any_step(program, select, batch, slots.first.size)
+        take_any_step(program, select, ask, batch, slots.first.size)
         slots.step[0] += 1
     return is_done(queue)
 
@@ -168,7 +169,9 @@ def run_continuous(program, select, batch, slots, requests, queue, tallies):  # 
 def _remove(batch, slots, slot, n):  # type: ignore[no-untyped-def]
     """Close the gap of a finished slot, keeping the order of the others."""
     batch.counters[NUM_CONTEXT_TOKENS] -= batch.position[slot] + batch.context_base[slot]
+    seat = batch.asked.seat[slot]
     for i in range(slot, n - 1):
+        batch.asked.seat[i] = batch.asked.seat[i + 1]
         batch.position[i] = batch.position[i + 1]
         batch.end[i] = batch.end[i + 1]
         batch.context_base[i] = batch.context_base[i + 1]
@@ -179,12 +182,24 @@ def _remove(batch, slots, slot, n):  # type: ignore[no-untyped-def]
         batch.num_accepted[i] = batch.num_accepted[i + 1]
         slots.first[i] = slots.first[i + 1]
         slots.num_tokens[i] = slots.num_tokens[i + 1]
+    batch.asked.seat[n - 1] = seat
 
 
 @compiled(
-    (PROGRAM, _RULE, BATCH, SLOTS, REQUESTS, types.int64[:, ::1], types.float64[::1], types.int64, TALLIES)
+    (
+        PROGRAM,
+        _RULE,
+        _PASS_RULE,
+        BATCH,
+        SLOTS,
+        REQUESTS,
+        types.int64[:, ::1],
+        types.float64[::1],
+        types.int64,
+        TALLIES,
+    )
 )
-def run_static(program, select, batch, slots, requests, batches, prefill_s, first_batch, tallies):  # type: ignore[no-untyped-def]
+def run_static(program, select, ask, batch, slots, requests, batches, prefill_s, first_batch, tallies):  # type: ignore[no-untyped-def]
     """Batches of requests run until empty. Finished sequences leave and cost nothing.
 
     batches: int64 [N, B]; prefill_s: float64 [N]; batch b counts in the tallies' row (first_batch + b)
@@ -201,7 +216,7 @@ def run_static(program, select, batch, slots, requests, batches, prefill_s, firs
         batch.clocks[PREFILL] = prefill_s[b]
         n = num_slots
         while n > 0:
-            take_any_step(program, select, batch, n)
+            take_any_step(program, select, ask, batch, n)
             slots.step[0] += 1
             for f in range(batch.counters[NUM_FINISHED] - 1, -1, -1):
                 slot = batch.finished[f]

@@ -92,9 +92,9 @@ def _take_exit_step(program, select, batch, n):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def take_any_step(program, select, batch, n):  # type: ignore[no-untyped-def]
+def take_any_step(program, select, ask, batch, n):  # type: ignore[no-untyped-def]
     """One step of the first n slots, whatever drafts."""
     if program.columns.exits.shape[0] > 0:
         _take_exit_step(program, select, batch, n)
     else:
-        take_step(program, select, batch, n)
+        take_step(program, select, ask, batch, n)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from svsim.decoding.beliefs import CodedBelief
 from svsim.decoding.method import DecodingMethod
 from svsim.random_streams import RandomStreams
 from svsim.trace.token_trace import TokenTrace
@@ -24,9 +25,15 @@ def learns(method: DecodingMethod) -> bool:
 
 
 def fit_belief(
-    method: DecodingMethod, profile: TokenTrace, rows: NDArray[np.int64] | slice = slice(None)
+    method: DecodingMethod,
+    profile: TokenTrace,
+    rows: NDArray[np.int64] | slice = slice(None),
+    first_position: NDArray[np.int64] | None = None,
 ) -> DecodingMethod:
-    """The method with a belief fitted on the depth-1 column of the profile part (or rows of it)."""
+    """The method with a belief fitted on the depth-1 column of the profile part (or rows of it).
+
+    first_position: int64 [R + 1], where requests begin in these rows, unless they are the profile's own.
+    """
     if method.belief is None or not learns(method):
         return method
     signals = profile.observable.require(method.belief.signals, method.label)
@@ -34,7 +41,11 @@ def fit_belief(
     accept = target.accept_prob[:, 0] if target.accept_prob is not None else target.num_accepted > 0
     accept = method.acceptance.first_accept(target, np.asarray(accept, np.float32))
     columns = tuple(s[rows, 0] for s in signals)
-    return replace(method, belief=copy(method.belief).fit(columns, np.asarray(accept[rows], np.float32)))
+    belief = copy(method.belief).fit(columns, np.asarray(accept[rows], np.float32))
+    if isinstance(belief, CodedBelief):
+        begin = profile.first_position if first_position is None else first_position
+        belief.fit_chains(tuple(s[rows] for s in signals), target.num_accepted[rows], np.asarray(begin))
+    return replace(method, belief=belief)
 
 
 def is_small(profile: TokenTrace) -> bool:
@@ -53,7 +64,8 @@ def refits(
         drawn = rng.integers(0, profile.num_requests, profile.num_requests)
         first, end = profile.first_position[drawn], profile.first_position[drawn + 1]
         rows = np.concatenate([np.arange(f, e) for f, e in zip(first, end, strict=True)])
-        found.append(tuple(fit_belief(m, profile, rows) for m in learning))
+        begin = np.concatenate([[0], np.cumsum(end - first)])
+        found.append(tuple(fit_belief(m, profile, rows, begin) for m in learning))
     return tuple(found)
 
 

@@ -30,11 +30,14 @@ class BoundColumns(NamedTuple):
 
     accepted: uint8 [T], accepted draft tokens of the whole chain (the target's answer).
     planned:  uint8 [T] for planned lengths, else empty.
-    survival: uint16 [T, K] encoded believed survival for selected lengths, else (or without belief) [0, K].
+    survival: uint16 [T, K] encoded believed survival for selected lengths, else (or without belief) [0, K];
+        of a rule that is asked before every pass, the code of a head's law.
     drafted:  uint8 [T] where planned lengths verify less than is drafted, else empty.
     turns: int32 [T] where two models take turns (``EntropySwitching.turns``), else empty.
     exits:    uint8 [T, E] where a step chooses among exits: tokens that each gets right from a row on; else
               [0, 1].
+    looked_at: uint16 [T, K] of a rule that is asked before every pass, the code of the token and its law;
+        else [0, 1].
     """
 
     accepted: NDArray[np.uint8]
@@ -43,6 +46,7 @@ class BoundColumns(NamedTuple):
     drafted: NDArray[np.uint8] = np.zeros(0, np.uint8)
     turns: NDArray[np.int32] = np.zeros(0, np.int32)
     exits: NDArray[np.uint8] = np.zeros((0, 1), np.uint8)
+    looked_at: NDArray[np.uint16] = np.zeros((0, 1), np.uint16)
 
     def after(self, earlier: "BoundColumns") -> "BoundColumns":
         """These columns behind earlier ones."""
@@ -53,6 +57,7 @@ class BoundColumns(NamedTuple):
             np.concatenate([earlier.drafted, self.drafted]),
             np.concatenate([earlier.turns, self.turns]),
             np.concatenate([earlier.exits, self.exits]),
+            np.concatenate([earlier.looked_at, self.looked_at]),
         )
 
     def at(self, rows: NDArray[np.int64] | slice) -> "BoundColumns":
@@ -91,7 +96,8 @@ class StepProgram(NamedTuple):
     """A decoding method on a trace and a latency model: K draft tokens, lengths from ``plan``.
 
     options: float64 [], constants of the selection rule. multiplicity: identical copies that every slot
-    stands for (1: none).
+    stands for (1: none). believed: the prices that the method plans with, is_mispriced: if not those that the
+    clock charges. ask_s: host seconds of asking a rule between two passes.
     """
 
     num_speculative_tokens: int
@@ -103,6 +109,9 @@ class StepProgram(NamedTuple):
     columns: BoundColumns
     options: NDArray[np.float64]
     prices: StepPrices
+    believed: StepPrices
+    is_mispriced: bool
+    ask_s: float
 
 
 def empty_program() -> StepProgram:
@@ -110,7 +119,7 @@ def empty_program() -> StepProgram:
     columns = BoundColumns(np.zeros(0, np.uint8), np.zeros(0, np.uint8), np.zeros((0, 1), np.uint16))
     prices = StepPrices(0.0, 0.0, EMPTY_SHEET, EMPTY_SHEET, EMPTY_SHEET, EMPTY_SHEET)
     drafting, turn = Drafting(0, 0, False, False, 0, False), Turn(False, 1.0, 1.0, np.zeros(0, np.int64), 0.0)
-    return StepProgram(0, 0, False, 1, drafting, turn, columns, np.zeros(0), prices)
+    return StepProgram(0, 0, False, 1, drafting, turn, columns, np.zeros(0), prices, prices, False, 0.0)
 
 
 class Beside(NamedTuple):

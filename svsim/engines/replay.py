@@ -22,6 +22,7 @@ from svsim.engines.binding import (
     PriceBook,
     bind,
     bind_columns,
+    compiled_pass_rule,
     compiled_rule,
     selects,
 )
@@ -79,6 +80,7 @@ class ClosedLoopReplay:
         count = Count(progress, "replayed", replicates * cells)
         loop = run_static if self.settings.refill == "static" else run_continuous
         load(loop, *(method.selection.rule for method in self.methods))
+        load(*(method.selection.pass_rule for method in self.methods))
         with ThreadPoolExecutor(self.settings.jobs) as pool:
             for replicate in range(replicates):
                 runs = [
@@ -148,6 +150,7 @@ class ClosedLoopReplay:
         run.finished = run_continuous(
             bind(run.method, columns, run.prices, run.shape),
             compiled_rule(run.method),
+            compiled_pass_rule(run.method),
             run.batch,
             run.slots,
             stretch.requests(offset, prefill_s, len(run.tallies), self.convention.num_prefilled),
@@ -181,6 +184,7 @@ class ClosedLoopReplay:
         run_static(
             bind(run.method, columns, run.prices, run.shape),
             compiled_rule(run.method),
+            compiled_pass_rule(run.method),
             run.batch,
             run.slots,
             requests,

@@ -14,14 +14,11 @@ from numpy.typing import NDArray
 
 from svsim.compiled import compiled
 from svsim.decoding.exit_rules import EXIT_MEMORY_SIZE
-from svsim.decoding.selection_rules import (
-    DRAFT_S,
-    LAST_ACCEPTED,
-    LAST_VERIFIED,
-    SCRATCH_SIZE,
-)
+from svsim.decoding.pass_rules import LEARN, PassView, new_view
+from svsim.decoding.selection_rules import DRAFT_S, LAST_ACCEPTED, LAST_VERIFIED, SCRATCH_SIZE
 from svsim.decoding.selections import Plan
 from svsim.decoding.work import Reading, Schedule
+from svsim.engines.asking import charge_verification, draft_by_rule, forget, note_outcomes, show_prices
 from svsim.engines.parallel_step import advance_parallel, parallel_sides_s
 from svsim.engines.prices import growing_passes_s, pass_row_s, pass_s
 from svsim.engines.program import Beside
@@ -56,6 +53,7 @@ class Batch(NamedTuple):
     counters:      of the batch: context tokens; tokens that the drafter owes beyond the last ones; number
                    finished; emitted tokens that the companion has not read, beyond the last ones.
     clocks:        float64 [NUM_CLOCKS].
+    asked:         what a rule is shown that is asked before every draft pass.
     """
 
     position: NDArray[np.int64]
@@ -72,10 +70,11 @@ class Batch(NamedTuple):
     counters: NDArray[np.int64]
     clocks: NDArray[np.float64]
     rule: RuleSpace
+    asked: PassView
 
 
-def new_batch(num_slots: int, num_speculative_tokens: int) -> Batch:
-    """An empty batch of ``num_slots`` slots."""
+def new_batch(num_slots: int, num_speculative_tokens: int, num_seats: int | None = None) -> Batch:
+    """An empty batch of ``num_slots`` slots; ``num_seats``: sequences that are remembered, else as many."""
     slots = (np.zeros(num_slots, np.int64) for _ in range(11))
     space = RuleSpace(
         candidates=np.zeros((num_slots, max(num_speculative_tokens, 1)), np.uint16),
@@ -83,7 +82,8 @@ def new_batch(num_slots: int, num_speculative_tokens: int) -> Batch:
         memory=np.zeros(EXIT_MEMORY_SIZE),
         scratch=np.zeros(SCRATCH_SIZE, np.int64),
     )
-    return Batch._make([*slots, np.zeros(NUM_COUNTERS, np.int64), np.zeros(NUM_CLOCKS), space])
+    view = new_view(num_slots, num_speculative_tokens, num_seats or num_slots)
+    return Batch._make([*slots, np.zeros(NUM_COUNTERS, np.int64), np.zeros(NUM_CLOCKS), space, view])
 
 
 @compiled()
@@ -99,11 +99,11 @@ def _draft_kv(program, batch, n, ahead):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _sequential_draft_s(program, batch, n):  # type: ignore[no-untyped-def]
+def _sequential_draft_s(program, prices, batch, n):  # type: ignore[no-untyped-def]
     """Pass j runs over the sequences that draft more than j tokens, at their context + j."""
     k = program.num_speculative_tokens
     m = program.multiplicity
-    first, later, budget = program.prices.draft, program.prices.later_draft, program.drafting.kv_budget
+    first, later, budget = prices.draft, prices.later_draft, program.drafting.kv_budget
     if not program.drafting.as_planned:
         kv = _draft_kv(program, batch, n, 0) * m
         first_s = pass_s(first, n * m, (n + batch.counters[NUM_CATCH_UP_TOKENS]) * m, kv)
@@ -128,7 +128,7 @@ def _sequential_draft_s(program, batch, n):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _block_draft_s(program, batch, n):  # type: ignore[no-untyped-def]
+def _block_draft_s(program, prices, batch, n):  # type: ignore[no-untyped-def]
     """One pass over all drafted tokens, and those beside them."""
     drafting, m, k = program.drafting, program.multiplicity, program.num_speculative_tokens
     beside = drafting.tokens_beside
@@ -142,13 +142,13 @@ def _block_draft_s(program, batch, n):  # type: ignore[no-untyped-def]
     if longest == beside and program.plan != Plan.PLANNED:
         return 0.0
     tokens = longest if drafting.of_one_sequence else tokens * m
-    return pass_s(program.prices.draft, n * m, tokens, _draft_kv(program, batch, n, 0) * m)
+    return pass_s(prices.draft, n * m, tokens, _draft_kv(program, batch, n, 0) * m)
 
 
 @compiled()
 def _draft_row_s(program, batch, n):  # type: ignore[no-untyped-def]
     """Tell the rule what drafting 0, 1, ... K tokens of every sequence would cost."""
-    drafting, m, prices = program.drafting, program.multiplicity, program.prices
+    drafting, m, prices = program.drafting, program.multiplicity, program.believed
     row_s = batch.rule.memory[DRAFT_S:]
     row_s[0], total_s = 0.0, 0.0
     for j in range(program.num_speculative_tokens):
@@ -172,7 +172,7 @@ def _select_lengths(program, select, batch, n, beside, fixed_s, hidden_s):  # ty
             for d in range(k):
                 space.candidates[i, d] = survival[batch.position[i], d]
     kv = batch.counters[NUM_CONTEXT_TOKENS] * program.multiplicity
-    pass_row_s(program.prices.target, n, kv, space.verify_s)
+    pass_row_s(program.believed.target, n, kv, space.verify_s)
     for e in range(beside.verify_s.size):
         space.verify_s[e] += beside.verify_s[e]
     if program.turn.overlaps:
@@ -191,18 +191,18 @@ def _select_lengths(program, select, batch, n, beside, fixed_s, hidden_s):  # ty
 
 
 @compiled()
-def _draft_s(program, batch, n):  # type: ignore[no-untyped-def]
-    """Seconds of drafting this step, and of the companion's pass over the drafted tokens."""
+def _draft_s(program, prices, batch, n):  # type: ignore[no-untyped-def]
+    """Seconds of drafting this step at these prices, and of the companion's pass over the drafted tokens."""
     m, schedule = program.multiplicity, program.drafting.schedule
     draft_s, companion_s = 0.0, 0.0
     if schedule == Schedule.SEQUENTIAL:
-        draft_s = _sequential_draft_s(program, batch, n)
+        draft_s = _sequential_draft_s(program, prices, batch, n)
     elif schedule == Schedule.BLOCK:
-        draft_s = _block_draft_s(program, batch, n)
+        draft_s = _block_draft_s(program, prices, batch, n)
     if program.uses_companion:
         kv = batch.counters[NUM_CONTEXT_TOKENS] * m
         tokens = n * program.num_speculative_tokens + batch.counters[NUM_UNSCORED_TOKENS]
-        companion_s = pass_s(program.prices.companion, n * m, tokens * m, kv)
+        companion_s = pass_s(prices.companion, n * m, tokens * m, kv)
     return draft_s, companion_s
 
 
@@ -275,11 +275,40 @@ def _advance_planned(program, batch, n):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def plan_step(program, select, batch, n, beside):  # type: ignore[no-untyped-def]
+def _believed_rest_s(program, batch, n, beside, overhead_s, draft_s, companion_s):  # type: ignore[no-untyped-def]
+    """What a rule believes: seconds that hide verification, and seconds of the step besides it."""
+    turn = program.turn
+    if program.is_mispriced:
+        draft_s, companion_s = _draft_s(program, program.believed, batch, n)
+        draft_s = (draft_s + beside.draft_s) * turn.draft_slowdown
+        companion_s = (companion_s + beside.companion_s) * turn.draft_slowdown
+    hidden_s = draft_s + companion_s if turn.overlaps else 0.0
+    return hidden_s, overhead_s if turn.overlaps else overhead_s + draft_s + companion_s
+
+
+@compiled()
+def _plan_asked(program, ask, batch, n, beside):  # type: ignore[no-untyped-def]
+    """``plan_step`` of a rule that is asked before every draft pass."""
+    prices, kv, clocks = program.prices, batch.counters[NUM_CONTEXT_TOKENS], batch.clocks
+    overhead_s = prices.overhead_s + prices.overhead_per_sequence_s * n
+    owed, fixed_s = batch.counters[NUM_CATCH_UP_TOKENS], overhead_s + beside.draft_s
+    draft_kv = _draft_kv(program, batch, n, 0)
+    show_prices(program, batch.asked, n, (kv, draft_kv, owed, fixed_s), beside)
+    tokens, draft_s, ask_s = draft_by_rule(program, ask, batch, n)
+    clocks[OVERHEAD] += overhead_s + ask_s
+    clocks[DRAFT] += draft_s + beside.draft_s
+    clocks[VERIFY] += charge_verification(program, batch, n, kv, tokens)
+    return tokens
+
+
+@compiled()
+def plan_step(program, select, ask, batch, n, beside):  # type: ignore[no-untyped-def]
     """Choose lengths and price the step of the first n slots; returns the draft tokens to verify.
 
     The lengths are in ``batch.length`` and ``batch.draft_length``, but for K for all, which is not written.
     """
+    if program.plan == Plan.ASKED:
+        return _plan_asked(program, ask, batch, n, beside)
     k, m, prices, turn = program.num_speculative_tokens, program.multiplicity, program.prices, program.turn
     kv = batch.counters[NUM_CONTEXT_TOKENS] * m
     tokens, overhead_s = n * k, prices.overhead_s + prices.overhead_per_sequence_s * (n * m)
@@ -297,13 +326,12 @@ def plan_step(program, select, batch, n, beside):  # type: ignore[no-untyped-def
         for i in range(n):
             batch.draft_length[i] = batch.length[i]
 
-    draft_s, companion_s = _draft_s(program, batch, n)
+    draft_s, companion_s = _draft_s(program, prices, batch, n)
     draft_s, companion_s = draft_s + beside.draft_s, companion_s + beside.companion_s
     draft_s, companion_s = draft_s * turn.draft_slowdown, companion_s * turn.draft_slowdown
     if program.plan == Plan.SELECTED and not program.drafting.as_planned:
         batch.draft_length[:n] = k
-        hidden_s = draft_s + companion_s if turn.overlaps else 0.0
-        fixed_s = overhead_s if turn.overlaps else overhead_s + draft_s + companion_s
+        hidden_s, fixed_s = _believed_rest_s(program, batch, n, beside, overhead_s, draft_s, companion_s)
         tokens = _select_lengths(program, select, batch, n, beside, fixed_s, hidden_s)
     verify_s = pass_s(prices.target, n * m, (n + tokens) * m, kv) * turn.verify_slowdown
     if program.columns.turns.size > 0:
@@ -332,7 +360,7 @@ def spend_parallel(program, batch, n, draft_s, verify_s, prompts_s):  # type: ig
 
 
 @compiled()
-def take_step(program, select, batch, n):  # type: ignore[no-untyped-def]
+def take_step(program, select, ask, batch, n):  # type: ignore[no-untyped-def]
     """One step of the first n slots: adds its seconds to ``batch.clocks`` and moves the sequences.
 
     Finished slots are listed in ``batch.finished``; their positions are left untruncated (past
@@ -345,10 +373,13 @@ def take_step(program, select, batch, n):  # type: ignore[no-untyped-def]
         batch.counters[NUM_CONTEXT_TOKENS] += emitted
         batch.counters[NUM_FINISHED] = finished
         return
-    plan_step(program, select, batch, n, Beside(0.0, 0.0, batch.rule.verify_s[:0]))
+    plan_step(program, select, ask, batch, n, Beside(0.0, 0.0, batch.rule.verify_s[:0]))
     if program.plan == Plan.UNIFORM:
         _advance_uniform(program, batch, n)
     else:
+        if program.plan == Plan.ASKED:
+            note_outcomes(program, batch, n)
+            ask(LEARN, 0, n, batch.asked, program.options)
         _advance_planned(program, batch, n)
 
 
@@ -364,3 +395,4 @@ def place(batch, slot, position, end, num_context_tokens):  # type: ignore[no-un
     batch.carried[slot] = 0
     batch.num_accepted[slot] = 0
     batch.counters[NUM_CONTEXT_TOKENS] += num_context_tokens
+    forget(batch, batch.asked.seat[slot])

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from svsim.compiled import compiled
 from svsim.decoding.drafters import MODEL
+from svsim.decoding.pass_rules import PASS_RULE
 from svsim.decoding.pipelines import SERIAL
 from svsim.decoding.selection_rules import RULE
 from svsim.decoding.selections import Plan
 from svsim.engines.admission import PLACE, WARM_UP_PER_SLOT, Admission, Stretch, next_stretch
-from svsim.engines.binding import BatchShape, PriceBook, bind, bind_columns, compiled_rule
+from svsim.engines.binding import BatchShape, PriceBook, bind, bind_columns, compiled_pass_rule, compiled_rule
 from svsim.engines.closed_loop import (
     BATCH,
     NUM_TALLIES,
@@ -41,10 +42,10 @@ from svsim.engines.step import (
 from svsim.errors import InputError
 
 
-@compiled((PROGRAM, types.FunctionType(RULE), BATCH, types.int64))
-def _take(program, select, batch, n):  # type: ignore[no-untyped-def]
+@compiled((PROGRAM, types.FunctionType(RULE), types.FunctionType(PASS_RULE), BATCH, types.int64))
+def take(program, select, ask, batch, n):  # type: ignore[no-untyped-def]
     """``take_step`` behind one signature for every rule."""
-    take_step(program, select, batch, n)
+    take_step(program, select, ask, batch, n)
 
 
 @compiled((PROGRAM, BATCH, SLOTS, REQUESTS, QUEUE, TALLIES))
@@ -118,7 +119,7 @@ class StepWalk:
         shape = BatchShape(batch_size, 1, False, (float(low), float(high + k + 1)))
         columns = bind_columns(self.method, prepared.trace, settings.coins, 0)
         self._program = bind(self.method, columns, PriceBook(prepared.deployments[deployment]), shape)
-        self._rule = compiled_rule(self.method)
+        self._rule, self._pass_rule = compiled_rule(self.method), compiled_pass_rule(self.method)
         self._batch, self._slots = new_batch(batch_size, k), new_slots(batch_size)
         self._owed = np.ones(batch_size, np.int64)
         self.batch_size = batch_size
@@ -143,7 +144,7 @@ class StepWalk:
         """Decide, price and take the step that ``begin`` opened."""
         batch, k = self._batch, self._program.num_speculative_tokens
         before, clocks = batch.position.copy(), batch.clocks.copy()
-        _take(self._program, self._rule, batch, self.batch_size)
+        take(self._program, self._rule, self._pass_rule, batch, self.batch_size)
         moved = batch.position - before
         uniform = self._program.plan == Plan.UNIFORM
         lengths = np.full(self.batch_size, k) if uniform else batch.length.copy()

@@ -10,6 +10,7 @@ import numpy as np
 from numba import typeof, types
 
 from svsim.compiled import compiled
+from svsim.decoding.pass_rules import PASS_RULE
 from svsim.decoding.selection_rules import RULE
 from svsim.engines.program import empty_program
 from svsim.engines.step import new_batch
@@ -40,12 +41,12 @@ AT_END, NEEDS_ROOM, NEEDS_DRAIN, NEEDS_PRICES, IS_STUCK = range(5)
 
 
 @compiled()
-def _serve_ahead(program, select, batch, space, prices, rules, pool, replica):  # type: ignore[no-untyped-def]
+def _serve_ahead(program, select, ask, batch, space, prices, rules, pool, replica):  # type: ignore[no-untyped-def]
     """Two steps in flight: the next is planned as this one begins."""
     counters, now_s = replica.counters, replica.clock[0]
     started = start_step(program, batch, space, rules, pool, replica, 0)
     plan_step(rules, replica, 1, now_s)
-    finish_step(program, select, batch, space, prices, rules, replica, 0, started)
+    finish_step(program, select, ask, batch, space, prices, rules, replica, 0, started)
     plans, num = replica.plans, counters[PLANNED_B]
     for place in range(num):
         plans.row[0, place] = plans.row[1, place]
@@ -114,11 +115,11 @@ def _signature() -> tuple[Any, ...]:
         new_replica(1, 1, 1, 1, new_account(1, 1.0, 1, 1.0)),
     )
     program, batch, *others = map(typeof, values)
-    return (program, types.FunctionType(RULE), batch, *others, types.float64)
+    return program, types.FunctionType(RULE), types.FunctionType(PASS_RULE), batch, *others, types.float64
 
 
 @compiled(_signature())
-def serve_until(program, select, batch, space, prices, rules, pool, coming, replica, until_s):  # type: ignore[no-untyped-def]
+def serve_until(program, select, ask, batch, space, prices, rules, pool, coming, replica, until_s):  # type: ignore[no-untyped-def]
     """Serve until the replica's clock has reached ``until_s``; why it came back.
 
     coming: requests [C] in order of arrival (turns, which others start, anywhere), those before ``until_s``
@@ -139,8 +140,8 @@ def serve_until(program, select, batch, space, prices, rules, pool, coming, repl
         if counters[PLANNED_A] > counters[LARGEST_BATCH]:
             return NEEDS_PRICES
         if rules.is_async:
-            _serve_ahead(program, select, batch, space, prices, rules, pool, replica)
+            _serve_ahead(program, select, ask, batch, space, prices, rules, pool, replica)
         else:
             started = start_step(program, batch, space, rules, pool, replica, 0)
-            finish_step(program, select, batch, space, prices, rules, replica, 0, started)
+            finish_step(program, select, ask, batch, space, prices, rules, replica, 0, started)
     return AT_END

@@ -6,7 +6,7 @@ from threading import Lock
 import numpy as np
 
 from svsim.decoding.method import DecodingMethod
-from svsim.engines.binding import BatchShape, Deployment, PriceBook, bind, compiled_rule
+from svsim.engines.binding import BatchShape, Deployment, PriceBook, bind, compiled_pass_rule, compiled_rule
 from svsim.engines.program import BoundColumns, StepProgram
 from svsim.engines.step import Batch, new_batch
 from svsim.errors import InvariantError
@@ -105,7 +105,7 @@ class ReplicaEngine:
         self.replica: Replica = new_replica(
             FIRST_ROWS, FIRST_DONE, rules.num_blocks, max(num_turns, 1), account, now_s
         )
-        self._select = compiled_rule(prices.method)
+        self._rules = compiled_rule(prices.method), compiled_pass_rule(prices.method)
         self._done: list[Requests] = []
         self._batch, self._space = self._scratch()
 
@@ -119,7 +119,7 @@ class ReplicaEngine:
         begun_s = self.now_s
         while True:
             why = serve_until(
-                self.prices.program, self._select, self._batch, self._space, self.prices.chunks, self.rules,
+                self.prices.program, *self._rules, self._batch, self._space, self.prices.chunks, self.rules,
                 self.pool, coming, self.replica, until_s,
             )  # fmt: skip
             if why == AT_END:
@@ -128,6 +128,7 @@ class ReplicaEngine:
                 return
             if why == NEEDS_ROOM:
                 self.replica = larger(self.replica, 2 * len(self.replica.live))
+                self._batch, self._space = self._scratch()
             elif why == NEEDS_DRAIN:
                 self._drain()
             elif why == NEEDS_PRICES:
@@ -168,11 +169,14 @@ class ReplicaEngine:
             self.replica = self.replica._replace(done=done)
 
     def _scratch(self) -> tuple[Batch, Space]:
-        """A batch and scratch for the largest batch; clocks and the rule's memory are carried over."""
+        """A batch and scratch for the largest batch; clocks and the rules' memory are carried over."""
         prices, k = self.prices, self.prices.program.num_speculative_tokens
-        batch = new_batch(prices.largest_batch, k)
+        batch = new_batch(prices.largest_batch, k, len(self.replica.live))
         if hasattr(self, "_batch"):
-            batch.clocks[:], batch.rule.memory[:] = self._batch.clocks, self._batch.rule.memory
+            old = self._batch
+            batch.clocks[:], batch.rule.memory[:] = old.clocks, old.rule.memory
+            batch.asked.memory[:] = old.asked.memory
+            batch.asked.seats[: len(old.asked.seats)] = old.asked.seats
         self.replica.counters[LARGEST_BATCH] = prices.largest_batch
         return batch, new_space(prices.largest_batch, k)
 

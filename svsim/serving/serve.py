@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from svsim.compiled import compiled
+from svsim.decoding.pass_rules import LEARN
 from svsim.decoding.selection_rules import LAST_ACCEPTED, LAST_VERIFIED
 from svsim.decoding.selections import Plan
+from svsim.engines.asking import forget, note_outcomes
 from svsim.engines.prices import pass_s
 from svsim.engines.program import Beside
 from svsim.engines.step import (
@@ -118,6 +120,9 @@ def start_step(program, batch, space, rules, pool, replica, side):  # type: igno
             batch.position[n], batch.context_base[n] = position, tokens - position
             batch.num_owed[n], space.row[n] = request.owed, row
             space.limit[n] = min(plans.drafts[side, place], k)
+            batch.asked.limit[n], batch.asked.seat[n] = space.limit[n], row
+            if request.decode_steps == 0:
+                forget(batch, row)
             if program.turn.gammas.size > 0:
                 num_tested = min(max(request.carried, 1), space.limit[n] + 1)
                 batch.carried[n], batch.draft_length[n] = num_tested, max(request.carried, 1)
@@ -139,7 +144,7 @@ def start_step(program, batch, space, rules, pool, replica, side):  # type: igno
 
 
 @compiled()
-def finish_step(program, select, batch, space, prices, rules, replica, side, started):  # type: ignore[no-untyped-def]
+def finish_step(program, select, ask, batch, space, prices, rules, replica, side, started):  # type: ignore[no-untyped-def]
     """Price what ``start_step`` returned, move the clock to the step's end, emit and account."""
     n, num_chunks, ending, num_cut = started
     counters, clocks = replica.counters, batch.clocks
@@ -150,7 +155,7 @@ def finish_step(program, select, batch, space, prices, rules, replica, side, sta
     elif n == 0:
         price_prompts_alone(program, batch, prices, ending, new, context)
     else:
-        _price(program, select, batch, space, prices, n, num_cut, ending, new, context)
+        _price(program, select, ask, batch, space, prices, n, num_cut, ending, new, context)
     step_s, overhead_s = clocks.sum() - before_s, clocks[OVERHEAD] - overhead_s
     if rules.is_async:  # the host plans the next step while the GPU runs this one
         step_s = max(step_s - overhead_s, overhead_s)
@@ -173,14 +178,14 @@ def finish_step(program, select, batch, space, prices, rules, replica, side, sta
     if program.turn.gammas.size > 0:
         _advance_parallel(program, batch, space, replica, n, now_s, line)
     else:
-        _advance(program, batch, space, replica, n, now_s, line)
+        _advance(program, ask, batch, space, replica, n, now_s, line)
     if num_chunks > 0:
         _advance_prompts(program, space, replica, side, now_s, line)
     counters[PLANNED_A + side] = 0
 
 
 @compiled()
-def _price(program, select, batch, space, prices, n, num_cut, ending, new, context):  # type: ignore[no-untyped-def]
+def _price(program, select, ask, batch, space, prices, n, num_cut, ending, new, context):  # type: ignore[no-untyped-def]
     """Lengths and seconds of a step with n decodes; the chunks' part of verification is prefill."""
     k, clocks = program.num_speculative_tokens, batch.clocks
     kv = batch.counters[NUM_CONTEXT_TOKENS]
@@ -188,10 +193,10 @@ def _price(program, select, batch, space, prices, n, num_cut, ending, new, conte
     if new.size > 0:
         draft_s = draft_added_s(program, batch, prices, n, ending, new, context)
         companion_s = companion_added_s(program, batch, prices, n, new, context)
-        if program.plan == Plan.SELECTED:
+        if program.plan >= Plan.SELECTED:  # a rule that asks for prices
             row_s = space.added_s[: n * k + 1]
             target_row_added_s(prices, n, k, float(kv), ending, new, context, row_s)
-    tokens = plan_step(program, select, batch, n, Beside(draft_s, companion_s, row_s))
+    tokens = plan_step(program, select, ask, batch, n, Beside(draft_s, companion_s, row_s))
     if num_cut > 0:
         kept = 0
         for i in range(n):
@@ -231,11 +236,13 @@ def _advance_parallel(program, batch, space, replica, n, now_s, line):  # type: 
 
 
 @compiled()
-def _advance(program, batch, space, replica, n, now_s, line):  # type: ignore[no-untyped-def]
+def _advance(program, ask, batch, space, replica, n, now_s, line):  # type: ignore[no-untyped-def]
     """Decodes emit min(accepted, length) + 1 tokens, at most those that are left to write."""
     k, reading, memory = program.num_speculative_tokens, program.drafting.reading, batch.rule.memory
     is_uniform = program.plan == Plan.UNIFORM
     accepted, verified = 0, 0
+    if program.plan == Plan.ASKED:
+        _tell_outcomes(program, ask, batch, space, replica, n)
     for i in range(n):
         request = replica.live[space.row[i]]
         if request.is_over > 0:  # planned before it had ended
@@ -260,6 +267,17 @@ def _advance(program, batch, space, replica, n, now_s, line):  # type: ignore[no
     memory[LAST_ACCEPTED], memory[LAST_VERIFIED] = accepted, verified
     line[ACCEPTED] += accepted
     line[VERIFIED] += verified
+
+
+@compiled()
+def _tell_outcomes(program, ask, batch, space, replica, n):  # type: ignore[no-untyped-def]
+    """What was accepted; nobody knows where what came of it is dropped."""
+    note_outcomes(program, batch, n)
+    for i in range(n):
+        request = replica.live[space.row[i]]
+        if request.is_over > 0 or request.in_flight == 0:
+            batch.asked.kept[i] = -1
+    ask(LEARN, 0, n, batch.asked, program.options)
 
 
 @compiled()

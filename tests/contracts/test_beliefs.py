@@ -13,6 +13,7 @@ from svsim.decoding.beliefs import (
     SignalBelief,
     believed_survival,
 )
+from svsim.decoding.joint_belief import OffsetBelief
 from svsim.decoding.selection_rules import TOP_LEVEL
 from svsim.errors import InputError
 
@@ -22,6 +23,7 @@ LEARNT: dict[str, Callable[[], AcceptanceBelief]] = {
     "binned, of entropy": lambda: BinnedBelief(("draft_entropy",), num_rows=64),
     "binned, one cell": lambda: BinnedBelief(num_rows=1, num_columns=1),
     "causal": CausalBelief,
+    "offset": OffsetBelief,
     "causal, histogram": lambda: CausalBelief(histogram=True),
 }
 BELIEFS = LEARNT | {

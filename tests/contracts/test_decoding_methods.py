@@ -65,6 +65,8 @@ METHODS = [
     "pearl:gamma=3,sync_s=0.001",
     "del",
     "del:cost=price,d_max=4,exit=4",
+    "joint:k=4",
+    "joint:k=3,midstop=no",
     "oracle:k=4",
     "oracle:k=4,draft=exact",
     "oracle-belief:k=4",
@@ -185,7 +187,7 @@ def test_a_policy_never_sees_the_targets_answer(trace, text):
     for some in (trace, other):
         run = prepared(some, text)
         columns = bind_columns(run.methods[0], run.trace, run.settings.coins, 0)
-        known.append((columns.survival, columns.planned))
+        known.append((columns.survival, columns.looked_at, columns.planned))
     for before, after in zip(*known, strict=True):
         np.testing.assert_array_equal(before, after)
 

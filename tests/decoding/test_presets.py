@@ -53,6 +53,7 @@ TEXTS = [
     "reflect:k=5,prompt=4",
     "diffuspec:k_max=50,passes=2,kv_reuse=yes",
     "ead:w=4,dwell=12,tau=0.5,catch_up=ideal,start=small",
+    "joint:k=8,midstop=no,ask_us=50.0",
 ]
 LOSSY = {"judge", "reflect", "ead"}
 

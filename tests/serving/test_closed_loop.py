@@ -6,7 +6,7 @@ from support.serving_runs import SmallServer, small_trace
 
 from svsim.engines.admission import Requests as LoopRequests
 from svsim.engines.admission import new_queue
-from svsim.engines.binding import BatchShape, PriceBook, bind, compiled_rule
+from svsim.engines.binding import BatchShape, PriceBook, bind, compiled_pass_rule, compiled_rule
 from svsim.engines.closed_loop import NUM_TALLIES, new_slots, run_continuous
 from svsim.engines.step import PREFILL, new_batch
 from svsim.serving.server import Server
@@ -25,8 +25,8 @@ def closed_loop(server: SmallServer, order: np.ndarray):
     program = bind(server.method, server.columns, PriceBook(server.deployment), shape)
     batch, slots = new_batch(USERS, server.method.num_speculative_tokens), new_slots(USERS)
     queue = new_queue(np.zeros(USERS), (0, 10**6), order)
-    select = compiled_rule(server.method)
-    run_continuous(program, select, batch, slots, requests, queue, np.zeros((1, NUM_TALLIES)))
+    rules = compiled_rule(server.method), compiled_pass_rule(server.method)
+    run_continuous(program, *rules, batch, slots, requests, queue, np.zeros((1, NUM_TALLIES)))
     return batch.clocks, int(slots.step[0])
 
 
