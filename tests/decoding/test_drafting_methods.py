@@ -251,3 +251,16 @@ def test_a_belief_is_learnt_of_the_trimmed_drafter():
     signals = trace.observable.require(whole.belief.signals, "sv")
     believed = [float(m.belief.predict(signals)[:, 0].mean()) for m in (whole, trimmed)]
     assert believed == pytest.approx([0.9, 0.45], abs=0.02)
+
+
+def test_a_small_cache_gains_more_the_larger_the_batch():
+    """At long contexts a target pass reads ever more of the cache, and a draft pass ever less beside it."""
+    found, k, accepted = priced("magicdec"), 3, 0.82
+    tokens = (1 - accepted ** (k + 1)) / (1 - accepted)
+    speedups = []
+    for n in (1, 8, 32, 64):
+        kv = 32_000 * n
+        alone_s = float(ON_GPU.predict_s(StepShape(Role.TARGET, n, n, kv)))
+        cycle_s = found.full_draft_s(n, kv) + float(found.verify_s(n, (k + 1) * n, kv))
+        speedups.append(tokens * alone_s / cycle_s)
+    assert speedups == sorted(speedups) and speedups[0] < 1.0 < speedups[-1]
