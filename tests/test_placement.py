@@ -19,6 +19,10 @@ from svsim.latency.elsewhere import Elsewhere
 from svsim.latency.linear import LinearLatency
 from svsim.latency.placed import PlacedLatency
 from svsim.latency.shape import Role, StepShape
+from svsim.open_loop.options import ServeOptions
+from svsim.open_loop.understand import understand
+from svsim.options import RunOptions
+from svsim.planning.candidates import Candidate
 from svsim.run import open_source
 from svsim.serving.memory import kv_blocks
 from svsim.serving.settings import SchedulerSettings
@@ -190,6 +194,21 @@ def test_open_loop_serving_pays_the_link(folder):
     steps = 1.0 / near["mean_acceptance_length"]
     more_s = far["tpot_s_mean"] - near["tpot_s_mean"]
     assert more_s == pytest.approx(0.01 * steps, rel=0.05)  # the first token is not of a decoding step
+
+
+def test_a_plan_counts_the_gpus_of_all_groups(folder):
+    def gpus(elsewhere):
+        run = RunOptions(
+            methods=["td", "sd:k=3", "pearl:gamma=3"],
+            latency="roofline",
+            hardware=("h100_sxm:tp=4",),
+            elsewhere=elsewhere,
+        )
+        found = understand(folder / "T.parquet", ServeOptions(run, arrivals="poisson:rate=1", duration=60))
+        return [Candidate(cell, found).num_gpus for cell in found.cells]
+
+    assert gpus(Elsewhere()) == [4, 4, 5]
+    assert gpus(Elsewhere("l40s:tp=2")) == [4, 6, 6]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from svsim.errors import InfeasibleError, InputError, LatencyError
+from svsim.feasibility import groups_of
 from svsim.open_loop.options import Cell, ServeOptions, ServeRun
 from svsim.open_loop.understand import understand
 from svsim.run import Trace
@@ -41,8 +42,9 @@ class Candidate:
 
     @property
     def num_gpus(self) -> int:
-        """GPUs of one replica; 1 where a latency file does not say."""
-        return self.cell.deployment.latency.tensor_parallel or 1
+        """GPUs of one replica, those of models on devices of their own too; 1 where nothing says how many."""
+        groups = groups_of(self.cell.deployment, self.cell.method)
+        return sum(group.num_gpus or 0 for group in groups) or 1
 
     @property
     def usd_per_hour(self) -> float | None:
