@@ -254,6 +254,9 @@ def advise(
     companion: str | Path | None = None,
     drafter: str | None = None,
     head: str | Path | None = None,
+    draft_hardware: str | None = None,
+    companion_hardware: str | None = None,
+    link_s: float = 0.0,
     prefill: str | None = None,
     out_of_range: OutOfRange | None = None,
     prices: str | Path | None = None,
@@ -312,6 +315,7 @@ def advise(
         out_of_range=out_of_range,
         prices=prices,
         gpu_memory_utilization=gpu_memory_utilization,
+        elsewhere=Elsewhere(draft_hardware, companion_hardware, link_s),
         seed=seed,
         jobs=jobs,
     )

@@ -196,6 +196,14 @@ def test_open_loop_serving_pays_the_link(folder):
     assert more_s == pytest.approx(0.01 * steps, rel=0.05)  # the first token is not of a decoding step
 
 
+def test_advice_is_about_the_placed_models(folder):
+    words = ["advise", folder / "T.parquet", "--concurrency", "4", "--latency", "roofline"]
+    words += ["--hardware", "h100_sxm:tp=4", "--method", "sd:k=3", "--draft-hardware", "l40s"]
+    result = svsim_json(*words)
+    assert {row["hardware_options"] for row in result["rows"]} == {"draft_hardware=l40s:tp=1"}
+    assert "no engine has a setting" in svsim_refuses(*words, "--emit", "vllm", folder / "vllm.json")
+
+
 def test_a_plan_counts_the_gpus_of_all_groups(folder):
     def gpus(elsewhere):
         run = RunOptions(

@@ -162,6 +162,8 @@ class AdviceResult:
         ladder = ladder_of(decide(td, own))
         if not ladder:
             raise InputError("`emit`: no batch size fits in memory; there is nothing to serve")
+        if "_hardware=" in (td[0].hardware_options or ""):
+            raise InputError("`emit`: no engine has a setting for a draft model on devices of its own")
         return one.serving(
             ladder, td[0].tensor_parallel or 1, td[0].hardware_options, verdict_sentences(self.advice)
         )

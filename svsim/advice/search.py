@@ -6,6 +6,7 @@ from pathlib import Path
 from svsim.advice.evidence import Evidence
 from svsim.deployments import MODELLED
 from svsim.errors import InputError, OutOfRangeError
+from svsim.latency.elsewhere import TOGETHER, Elsewhere
 from svsim.latency.model import LatencyModel, OutOfRange
 from svsim.model_choice import ModelChoice
 from svsim.options import MAX_BATCH_SIZE, RunOptions, integer, several
@@ -32,6 +33,7 @@ class Server:
     out_of_range: OutOfRange | None = None
     prices: str | Path | None = None
     gpu_memory_utilization: float | None = None
+    elsewhere: Elsewhere = TOGETHER
     seed: int = 0
     jobs: int | None = None
 
@@ -95,6 +97,7 @@ def replayed(
         latency=latency,
         engine=server.engine,
         models=models,
+        elsewhere=server.elsewhere,
         prefill=server.prefill or ("include" if evidence.is_of_server else "exclude"),
         out_of_range=server.out_of_range,
         prices=server.prices,

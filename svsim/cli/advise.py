@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from svsim.cli.app import F, command, common, option
-from svsim.cli.options import engine_option, model_options, with_options
+from svsim.cli.options import engine_option, model_options, placement_options, with_options
 from svsim.cli.output import console, integers, progress_bar, this_command, write_json, write_text
 from svsim.errors import InputError
 
@@ -73,6 +73,7 @@ def _server_options(function: F) -> F:
 @_server_options
 @engine_option
 @model_options
+@placement_options
 @common
 def advise(files: tuple[str, ...], json_out: str | None, report_out: str | None, concurrency: str | None,
            accept_by_position: tuple[str, ...], emit: tuple[tuple[str, str], ...],
