@@ -68,7 +68,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "options": ENGINES | {"model_choice"},
     "run": EVERYTHING | {"model_choice", "options", "report"},
     "advice": EVERYTHING | {"model_choice", "options", "run", "report"},
-    "open_loop": EVERYTHING | {"model_choice", "options", "run"},
+    "open_loop": EVERYTHING | {"model_choice", "options", "run", "report"},
     "planning": EVERYTHING | {"model_choice", "options", "run", "advice", "open_loop", "report"},
     "api": EVERYTHING | {"model_choice", "options", "run", "advice"},
     "sweeping": EVERYTHING

@@ -7,7 +7,7 @@ import click
 
 from svsim.cli.app import F, command, common, option
 from svsim.cli.options import engine_option, model_options, placement_options, with_options
-from svsim.cli.output import console, progress_bar, write_json, write_text
+from svsim.cli.output import console, progress_bar, this_command, write_json, write_text
 
 if TYPE_CHECKING:
     from svsim.serving.metrics import ServingTable
@@ -99,6 +99,8 @@ def answer_options(function: F) -> F:
         option("--csv", "csv_out", metavar="FILE|-", help="Write the rows as CSV."),
         option("--requests-csv", "requests_out", metavar="FILE|-",
                help="Write every measured request as CSV."),
+        option("--report", "report_out", metavar="FILE",
+               help="Write one offline HTML page with figures; runs other rates around the asked one too."),
     ]  # fmt: skip
     return with_options(function, options)
 
@@ -108,6 +110,7 @@ def answer_options(function: F) -> F:
     svsim serve-sim traces/llama70b.parquet --arrivals poisson:rate=4
     svsim serve-sim traces/llama70b.parquet --arrivals gamma:rate=8,burstiness=0.5 --hardware h200_sxm:tp=4
     svsim serve-sim T.parquet --arrivals poisson:rate=20 --replicas 4 --slo ttft:p99=0.5 --slo tpot:p95=0.05
+    svsim serve-sim traces/llama70b.parquet --arrivals poisson:rate=8 --slo ttft:p99=0.5 --report waits.html
     svsim serve-sim T.parquet --workload conversation.jsonl --format mooncake --requests-csv requests.csv
     svsim serve-sim --target llama-3.1-8b --hardware l40s --arrivals poisson:rate=9 --lengths fixed:512/128
     """
@@ -122,6 +125,7 @@ def serve_sim(
     json_out: str | None,
     csv_out: str | None,
     requests_out: str | None,
+    report_out: str | None,
     **options: Any,
 ) -> None:
     """How long do users wait? Serves requests as they arrive, with and without speculation.
@@ -133,6 +137,9 @@ def serve_sim(
 
     with progress_bar("simulating") as progress:
         table = ask(trace, progress=progress, **options)
+    if report_out:
+        with progress_bar("simulating other rates") as progress:
+            table.report(report_out, command=this_command(), progress=progress)
     _show(table, json_out, csv_out, requests_out)
     if table.is_interrupted:
         raise KeyboardInterrupt

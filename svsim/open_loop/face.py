@@ -7,12 +7,12 @@ from svsim.decoding.method import DecodingMethod
 from svsim.latency.elsewhere import Elsewhere
 from svsim.latency.model import LatencyModel, OutOfRange
 from svsim.model_choice import ModelChoice
+from svsim.open_loop.answer import answer
 from svsim.open_loop.options import ServeOptions
-from svsim.open_loop.rows import answer
+from svsim.open_loop.result import ServingResult
 from svsim.options import RunOptions
 from svsim.progress import OnProgress
 from svsim.run import Trace
-from svsim.serving.metrics import ServingTable
 
 
 def serve_sim(
@@ -59,7 +59,7 @@ def serve_sim(
     seed: int = 0,
     jobs: int | None = None,
     progress: OnProgress | None = None,
-) -> ServingTable:
+) -> ServingResult:
     """Serve requests as they arrive: TTFT, TPOT, percentiles and overload, with and without speculation.
 
     Raises the errors of ``svsim.errors``. Options that are not named here are those of ``replay``.

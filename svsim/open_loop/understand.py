@@ -47,7 +47,7 @@ def understand(trace: Trace | None, options: ServeOptions) -> ServeRun:
     """What the options stand for, checked."""
     slos = tuple(Slo.parse(text) for text in several(options.slo))
     source, notes = _source(trace, options.run.models, options.run.latency)
-    run = _with_prices(options.run, source)
+    run = with_prices(options.run, source)
     drafter = options.run.models.drafter_of(source.metadata.models)
     methods = methods_of(run.methods or ("td" if trace is None else ()), source, drafter, notes)
     if trace is None and any(method.name != "td" for method in methods):
@@ -93,7 +93,7 @@ def _source(
     return MemorySource(stand_in), []
 
 
-def _with_prices(run: RunOptions, source: Source) -> RunOptions:
+def with_prices(run: RunOptions, source: Source) -> RunOptions:
     """Batches are the scheduler's; prices by default the trace's own, as in ``replay``, else a roofline's."""
     run = replace(run, batch_sizes=(1,))
     if run.latency != "auto":

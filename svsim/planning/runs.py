@@ -7,11 +7,9 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from svsim.compiled import load
 from svsim.open_loop.options import Cell
 from svsim.serving.demand import Demand
-from svsim.serving.loop import serve_until
-from svsim.serving.runs import Stopped
+from svsim.serving.runs import Stopped, load_loops
 from svsim.serving.simulation import Fleet, Horizon, Replication, ReplicationRecord
 
 
@@ -31,7 +29,7 @@ class Runs:
 
     def load(self, cells: Sequence[Cell]) -> None:
         """Load compiled loops before threads call them."""
-        load(serve_until, *(cell.method.selection.rule for cell in cells))
+        load_loops(cell.fleet for cell in cells)
 
     def replications(
         self, demand: Demand, fleet: Fleet, horizon: Horizon, numbers: Sequence[int]

@@ -16,7 +16,7 @@ from svsim.engines.program import empty_program
 from svsim.engines.step import new_batch
 from svsim.serving.chunks import EMPTY_CHUNK_PRICES
 from svsim.serving.scheduler import join_queue, plan_step
-from svsim.serving.serve import bucket_of, finish_step, new_space, pop_turn, start_step
+from svsim.serving.serve import bucket_of, finish_step, new_space, pop_turn, segment_of, start_step
 from svsim.serving.state import (
     ARRIVED,
     LARGEST_BATCH,
@@ -79,6 +79,7 @@ def _take_in(rules, coming, replica, now_s):  # type: ignore[no-untyped-def]
         replica.live[row] = coming[place]
         request = replica.live[row]
         request.arrival_s = min(next_s, turn_s)
+        request.segment = segment_of(replica.account, request.arrival_s)
         if rules.is_prefill_free and request.out == 0:
             request.computed, request.draft, request.owed = (
                 request.prompt - 1,
@@ -101,6 +102,9 @@ def _next_moment_s(coming, replica):  # type: ignore[no-untyped-def]
     return min(next_s, replica.turns.moment_s[0]) if counters[NUM_TURNS] > 0 else next_s
 
 
+EMPTY_RULES = Rules(0, 0, 0, False, False, False, 1, 1, 1, 1, 0, 0, True, 1, 0, 0, 0)
+
+
 def _signature() -> tuple[Any, ...]:
     """One for all programs: a rule is called through a pointer, so a new one compiles alone."""
     integers = np.zeros(1, np.int64)
@@ -109,7 +113,7 @@ def _signature() -> tuple[Any, ...]:
         new_batch(1, 1),
         new_space(1, 1),
         EMPTY_CHUNK_PRICES,
-        Rules(0, 0, 0, False, False, False, 1, 1, 1, 1, 0, 0, True, 1, 0, 0, 0),
+        EMPTY_RULES,
         Pool(integers, integers, integers),
         np.zeros(1, REQUEST),
         new_replica(1, 1, 1, 1, new_account(1, 1.0, 1, 1.0)),
@@ -118,8 +122,8 @@ def _signature() -> tuple[Any, ...]:
     return program, types.FunctionType(RULE), types.FunctionType(PASS_RULE), batch, *others, types.float64
 
 
-@compiled(_signature())
-def serve_until(program, select, ask, batch, space, prices, rules, pool, coming, replica, until_s):  # type: ignore[no-untyped-def]
+@compiled()
+def serve(program, select, ask, batch, space, prices, rules, pool, coming, replica, until_s):  # type: ignore[no-untyped-def]
     """Serve until the replica's clock has reached ``until_s``; why it came back.
 
     coming: requests [C] in order of arrival (turns, which others start, anywhere), those before ``until_s``
@@ -145,3 +149,9 @@ def serve_until(program, select, ask, batch, space, prices, rules, pool, coming,
             started = start_step(program, batch, space, rules, pool, replica, 0)
             finish_step(program, select, ask, batch, space, prices, rules, replica, 0, started)
     return AT_END
+
+
+@compiled(_signature())
+def serve_until(program, select, ask, batch, space, prices, rules, pool, coming, replica, until_s):  # type: ignore[no-untyped-def]
+    """``serve`` for Python."""
+    return serve(program, select, ask, batch, space, prices, rules, pool, coming, replica, until_s)

@@ -21,6 +21,8 @@ from svsim.serving.state import (
     NUM_TAKEN,
     PLANNED_A,
     Account,
+    Floats,
+    Kept,
     Pool,
     Replica,
     Requests,
@@ -105,9 +107,9 @@ class ReplicaEngine:
         self.replica: Replica = new_replica(
             FIRST_ROWS, FIRST_DONE, rules.num_blocks, max(num_turns, 1), account, now_s
         )
-        self._rules = compiled_rule(prices.method), compiled_pass_rule(prices.method)
+        self.compiled_rules = compiled_rule(prices.method), compiled_pass_rule(prices.method)
         self._done: list[Requests] = []
-        self._batch, self._space = self._scratch()
+        self.batch, self.space = self._scratch()
 
     @property
     def now_s(self) -> float:
@@ -119,23 +121,42 @@ class ReplicaEngine:
         begun_s = self.now_s
         while True:
             why = serve_until(
-                self.prices.program, *self._rules, self._batch, self._space, self.prices.chunks, self.rules,
-                self.pool, coming, self.replica, until_s,
+                self.prices.program, *self.compiled_rules, self.batch, self.space, self.prices.chunks,
+                self.rules, self.pool, coming, self.replica, until_s,
             )  # fmt: skip
             if why == AT_END:
                 if not self.now_s >= begun_s:
                     raise InvariantError(f"a replica's clock went from {begun_s} s to {self.now_s} s")
                 return
             if why == NEEDS_ROOM:
-                self.replica = larger(self.replica, 2 * len(self.replica.live))
-                self._batch, self._space = self._scratch()
+                self.widen(2 * len(self.replica.live))
             elif why == NEEDS_DRAIN:
                 self._drain()
             elif why == NEEDS_PRICES:
                 self.prices.grow(int(self.replica.counters[PLANNED_A]))
-                self._batch, self._space = self._scratch()
+                self.batch, self.space = self._scratch()
             elif why == IS_STUCK:
                 raise InvariantError("a replica holds requests and can schedule none of them")
+
+    def widen(self, num_rows: int) -> None:
+        """Room for so many requests in the system."""
+        self.replica = larger(self.replica, num_rows)
+        self.batch, self.space = self._scratch()
+
+    @property
+    def kept(self) -> Kept:
+        """What its batch carries from step to step."""
+        rule, asked = self.batch.rule, self.batch.asked
+        return Kept(self.batch.clocks, rule.memory, asked.memory, asked.seats, asked.news, asked.scratch)
+
+    def adopt(self, replica: Replica, kept: Kept) -> None:
+        """The same state in other arrays."""
+        rule = self.batch.rule._replace(memory=kept.rule_memory)
+        asked = self.batch.asked._replace(
+            memory=kept.asked_memory, seats=kept.seats, news=kept.news, scratch=kept.scratch
+        )
+        self.replica = replica
+        self.batch = self.batch._replace(clocks=kept.clocks, rule=rule, asked=asked)
 
     def restart(self, now_s: float) -> None:
         """Empty, as after a failure; the clock never goes back."""
@@ -172,8 +193,8 @@ class ReplicaEngine:
         """A batch and scratch for the largest batch; clocks and the rules' memory are carried over."""
         prices, k = self.prices, self.prices.program.num_speculative_tokens
         batch = new_batch(prices.largest_batch, k, len(self.replica.live))
-        if hasattr(self, "_batch"):
-            old = self._batch
+        if hasattr(self, "batch"):
+            old = self.batch
             batch.clocks[:], batch.rule.memory[:] = old.clocks, old.rule.memory
             batch.asked.memory[:] = old.asked.memory
             batch.asked.seats[: len(old.asked.seats)] = old.asked.seats
@@ -181,6 +202,6 @@ class ReplicaEngine:
         return batch, new_space(prices.largest_batch, k)
 
     @property
-    def clocks(self) -> "np.typing.NDArray[np.float64]":
+    def clocks(self) -> Floats:
         """Seconds by part of the step, see ``engines/step.py``."""
-        return self._batch.clocks
+        return self.batch.clocks

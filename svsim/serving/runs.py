@@ -12,7 +12,9 @@ from typing import Any
 from svsim.compiled import load
 from svsim.progress import Count
 from svsim.serving.demand import Demand
+from svsim.serving.fleet_loop import serve_and_route
 from svsim.serving.loop import serve_until
+from svsim.serving.routing import router_named
 from svsim.serving.simulation import Fleet, Horizon, Replication, ReplicationRecord
 
 UNITS = 100  # of progress in a replication
@@ -28,6 +30,16 @@ class FleetRecords:
 
     fleet: Fleet
     records: tuple[ReplicationRecord, ...]
+
+
+def load_loops(fleets: Iterable[Fleet]) -> None:
+    """Load what is compiled, before threads call it."""
+    for fleet in fleets:
+        selection = fleet.prices.method.selection
+        load(serve_until, selection.rule, selection.pass_rule)
+        rule = router_named(fleet.router).rule
+        if rule is not None:
+            load(serve_and_route, rule)
 
 
 class ReplicationRuns:
@@ -46,7 +58,7 @@ class ReplicationRuns:
         KeyboardInterrupt passes if no replication of some fleet has finished.
         """
         interrupted = False
-        load(serve_until, *(fleet.prices.method.selection.rule for fleet in self.fleets))
+        load_loops(self.fleets)
         with ThreadPoolExecutor(self.jobs) as pool:
             # number by number, so that an interrupted run holds the same replications of all methods
             jobs = [(number, f) for number in range(self.num) for f in range(len(self.fleets))]

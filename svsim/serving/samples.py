@@ -17,6 +17,14 @@ from svsim.serving.simulation import Horizon, ReplicationRecord
 from svsim.serving.slo import STATISTICS, Slo
 from svsim.serving.state import FIRST_GAP_S, GAP_GROWTH, NUM_GAP_BINS, Floats, Ints, Requests
 
+# parts of the replicas' seconds, and their columns of the timeline
+TIME_PARTS: Mapping[str, int] = {
+    "host": state.HOST_S,
+    "draft": state.DRAFT_S,
+    "companion": state.COMPANION_S,
+    "verify": state.VERIFY_S,
+    "prefill": state.PREFILL_S,
+}
 PERCENTILES = (50.0, 90.0, 95.0, 99.0)
 _GAP_S = FIRST_GAP_S * GAP_GROWTH ** (np.arange(NUM_GAP_BINS) + 0.5)
 Values = Mapping[str, float]
@@ -140,6 +148,7 @@ def values_of(stretch: Stretch, slos: Sequence[Slo]) -> dict[str, float]:
         "num_steps": stretch.total(state.STEPS),
         "mean_batch": _ratio(stretch.total(state.SEQUENCE_STEPS), stretch.total(state.STEPS)),
         "busy": stretch.total(state.BUSY_S) * per_s,
+        **{name: stretch.total(column) * per_s for name, column in TIME_PARTS.items()},
         "mean_acceptance_length": 1.0 + _ratio(requests["accepted"].sum() - without_own, decode_steps),
         "draft_acceptance_rate": _ratio(requests["accepted"].sum(), requests["drafted"].sum()),
         "slo_attainment": _ratio(good.sum(), len(good)),

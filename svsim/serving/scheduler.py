@@ -77,7 +77,7 @@ def _plan_running(rules, replica, side, budget, second, prompts, decodes):  # ty
     while place < counters[NUM_RUNNING] and budget > 0 and second > rules.slots:
         row = replica.running[place]
         request = live[row]
-        if not (decodes if not prompts or _will_decode(rules, request) else prompts):
+        if prompts and not decodes and _will_decode(rules, request):
             place += 1
             continue
         new = new_tokens(rules, replica, request, budget, second)

@@ -17,6 +17,8 @@ from svsim.engines.asking import forget, note_outcomes
 from svsim.engines.prices import pass_s
 from svsim.engines.program import Beside
 from svsim.engines.step import (
+    COMPANION,
+    DRAFT,
     NUM_CATCH_UP_TOKENS,
     NUM_CONTEXT_TOKENS,
     NUM_UNSCORED_TOKENS,
@@ -56,26 +58,33 @@ _LOG_GROWTH = float(np.log(GAP_GROWTH))
 RUNNING_S, WAITING_S, KV_BLOCKS_S, BUSY_S = state.RUNNING_S, state.WAITING_S, state.KV_BLOCKS_S, state.BUSY_S
 EMITTED, ACCEPTED, VERIFIED, STEPS = state.EMITTED, state.ACCEPTED, state.VERIFIED, state.STEPS
 CHUNK_TOKENS, PREEMPTIONS, FINISHED = state.CHUNK_TOKENS, state.PREEMPTIONS, state.FINISHED
-SEQUENCE_STEPS = state.SEQUENCE_STEPS
+SEQUENCE_STEPS, HOST_S, DRAFT_S, COMPANION_S = (
+    state.SEQUENCE_STEPS,
+    state.HOST_S,
+    state.DRAFT_S,
+    state.COMPANION_S,
+)
+VERIFY_S, PREFILL_S = state.VERIFY_S, state.PREFILL_S
 
 
 class Space(NamedTuple):
     """Scratch of a step of up to N decoding requests: their rows of the live table, the most drafts that each
-    may verify, what chunks add to verifications [N K + 1]; the last gap between steps [1], and the bins of it
-    shared among 1 .. K + 1 tokens (from place 1 on)."""
+    may verify, what chunks add to verifications [N K + 1]; the last gap between steps [1] of requests of the
+    last segment [1], and how many of these emitted 0 .. K + 1 tokens, not counted in the account yet."""
 
     row: NDArray[np.int64]
     limit: NDArray[np.int64]
     added_s: NDArray[np.float64]
     last_gap: NDArray[np.float64]
-    gap_bin: NDArray[np.int64]
+    last_segment: NDArray[np.int64]
+    gap_count: NDArray[np.int64]
 
 
 def new_space(num_slots: int, num_speculative_tokens: int) -> Space:
     """Scratch for ``num_slots`` decoding requests."""
     rows, limits = (np.zeros(num_slots, np.int64) for _ in range(2))
-    added_s, bins = np.zeros(num_slots * num_speculative_tokens + 1), num_speculative_tokens + 2
-    return Space(rows, limits, added_s, np.full(1, -1.0), np.zeros(bins, np.int64))
+    added_s, counts = np.zeros(num_slots * num_speculative_tokens + 1), num_speculative_tokens + 2
+    return Space(rows, limits, added_s, np.full(1, -1.0), np.zeros(1, np.int64), np.zeros(counts, np.int64))
 
 
 @compiled(is_hot=True)
@@ -149,16 +158,19 @@ def finish_step(program, select, ask, batch, space, prices, rules, replica, side
     n, num_chunks, ending, num_cut = started
     counters, clocks = replica.counters, batch.clocks
     new, context = replica.chunk_new[:num_chunks], replica.chunk_kv[:num_chunks]
-    before_s, overhead_s = clocks.sum(), clocks[OVERHEAD]
+    host_s, draft_s, companion_s = clocks[OVERHEAD], clocks[DRAFT], clocks[COMPANION]
+    verify_s, prefill_s, before_s = clocks[VERIFY], clocks[PREFILL], clocks.sum()
     if program.turn.gammas.size > 0:
         price_parallel(program, batch, prices, n, ending, new, context)
     elif n == 0:
         price_prompts_alone(program, batch, prices, ending, new, context)
     else:
         _price(program, select, ask, batch, space, prices, n, num_cut, ending, new, context)
-    step_s, overhead_s = clocks.sum() - before_s, clocks[OVERHEAD] - overhead_s
+    step_s, host_s = clocks.sum() - before_s, clocks[OVERHEAD] - host_s
     if rules.is_async:  # the host plans the next step while the GPU runs this one
-        step_s = max(step_s - overhead_s, overhead_s)
+        device_s = step_s - host_s
+        step_s = max(device_s, host_s)
+        host_s = step_s - device_s
     replica.clock[0] += step_s
     now_s = replica.clock[0]
 
@@ -167,6 +179,11 @@ def finish_step(program, select, ask, batch, space, prices, rules, replica, side
     line[WAITING_S] += counters[NUM_WAITING] * step_s
     line[KV_BLOCKS_S] += (rules.num_blocks - counters[FREE_BLOCKS]) * step_s
     line[BUSY_S] += step_s
+    line[HOST_S] += host_s
+    line[DRAFT_S] += clocks[DRAFT] - draft_s
+    line[COMPANION_S] += clocks[COMPANION] - companion_s
+    line[VERIFY_S] += clocks[VERIFY] - verify_s
+    line[PREFILL_S] += clocks[PREFILL] - prefill_s
     line[STEPS] += 1
     line[SEQUENCE_STEPS] += n
     line[CHUNK_TOKENS] += new.sum()
@@ -181,6 +198,7 @@ def finish_step(program, select, ask, batch, space, prices, rules, replica, side
         _advance(program, ask, batch, space, replica, n, now_s, line)
     if num_chunks > 0:
         _advance_prompts(program, space, replica, side, now_s, line)
+    _count_gaps(space, replica.account)
     counters[PLANNED_A + side] = 0
 
 
@@ -300,17 +318,16 @@ def _advance_prompts(program, space, replica, side, now_s, line):  # type: ignor
 @compiled(is_hot=True)
 def _emit(k, space, replica, row, num_tokens, now_s, line):  # type: ignore[no-untyped-def]
     """Tokens appear; the request goes on, or ends."""
-    request, account = replica.live[row], replica.account
+    request = replica.live[row]
     num_tokens = min(num_tokens, request.output - request.out)
     if request.out == 0:
         request.first_token_s = now_s
     else:
         gap_s = now_s - request.last_token_s
-        segment = min(int(request.arrival_s / account.widths[1]), len(account.step_gaps) - 1)
-        if gap_s != space.last_gap[0]:  # sequences that decode together share it
-            _find_gap_bins(space, gap_s)
-        account.step_gaps[segment, space.gap_bin[1]] += 1
-        account.token_gaps[segment, space.gap_bin[num_tokens]] += num_tokens
+        if gap_s != space.last_gap[0] or request.segment != space.last_segment[0]:
+            _count_gaps(space, replica.account)  # sequences that decode together share both
+            space.last_gap[0], space.last_segment[0] = gap_s, request.segment
+        space.gap_count[num_tokens] += 1
     request.last_token_s = now_s
     request.out += num_tokens
     request.draft = k
@@ -392,9 +409,25 @@ def bucket_of(replica, now_s):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _find_gap_bins(space, gap_s):  # type: ignore[no-untyped-def]
-    """The bins of a gap shared among 1 to K + 1 tokens: quarter percents above a microsecond."""
-    space.last_gap[0] = gap_s
-    for num in range(1, space.gap_bin.size):
-        place = int(np.log(max(gap_s / num, FIRST_GAP_S) / FIRST_GAP_S) / _LOG_GROWTH)
-        space.gap_bin[num] = min(place, NUM_GAP_BINS - 1)
+def _count_gaps(space, account):  # type: ignore[no-untyped-def]
+    """The gaps noted since the last call, into the account."""
+    gap_s, segment = space.last_gap[0], space.last_segment[0]
+    for num in range(1, space.gap_count.size):
+        count = space.gap_count[num]
+        if count > 0:
+            account.step_gaps[segment, _gap_bin(gap_s)] += count
+            account.token_gaps[segment, _gap_bin(gap_s / num)] += count * num
+            space.gap_count[num] = 0
+
+
+@compiled()
+def _gap_bin(gap_s):  # type: ignore[no-untyped-def]
+    """Quarter percents above a microsecond."""
+    place = int(np.log(max(gap_s, FIRST_GAP_S) / FIRST_GAP_S) / _LOG_GROWTH)
+    return min(place, NUM_GAP_BINS - 1)
+
+
+@compiled()
+def segment_of(account, arrival_s):  # type: ignore[no-untyped-def]
+    """The segment that a moment lies in; the last holds all that comes later."""
+    return min(int(arrival_s / account.widths[1]), len(account.step_gaps) - 1)

@@ -25,11 +25,16 @@ NO_REQUESTS = np.zeros(0, REQUEST)
 class Server:
     """A replica with its requests to come. table: requests that others start (its first rows), or None."""
 
-    def __init__(self, engine: ReplicaEngine, account: Account, table: Requests | None) -> None:
-        self.engine, self.account = engine, account
+    def __init__(self, engine: ReplicaEngine, table: Requests | None) -> None:
+        self.engine = engine
         self.has_turns, self.is_up = table is not None, True
         self.coming = NO_REQUESTS if table is None else table
-        self._late_s = np.zeros(0)  # ends that the running step will bring, of requests that were taken
+        self.late_s = np.zeros(0)  # ends that the running step will bring, of requests that were taken
+
+    @property
+    def account(self) -> Account:
+        """What is counted on the way."""
+        return self.engine.replica.account
 
     def give(self, rows: Requests) -> None:
         """Requests that will arrive, in order."""
@@ -37,6 +42,12 @@ class Server:
             self.push_turns(rows["arrival_s"], rows["row"])
         else:
             self._after(self._not_taken(), rows)
+
+    def take_given(self) -> Requests:
+        """Requests that were given and not looked at yet; they are to be given again."""
+        rows = self._not_taken()
+        self.engine.next_window()
+        return rows
 
     def give_back(self, rows: Requests) -> None:
         """Requests that arrived earlier and were served elsewhere: they come first, as they stand."""
@@ -83,14 +94,14 @@ class Server:
             to_come = (replica.turns.moment_s[: counters[NUM_TURNS]] <= now_s).sum()
         else:
             to_come = len(self.coming) - counters[NUM_TAKEN]
-        late = finished.sum() + (self._late_s > now_s).sum()
+        late = finished.sum() + (self.late_s > now_s).sum()
         return int(counters[NUM_RUNNING] + counters[NUM_WAITING] + to_come + late)
 
     def take_done(self, now_s: float) -> Requests:
         """Requests that have finished since the last call; a step that runs at ``now_s`` counts as done."""
         done = self.engine.take_done()
-        self._late_s = np.concatenate([self._late_s[self._late_s > now_s], done["finish_s"]])
-        self._late_s = self._late_s[self._late_s > now_s]
+        self.late_s = np.concatenate([self.late_s[self.late_s > now_s], done["finish_s"]])
+        self.late_s = self.late_s[self.late_s > now_s]
         return done
 
     def has_turn_before(self, time_s: float) -> bool:

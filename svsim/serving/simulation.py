@@ -8,7 +8,7 @@ A request is measured if it arrives in [warm-up, end); arrivals go on until all 
 have finished, at most ``drain_s`` longer.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ import simpy
 
 from svsim.errors import InfeasibleError, InputError, InvariantError, require
 from svsim.serving.demand import Demand, RequestSource
+from svsim.serving.load_routing import LoadRouting
 from svsim.serving.replica import MethodPrices, ReplicaEngine
 from svsim.serving.routing import router_named
 from svsim.serving.server import NO_REQUESTS, Server
@@ -159,7 +160,10 @@ class Replication:
         self.fleet, self.horizon = fleet, horizon
         self.source: RequestSource = demand.requests(number)
         self.router = router_named(fleet.router)
+        self.gaps = horizon.account()  # of all replicas
         self.servers = [self._new_server() for _ in range(fleet.num_replicas)]
+        rule = self.router.rule
+        self.routing = None if rule is None else LoadRouting(self.servers, rule)
         self.held = NO_REQUESTS  # while no replica is up
         self.held_turns = np.zeros(0), np.zeros(0, np.int64)
         self.done: list[Requests] = []
@@ -218,10 +222,10 @@ class Replication:
         up = [i for i, server in enumerate(self.servers) if server.is_up]
         if not up:
             self.held = np.concatenate([self.held, arrived])
-        elif self.router.needs_loads and len(up) > 1:
-            self._route_by_load(arrived, up)
+        elif self.routing is not None and len(up) > 1:
+            self._route_by_load(arrived, self.routing)
         else:
-            chosen = np.array([self.router.route(up, ()) for _ in range(len(arrived))], np.int64)
+            chosen = self.router.route(up, len(arrived))
             for i in up:
                 mine = arrived[chosen == i]
                 if len(mine):
@@ -241,15 +245,19 @@ class Replication:
                 "one request; take more memory (tp=N, `kv_blocks`), or shorter `lengths`"
             )
 
-    def _route_by_load(self, arrived: Requests, up: Sequence[int]) -> None:
+    def _route_by_load(self, arrived: Requests, routing: LoadRouting) -> None:
         """Replicas stop at every arrival; a step that then runs still holds what it will finish."""
-        for place in range(len(arrived)):
+        if self.source.table is None:
+            routing.route(arrived)
+            return
+        is_up = np.array([server.is_up for server in self.servers])
+        for place in range(len(arrived)):  # later turns are on the replicas' own heaps
             row = arrived[place : place + 1]
             now_s = float(row["arrival_s"][0])
-            for i in up:
-                self.servers[i].advance(now_s)
-            chosen = self.router.route(up, [self.servers[i].num_in_system(now_s) for i in up])
-            self.servers[chosen].give(row)
+            for server in self.servers:
+                server.advance(now_s)
+            loads = np.array([server.num_in_system(now_s) for server in self.servers])
+            self.servers[routing.rule(loads, is_up)].give(row)
 
     def _give_back(self, rows: Requests, moments_s: Floats, turns: Ints) -> None:
         """Requests and turns of a replica that failed, to the others in turn; or held until one is up."""
@@ -287,12 +295,12 @@ class Replication:
         )
 
     def _new_server(self) -> Server:
-        fleet, account = self.fleet, self.horizon.account()
-        table = self.source.table
+        fleet, table = self.fleet, self.source.table
+        account = self.gaps._replace(timeline=np.zeros_like(self.gaps.timeline))
         engine = ReplicaEngine(
             fleet.prices, fleet.rules, self.source.pool, account, 1 if table is None else len(table)
         )
-        return Server(engine, account, table)
+        return Server(engine, table)
 
     def _record(self) -> ReplicationRecord:
         end_s = self.horizon.duration_s
@@ -303,12 +311,11 @@ class Replication:
         left["scheduled_s"][left["scheduled_s"] < 0] = np.nan
         requests = np.concatenate([*self.done, left])
         requests = requests[np.lexsort([requests["row"], requests["arrival_s"]])]
-        accounts = [server.account for server in self.servers]
         record = ReplicationRecord(
             requests,
-            np.sum([a.timeline for a in accounts], axis=0),
-            np.sum([a.step_gaps for a in accounts], axis=0),
-            np.sum([a.token_gaps for a in accounts], axis=0),
+            np.sum([server.account.timeline for server in self.servers], axis=0),
+            self.gaps.step_gaps,
+            self.gaps.token_gaps,
             self.cut_off_s,
         )
         self._check(record)

@@ -11,7 +11,8 @@ live       the table of requests in the system, one row each, in no order; ``run
 turn       a request that begins when another ends: of a session, or of a user of a closed loop.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,45 +21,44 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 # What a request brings, where it stands, and what became of it. A row moves from the coming to the live to
-# the done table.
+# the done table. What every step touches comes first, and small: it fills two lines of the processor's cache.
 REQUEST = np.dtype(
     [
+        ("prompt", np.int32),
+        ("output", np.int32),
+        ("out", np.int32),
+        ("draft", np.int32),
+        ("computed", np.int32),
+        ("in_flight", np.int32),
+        ("blocks", np.int32),
+        ("planned", np.int32),  # plans that hold it
+        ("is_over", np.int32),  # it has ended; it may be planned once more
+        ("owed", np.int32),
+        ("unscored", np.int32),
+        ("carried", np.int32),  # of a parallel pipeline: drafted tokens whose first was accepted
+        ("steps", np.int32),
+        ("decode_steps", np.int32),
+        ("own_tokens", np.int32),  # of those steps that emitted one of the target's own
+        ("segment", np.int32),  # of arrival times, see ``Account``
+        # acceptance: rows of the trace, see ``acceptance_row``
+        ("piece_rows", np.int32),
+        ("piece_out", np.int32),
+        ("piece_first", np.int64),
+        ("last_token_s", np.float64),
+        ("accepted", np.int64),
+        ("verified", np.int64),
+        ("drafted", np.int64),
+        ("chain", np.int64),
         ("row", np.int64),  # of the demand
         ("arrival_s", np.float64),
-        ("prompt", np.int64),
-        ("output", np.int64),
         ("priority", np.int64),
         ("cached", np.int64),  # leading prompt tokens that a prefix cache holds
         ("next_turn", np.int64),  # row of the coming table that follows this one, -1: none
         ("delay_s", np.float64),  # after the end of the turn before
-        # acceptance: rows of the trace, see ``acceptance_row``
-        ("piece_first", np.int64),
-        ("piece_rows", np.int64),
-        ("piece_out", np.int64),
-        ("chain", np.int64),
-        # state
-        ("out", np.int64),
-        ("draft", np.int64),
-        ("computed", np.int64),
-        ("in_flight", np.int64),
-        ("blocks", np.int64),
-        ("owed", np.int64),
-        ("unscored", np.int64),
-        ("carried", np.int64),  # of a parallel pipeline: drafted tokens whose first was accepted
-        ("planned", np.int64),  # plans that hold it
-        ("is_over", np.int64),  # it has ended; it may be planned once more
-        # results
         ("scheduled_s", np.float64),
         ("first_token_s", np.float64),
-        ("last_token_s", np.float64),
         ("finish_s", np.float64),
-        ("steps", np.int64),
-        ("decode_steps", np.int64),
-        ("own_tokens", np.int64),  # of those steps that emitted one of the target's own
         ("preemptions", np.int64),
-        ("accepted", np.int64),
-        ("verified", np.int64),
-        ("drafted", np.int64),
     ],
     align=True,
 )
@@ -68,9 +68,11 @@ Requests = NDArray[np.void]
 (NUM_RUNNING, FIRST_WAITING, NUM_WAITING, NUM_FREE_ROWS, FREE_BLOCKS, NUM_DONE, NUM_TAKEN, NUM_TURNS,
  NUM_STEPS, NUM_PREEMPTIONS, NUM_CUT, NUM_CHUNK_STEPS, NUM_SEQUENCE_STEPS, PREEMPTED_NOW, PLANNED_A,
  PLANNED_B, NUM_SINCE_PREEMPTION, LARGEST_BATCH, NUM_COUNTERS) = range(19)  # fmt: skip
-# columns of the timeline: sums per bucket; the first three are weighted by seconds
+# columns of the timeline: sums per bucket; the first three are weighted by seconds. The seconds of steps and
+# their parts: host (what it adds to a step), drafter, companion, target's verification, target's prompts
 (RUNNING_S, WAITING_S, KV_BLOCKS_S, BUSY_S, EMITTED, ACCEPTED, VERIFIED, STEPS, CHUNK_TOKENS, PREEMPTIONS,
- ARRIVED, FINISHED, SEQUENCE_STEPS, NUM_COLUMNS) = range(14)  # fmt: skip
+ ARRIVED, FINISHED, SEQUENCE_STEPS, HOST_S, DRAFT_S, COMPANION_S, VERIFY_S, PREFILL_S,
+ NUM_COLUMNS) = range(19)  # fmt: skip
 
 # gaps between tokens are counted in bins of a quarter of a percent, by when their request arrived
 FIRST_GAP_S, GAP_GROWTH, NUM_GAP_BINS = 1e-6, 1.0025, 11_100
@@ -154,6 +156,18 @@ class Replica(NamedTuple):
     account: Account
 
 
+class Kept(NamedTuple):
+    """What a batch carries from step to step, float64: seconds by part, memory of the rule that selects, and
+    of the one that is asked before every draft pass its memory, seats of sequences, news and scratch."""
+
+    clocks: Floats
+    rule_memory: Floats
+    asked_memory: Floats
+    seats: Floats
+    news: Floats
+    scratch: Floats
+
+
 def new_replica(
     num_rows: int, num_done: int, num_blocks: int, num_turns: int, account: Account, now_s: float = 0.0
 ) -> Replica:
@@ -199,3 +213,35 @@ def larger(replica: Replica, num_rows: int) -> Replica:
     counters[FIRST_WAITING] = 0
     counters[NUM_FREE_ROWS] += num_rows - old
     return grown._replace(turns=replica.turns, done=replica.done, counters=counters, clock=replica.clock)
+
+
+def stacked(replicas: Sequence[Replica]) -> Replica:
+    """The arrays of several replicas one after another, first axis [R]; gaps and widths, which they share,
+    as they are. All have as many rows; shorter lists of the done and of turns are lengthened first."""
+    account = replicas[0].account
+
+    def joined(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        length = max(map(len, arrays))
+        return np.stack([np.concatenate([a, np.zeros(length - len(a), a.dtype)]) for a in arrays])
+
+    def field(i: int) -> NDArray[Any]:
+        return np.stack([one[i] for one in replicas])
+
+    return Replica._make(
+        [
+            *map(field, range(4)),
+            Plans._make(np.stack([one.plans[i] for one in replicas]) for i in range(3)),
+            Turns._make(joined([one.turns[i] for one in replicas]) for i in range(2)),
+            joined([one.done for one in replicas]),
+            *map(field, range(7, 11)),
+            account._replace(timeline=np.stack([one.account.timeline for one in replicas])),
+        ]
+    )
+
+
+def one_of(fleet: Replica, i: int) -> Replica:
+    """Views of replica ``i`` of stacked ones."""
+    account = fleet.account
+    plans, turns = Plans._make(a[i] for a in fleet.plans), Turns._make(a[i] for a in fleet.turns)
+    last = account._replace(timeline=account.timeline[i])
+    return Replica._make([*(a[i] for a in fleet[:4]), plans, turns, *(a[i] for a in fleet[6:11]), last])

@@ -62,7 +62,7 @@ def test_free_prompts_and_a_full_batch(text: str, users: bool) -> None:
         first = server.replica()
         first.advance(requests.copy(), 1e9)
         requests = as_turns(requests, first.take_done()["row"])
-        Server(replica, replica.replica.account, None).push_turns(np.zeros(USERS), np.arange(USERS))
+        Server(replica, None).push_turns(np.zeros(USERS), np.arange(USERS))
     replica.advance(requests, until_s)
     assert replica.replica.counters[NUM_STEPS] == num_steps > 100
     assert replica.clocks.tobytes() == clocks.tobytes()

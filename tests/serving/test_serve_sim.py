@@ -13,6 +13,7 @@ from svsim.latency.linear import LinearLatency
 from svsim.open_loop.options import ServeOptions
 from svsim.open_loop.understand import understand
 from svsim.options import RunOptions
+from svsim.serving import state
 from svsim.serving.arrivals import Arrivals
 from svsim.serving.demand import Demand
 from svsim.serving.lengths import LengthLaw
@@ -97,6 +98,37 @@ def test_time_in_the_system_is_the_area_under_the_requests_in_it() -> None:
     inside = (done["finish_s"] - done["arrival_s"]).sum()
     # arrivals behind the end are in the area, waits within a step are not
     assert area == pytest.approx(inside, rel=0.06)
+
+
+@pytest.mark.parametrize("scheduling", ["sync", "async"])
+def test_the_parts_of_all_steps_are_the_busy_seconds(scheduling: str) -> None:
+    fleet = fleet_of()
+    fleet = dataclasses.replace(fleet, rules=fleet.rules._replace(is_async=scheduling == "async"))
+    line = Replication(demand_of("poisson:rate=20"), fleet, Horizon.of(20.0, 0.0), 0).run().timeline
+    parts = line[:, [state.HOST_S, state.DRAFT_S, state.COMPANION_S, state.VERIFY_S, state.PREFILL_S]]
+    np.testing.assert_allclose(parts.sum(axis=1), line[:, state.BUSY_S], rtol=1e-9, atol=1e-9)
+    assert (line[:-1, state.BUSY_S] > 0).any() and line[:, state.DRAFT_S].sum() == 0
+    host_s, steps = line[:, state.HOST_S].sum(), line[:, state.STEPS].sum()
+    expected = DOCUMENT["overhead_per_step_s"] * steps if scheduling == "sync" else 0.0
+    assert host_s == pytest.approx(expected, rel=1e-9, abs=1e-9)  # ahead, the device hides it
+
+
+def test_sessions_are_routed_by_load_too(tmp_path: Path) -> None:
+    lines = [
+        f'{{"timestamp": {40 * i}, "input_length": 40, "output_length": 12, "session_id": "{i}"}}\n'
+        f'{{"delay": 100, "input_length": 90, "output_length": 4, "session_id": "{i}"}}'
+        for i in range(30)
+    ]
+    path = tmp_path / "w.jsonl"
+    path.write_text("\n".join(lines) + "\n")
+    demand = Demand(None, LengthLaw(), read_workload(path, "aiperf"), None, 10.0)
+    found = [
+        Replication(demand, fleet_of(num_replicas=2, router=router), Horizon.of(10.0, 0.0, window_s), 0).run()
+        for router, window_s in (("least-loaded", 2.0), ("least-loaded", 0.3), ("round-robin", 2.0))
+    ]
+    assert all(len(record.requests) == 60 and record.num_unfinished == 0 for record in found)
+    same(found[0], found[1])
+    assert found[0].requests.tobytes() != found[2].requests.tobytes()
 
 
 def test_workers_change_no_byte() -> None:
