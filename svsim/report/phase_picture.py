@@ -223,9 +223,7 @@ class _Frame:
         words = f"as recorded: {own:,.3g}" if own < 10 else f"as recorded: {own:,.0f}"
         return [
             _path(f"M0 {y}H{self.canvas.panel_width}", INK, 1.4, stroke_dasharray="7 5"),
-            _text(
-                self.canvas.panel_width - 6, float(y) - 5, words, self.canvas.font - 3, INK, "end", halo=True
-            ),
+            _text(6, float(y) - 5, words, self.canvas.font - 3, INK, halo=True),
         ]
 
     def axes(self) -> list[Html]:

@@ -20,8 +20,5 @@ def test_its_cells_have_answers():
     for cell in (made[0], last):
         outcome = json.loads(run_task(cells.task(cell)))
         assert outcome["problem"] is None and "failure" not in outcome
-        assert {row["label"] for row in outcome["rows"]} == {
-            "td",
-            *(f"sd:k={k}" for k in range(1, 6)),
-            "sv:k=5",
-        }
+        fixed = {f"sd:k={k}" for k in range(1, 6)}
+        assert {row["label"] for row in outcome["rows"]} == {"td", "sv:k=5"} | fixed
