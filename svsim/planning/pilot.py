@@ -28,13 +28,15 @@ TOO_SLOW = 1.1  # times an objective: more users need not be tried
 class Pilot:
     """Users, requests per second they complete, and mean seconds of a request; ascending.
 
-    batch: mean number of sequences of a step at the most users.
+    batch: mean number of sequences of a step at the most users. is_too_slow: whether these break an objective
+    by themselves, so that no higher rate can meet it.
     """
 
     users: tuple[int, ...]
     rates: tuple[float, ...]
     latency_s: tuple[float, ...]
     batch: float
+    is_too_slow: bool
 
     @property
     def capacity(self) -> float:
@@ -57,13 +59,14 @@ def pilot(candidate: Candidate, slos: tuple[Slo, ...], runs: Runs) -> Pilot:
         seen.append((users, users / latency_s, latency_s))
         batch = values["mean_batch"]
         gains = len(seen) < 2 or seen[-1][1] > LEAST_GAIN * seen[-2][1]
-        if users >= most or not gains or _is_too_slow(values, slos):
+        is_too_slow = _is_too_slow(values, slos)
+        if users >= most or not gains or is_too_slow:
             break
         faster = min(users * (FASTER_STEPS if users < MANY_USERS else SLOWER_STEPS), most)
         guess_s = latency_s * (1.0 + 0.25 * faster / users)
         users = faster
     every_user, rates, latencies = zip(*seen, strict=True)
-    return Pilot(every_user, rates, latencies, float(batch))
+    return Pilot(every_user, rates, latencies, float(batch), is_too_slow)
 
 
 def _closed_loop(

@@ -21,7 +21,7 @@ from svsim.planning.candidates import Candidate
 from svsim.planning.pilot import Pilot, pilot
 from svsim.planning.runs import Runs
 from svsim.planning.search import bisected, crossing, largest
-from svsim.planning.trials import STEP, TOP, Trials, margin, step_near
+from svsim.planning.trials import STEP, Trials, margin, step_near
 from svsim.serving.metrics import Measured, Row, finite
 from svsim.serving.slo import Slo
 
@@ -106,10 +106,13 @@ def _searched(trials: Trials, tell: Tell) -> int | None:
         half = NUMBERS[: len(NUMBERS) // 2]  # what these miss, all will not meet for sure
         return trials.passes(step, half, for_sure=False) and trials.passes(step, NUMBERS, for_sure=True)
 
-    low, high, fails = None, TOP, 0
+    top = trials.top
+    low, high, fails = None, top, 0
     for step in map(step_near, SCAN):
+        if step > top:
+            break
         if may(step):
-            low, high, fails = step, TOP, 0
+            low, high, fails = step, top, 0
             continue
         high, fails = (step if fails == 0 else high), fails + 1
         if fails == SCAN_ABOVE:
@@ -120,14 +123,14 @@ def _searched(trials: Trials, tell: Tell) -> int | None:
     if fails:
         low, _ = bisected(may, low, high, COARSE_STEPS)
     tell(PARTS[2])
-    found = largest(is_sure, low, TOP)
+    found = largest(is_sure, low, top)
     tell(PARTS[3])
     return found
 
 
 def _interval(trials: Trials, step: int) -> tuple[float, float]:
     """95 % t interval of the log rates that each replication finds by itself."""
-    found = [largest(partial(trials.alone, number=n), step, TOP, ALONE_STEPS) or 0 for n in NUMBERS]
+    found = [largest(partial(trials.alone, number=n), step, trials.top, ALONE_STEPS) or 0 for n in NUMBERS]
     places = np.array(found, np.float64)
     half = stats.t.ppf(0.975, len(places) - 1) * places.std(ddof=1) / math.sqrt(len(places))
     middle = float(places.mean()) + 0.5 * ALONE_STEPS  # a step found is the last of so many that passes
@@ -172,7 +175,7 @@ def _nearest(trials: Trials, step: int | None) -> Mapping[str, Any]:
         margins = trials.margins()
         step = above = min(margins, key=lambda s: (margins[s], s))
     else:
-        above = min(step + 1, TOP)
+        above = min(step + 1, trials.top)
     trial = trials.by_step[step]
     higher = trials.by_step.get(above, trial)
     measured, values = higher.everything, trial.everything.over_all

@@ -8,8 +8,8 @@ from svsim.report.formats import DASH, interval, number
 from svsim.report.plain_table import PlainTable
 
 HEADS = (
-    *("verdict", "method", "hardware", "seqs", "tokens", "rate", "95 %", "price error", "replicas", "GPUs"),
-    *("$/h", "$/M tokens", "J/token", "tok/s/GPU", "binds"),
+    *("verdict", "method", "hardware", "rate", "replicas", "GPUs", "$/h", "$/M tokens", "J/token", "95 %"),
+    *("price error", "tok/s/GPU", "binds", "seqs", "tokens"),
 )
 MOST_ROWS = 40
 
@@ -41,18 +41,18 @@ def _cells(row: PlanRow) -> list[str]:
         row["verdict"],
         row["label"],
         row["deployment"],
-        f"{row['max_num_seqs']:,}",
-        f"{row['max_num_batched_tokens']:,}",
         number(row["max_rate"], ",.3g"),
-        interval(row["max_rate_ci_low"], row["max_rate_ci_high"], ",.3g"),
-        interval(row["max_rate_low"], row["max_rate_high"], ",.3g") if row["price_error"] else DASH,
         number(row["replicas"], ","),
         number(row["gpus"], ","),
         number(row["usd_per_hour"], ",.2f"),
         number(row["usd_per_million_tokens"], ",.2f"),
         number(None if joules is None else joules / 1e6, ",.2f"),
+        interval(row["max_rate_ci_low"], row["max_rate_ci_high"], ",.3g"),
+        interval(row["max_rate_low"], row["max_rate_high"], ",.3g") if row["price_error"] else DASH,
         number(row["output_tok_s_per_gpu"], ",.0f"),
         binds,
+        f"{row['max_num_seqs']:,}",
+        f"{row['max_num_batched_tokens']:,}",
     ]
 
 

@@ -1,6 +1,7 @@
 """Trials of one candidate: its replications at the steps of a ladder of rates, each simulated once.
 
-Step 0 is 0.05 of the capacity, every step 2 % more, the last 1.2 of it. All rates meet the same requests of
+Step 0 is 0.05 of the capacity, every step 2 % more, the last 1.2 of it (1.0 where the closed loop breaks an
+objective there already). All rates meet the same requests of
 the same numbers (common random numbers), so that their differences are the rate's.
 
 Length of a run: as many measured requests as the objectives' percentiles need (ten beyond the percentile, at
@@ -82,6 +83,7 @@ class Trials:
     ) -> None:
         self.candidate, self.pilot, self.slos, self.runs, self.scales = candidate, pilot, slos, runs, scales
         self.num_requests = requests_needed(slos)
+        self.top = step_near(1.0) if pilot.is_too_slow else TOP
         self.by_step: dict[int, Trial] = {}
 
     def rate(self, step: float) -> float:
