@@ -73,11 +73,12 @@ class MethodPrices:
         self.grow(self.max_num_seqs if self.prefill_is_free else min(FIRST_BATCH, self.max_num_seqs))
 
     def grow(self, num_sequences: int) -> None:
-        """Lay out steps of up to so many sequences, or the next power of two."""
+        """Lay out steps of up to so many sequences, and of a quarter more than before."""
         with self._lock:  # replications share it
             if num_sequences <= self.largest_batch:
                 return
-            largest = min(1 << (num_sequences - 1).bit_length(), max(self.max_num_seqs, num_sequences))
+            roomy = max(num_sequences, self.largest_batch * 5 // 4)
+            largest = min(roomy, max(self.max_num_seqs, num_sequences))
             shape = BatchShape(largest, 1, True, self.context_range)
             self.program = bind(self.method, self.columns, self._book, shape)
             self.largest_batch = largest
