@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from svsim.errors import InfeasibleError
 from svsim.metrics.verdict import HALF_90
 from svsim.options import workers
-from svsim.planning.bounds import most_rates
+from svsim.planning.bounds import mean_lengths, most_rates
 from svsim.planning.candidates import Candidate
 from svsim.planning.choice import Costs, could_be_best, order
 from svsim.planning.fleet import Fleet, Hour, by_hour, proven
@@ -37,7 +37,7 @@ class Plan:
     """Everything that was found. searched: in the grid's order; fleets: by number of those.
 
     best: number of the best; could_be: of those that could be. bounds: (number of the grid, candidate, the
-    rate it cannot exceed) of those that were left out.
+    rate it cannot exceed) of those that were left out. output_tokens: of a request, on average.
     """
 
     slos: tuple[Slo, ...]
@@ -51,6 +51,7 @@ class Plan:
     ordered: tuple[int, ...]
     left_out: tuple[tuple[Candidate, float], ...]
     notes: tuple[str, ...]
+    output_tokens: float
 
 
 def made(
@@ -85,7 +86,18 @@ def made(
     could_be = tuple(n for n in ordered[1:] if could_be_best(costs, searched[best], searched[n]))
     left_out = tuple((candidates[n], most[n]) for n in search.left_out)
     return Plan(
-        slos, traffic, costs, tuple(searched), fleets, hours, best, could_be, tuple(ordered), left_out, notes
+        slos,
+        traffic,
+        costs,
+        tuple(searched),
+        fleets,
+        hours,
+        best,
+        could_be,
+        tuple(ordered),
+        left_out,
+        notes,
+        mean_lengths(candidates[0])[1],
     )
 
 

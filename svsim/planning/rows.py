@@ -1,6 +1,5 @@
 """Plans as plain rows: one per candidate that was searched, best first, what misses last."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from svsim.planning.fleet import Fleet
@@ -54,7 +53,7 @@ def plan_row(plan: Plan, number: int) -> PlanRow:
         "tightest_slo": dict(found.nearest),
         "replicas": replicas,
         "gpus": None if replicas is None else replicas * candidate.num_gpus,
-        **_costs(plan, found, replicas, None if fleet is None else fleet.row),
+        **_costs(plan, found, replicas),
         "output_tok_s_per_gpu": row["output_tok_s"] / candidate.num_gpus if row else None,
         "lossless": method.is_lossless_on(candidate.run.metadata),
         **{name: row.get(name) for name in FROM_ROW},
@@ -86,16 +85,12 @@ def _replicas(plan: Plan, number: int) -> int | None:
     return plan.costs.replicas(rate) if fleet is None else fleet.replicas
 
 
-def _costs(plan: Plan, found: Found, replicas: int | None, fleet: Mapping[str, Any] | None) -> PlanRow:
+def _costs(plan: Plan, found: Found, replicas: int | None) -> PlanRow:
     """Dollars and joules of the fleet at the demand, or of one replica at its rate."""
-    row, cost = found.row, found.candidate.cell.cost
-    if row is None or replicas is None or found.rate is None:
+    cost = found.candidate.cell.cost
+    if replicas is None or found.rate is None:
         return {"usd_per_hour": None, "usd_per_million_tokens": None, "joules_per_million_tokens": None}
-    tokens = row["output_tok_s"] / found.rate  # of a request
-    offered = found.rate if plan.traffic is None else plan.traffic.peak
-    tok_s = tokens * offered
-    if fleet is not None:
-        tok_s = fleet["output_tok_s"] * replicas / fleet["replicas"]
+    tok_s = plan.output_tokens * (found.rate if plan.traffic is None else plan.traffic.peak)
     usd = None if cost.usd_per_hour is None else cost.usd_per_hour * replicas
     watts = None if cost.power_w is None else cost.power_w * replicas
     return {
