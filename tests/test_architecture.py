@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "multi_draft_laws": set(),
     "trace": MATH,
     "workload": MATH,
-    "synthetic": TRACES | {"compiled", "metrics"},
+    "synthetic": TRACES | {"compiled", "decoding", "metrics"},
     "speculative_retrieval": MATH,
     "phase_schedules": MATH | {"latency"},
     "importing": TRACES | {"synthetic"},

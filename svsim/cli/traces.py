@@ -137,7 +137,8 @@ def _synth_options(function: F) -> F:
         option("--also", multiple=True, metavar="KIND[:key=value,...]",
                 help="Columns that single methods replay, drawn beside the trace: token_rank, judge:share=, "
                 "fused:gain=, exits:layers=2/4/8,of=32,acceptance=.5/.6/.7, blocks:lengths=20/30,"
-                "acceptance=.9, entropy:nats=; repeatable."),
+                "acceptance=.9, entropy:nats=, paths:rank=.4,spread=1,children=10,depth=7,siblings=8; "
+                "repeatable."),
         option("--greedy/--sampled", default=None, help="How the target decodes.  [default: sampled]"),
     ]  # fmt: skip
     return with_options(function, options)

@@ -20,6 +20,7 @@ from svsim.errors import InputError, printable
 from svsim.limits import MAX_SPECULATIVE_TOKENS
 from svsim.random_streams import RandomStreams
 from svsim.synthetic.outcome import Outcome
+from svsim.synthetic.tree_columns import tree_columns
 from svsim.trace.metadata import MAX_BLOCKS, MAX_EXITS, MAX_LAYERS
 from svsim.trace.token_trace import ObservableColumns, Signal, TokenTrace
 
@@ -198,6 +199,20 @@ def _entropy(trace: TokenTrace, asked: Asked, streams: RandomStreams) -> Added:
     return Added({"target_entropy": column}, {}, {}, (check,))
 
 
+def _paths(trace: TokenTrace, asked: Asked, streams: RandomStreams) -> Added:
+    """What trees grow from (``tree_columns``): a stateless drafter that is right where the trace's is."""
+    rank, spread = asked.number("rank", 0.01, 0.99), asked.number("spread", 0.0, 10.0)
+    children, siblings, depth = (
+        asked.whole(name, 1, most)[0] for name, most in (("children", 256), ("siblings", 255), ("depth", 63))
+    )
+    drawn = tree_columns(trace, (rank, spread), children, depth, siblings, streams)
+    second = drawn["path_rank"][drawn["path_rank"] > 1]
+    check = Outcome("tokens missed at rank 1 that are the 2nd", rank, float((second == 2).mean()), TOLERANCE)
+    trees = {"depths": 1, "children": children, "beam": children, "levels": depth + 1}
+    about = {"trees": {**trees, "siblings": siblings, "rule": "synthetic"}}
+    return Added(drawn, {}, about, (check,))
+
+
 def _accept(trace: TokenTrace) -> Floats:
     """Acceptance probabilities; outcomes in their place where there are none."""
     if trace.target.accept_prob is not None:
@@ -232,5 +247,6 @@ KINDS: Mapping[str, Kind] = {
     "fused": Kind(_fused, {"gain": None}),
     "exits": Kind(_exits, {"layers": None, "of": None, "acceptance": None}),
     "entropy": Kind(_entropy, {"nats": None}),
+    "paths": Kind(_paths, {"rank": "0.4", "spread": "1", "children": "10", "depth": "7", "siblings": "8"}),
     "blocks": Kind(_blocks, {"lengths": None, "acceptance": None, "end": "0"}),
 }

@@ -16,6 +16,7 @@ from svsim.trace.token_trace import FORMAT_VERSION, AcceptanceKind, Chains, Trac
 
 MAX_METADATA_BYTES = 1 << 20
 MAX_EXITS, MAX_LAYERS, MAX_BLOCKS = 32, 1000, 32
+MOST_OF_TREES = {"depths": 64, "children": 256, "beam": 256, "levels": 64, "siblings": 255}
 
 _KNOWN = tuple(field.name for field in fields(TraceMetadata) if field.name != "extra")
 _REQUIRED = ("format_version", "num_speculative_tokens", "acceptance_kind", "chains")
@@ -125,6 +126,20 @@ def _check_extents(values: dict[str, Any], file: str) -> None:
             _fail(file, "exits", exits, '{"layers": [rising exit layers], "num_layers": more than the last}')
     if blocks is not None and not (_rises(blocks, MAX_BLOCKS) and blocks[-1] <= MAX_SPECULATIVE_TOKENS):
         _fail(file, "blocks", blocks, f"rising block lengths of at most {MAX_SPECULATIVE_TOKENS}")
+    trees = values.get("trees")
+    if trees is not None and not _are_trees(trees):
+        most = ", ".join(f"{name} up to {number}" for name, number in MOST_OF_TREES.items())
+        _fail(file, "trees", trees, f"whole numbers from 1 on: {most}; and a rule in words")
+
+
+def _are_trees(trees: object) -> bool:
+    """Whether they say sizes that columns of trees may have."""
+    if not isinstance(trees, dict) or not isinstance(trees.get("rule", ""), str):
+        return False
+    sizes = {name: value for name, value in trees.items() if name != "rule"}
+    return all(
+        type(value) is int and 1 <= value <= MOST_OF_TREES.get(name, 0) for name, value in sizes.items()
+    )
 
 
 def _rises(numbers: object, most: int) -> bool:

@@ -7,6 +7,9 @@ chain     one value per draft token, [T, K]; one: a value per row, [T, 1]; exits
           layer, [T, E]; blocks: a value per recorded block length, [T, J].
 exits     metadata ``exits``: {"layers": [...], "num_layers": L}, exit layers in rising order.
 blocks    metadata ``blocks``: draft lengths of a block drafter in rising order.
+trees     metadata ``trees``: what trees grow from along the text (``Width``): {"depths": D, "children": W,
+          "beam": b, "levels": L, "siblings": N, "rule": how siblings are tested}, as far as recorded.
+path      the tokens that the target emits from a row on; its node at depth d of a tree spells d of them.
 """
 
 import re
@@ -22,13 +25,18 @@ class Width(StrEnum):
     ONE = "one"
     EXITS = "exits"
     BLOCKS = "blocks"
+    DEPTHS = "depths"  # of the path: D; 1 where the drafter sees nothing but text
+    CHILDREN = "children"  # D times W, the likeliest first
+    LEVELS = "levels"  # L, of the drafter's own tree
+    SIBLINGS = "siblings"  # N
 
 
 @dataclass(frozen=True, slots=True)
 class MethodColumn:
     """A column by the pattern of its name. is_outcome: of the target's half, else a policy's signal.
 
-    is_count: whole numbers from 0 on, stored as float32; is_amount: any number from 0 on; else a probability.
+    is_count: whole numbers from 0 on, stored as float32; is_amount: any number from 0 on;
+    is_log: any number up to 0; else a probability. at_most: of a count.
     synth: the word of ``svsim synth --also`` that makes one. is_captured: svsim capture records it.
     """
 
@@ -39,6 +47,8 @@ class MethodColumn:
     is_outcome: bool = True
     is_count: bool = False
     is_amount: bool = False
+    is_log: bool = False
+    at_most: float = float("inf")
     is_captured: bool = False
 
     @property
@@ -50,7 +60,52 @@ class MethodColumn:
         return f"{record}, or add a synthetic one with svsim synth --also {self.synth}"
 
 
+PATHS = "paths:rank=.4,spread=1"
 METHOD_COLUMNS = (
+    MethodColumn(
+        "path_rank",
+        Width.DEPTHS,
+        "rank of the path's token under the drafter, 1: the likeliest, 0: not known",
+        PATHS,
+        is_count=True,
+        at_most=65535,
+    ),
+    MethodColumn(
+        "path_logprob",
+        Width.DEPTHS,
+        "the drafter's log-probability of the path's token",
+        PATHS,
+        is_log=True,
+    ),
+    MethodColumn(
+        "top_logprob",
+        Width.CHILDREN,
+        "the drafter's largest log-probabilities behind the path, falling",
+        PATHS,
+        is_log=True,
+    ),
+    MethodColumn(
+        "tree_rank",
+        Width.LEVELS,
+        "place of the path's node in the final ranking of the drafter's own tree, 65535: never grown",
+        PATHS,
+        is_count=True,
+        at_most=65535,
+    ),
+    MethodColumn(
+        "child_index",
+        Width.ONE,
+        "which of the drafter's sampled siblings is the path's token, 0: none",
+        PATHS,
+        is_count=True,
+        at_most=255,
+    ),
+    MethodColumn(
+        "accept_given_token",
+        Width.SIBLINGS,
+        "probability that one of the first n siblings is accepted, given the token that is emitted",
+        PATHS,
+    ),
     MethodColumn(
         "target_entropy",
         Width.CHAIN,

@@ -60,10 +60,12 @@ def is_extra_target_name(name: str) -> bool:
 def domain(name: str) -> tuple[float, float]:
     """(lowest, highest) allowed value of a signal; infinities stand for "any finite number"."""
     column = method_column(name)
-    if name in PROBABILITIES or (column is not None and not (column.is_count or column.is_amount)):
+    if column is not None and column.is_log:
+        return -np.inf, 0.0
+    if column is not None and (column.is_count or column.is_amount):
+        return 0.0, column.at_most
+    if name in PROBABILITIES or column is not None:
         return 0.0, 1.0
-    if column is not None:
-        return 0.0, np.inf
     return (0.0, np.inf) if name == "draft_entropy" else (-np.inf, np.inf)
 
 
@@ -122,7 +124,7 @@ def check_schema(schema: Any, widths: Mapping[Width, int], file: str) -> tuple[s
         elif _is_float_list(kind):
             length = width_of(name, widths)
             if length == 0 and (is_target_name(name) or is_signal_name(name)):
-                expected = "metadata that say what its values are for (`exits` or `blocks`)"
+                expected = "metadata that say what its values are for (`exits`, `blocks` or `trees`)"
             elif pa.types.is_fixed_size_list(kind) and kind.list_size != length:
                 expected = f"lists of length {'K = ' if length == widths[Width.CHAIN] else ''}{length}"
             elif is_target_name(name) or is_signal_name(name):

@@ -35,7 +35,8 @@ class TraceMetadata:
 
     ``models`` maps target, draft and companion to {"name": ..., "geometry": {...}};
     ``sampling`` holds {"greedy": bool, "temperature": ..., ...}; ``extra`` keeps unknown keys.
-    ``exits`` and ``blocks`` say what columns of exit layers and block drafts are for (``method_columns``).
+    ``exits``, ``blocks`` and ``trees`` say what columns of exit layers, block drafts and trees are for
+    (``method_columns``).
     """
 
     num_speculative_tokens: int
@@ -51,6 +52,7 @@ class TraceMetadata:
     date: str | None = None
     exits: Mapping[str, Any] | None = None
     blocks: tuple[int, ...] | list[int] | None = None
+    trees: Mapping[str, Any] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
@@ -67,9 +69,18 @@ class TraceMetadata:
         """Values per row of a column, by what they are for."""
         exits = len(self.exits["layers"]) if self.exits else 0
         blocks = len(self.blocks) if self.blocks else 0
+        trees = self.trees or {}
+        depths = trees.get("depths", 0)
         return {
-            Width.CHAIN: self.num_speculative_tokens, Width.ONE: 1, Width.EXITS: exits, Width.BLOCKS: blocks
-        }  # fmt: skip
+            Width.CHAIN: self.num_speculative_tokens,
+            Width.ONE: 1,
+            Width.EXITS: exits,
+            Width.BLOCKS: blocks,
+            Width.DEPTHS: depths,
+            Width.CHILDREN: depths * trees.get("children", 0),
+            Width.LEVELS: trees.get("levels", 0),
+            Width.SIBLINGS: trees.get("siblings", 0),
+        }
 
     @property
     def is_greedy(self) -> bool:

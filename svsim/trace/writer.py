@@ -132,7 +132,7 @@ class TraceWriter:
             )
         if chunk.metadata.widths != self._metadata.widths:
             raise TraceError(
-                f"{self._file}: a chunk has other exits or blocks than the file; write them to "
+                f"{self._file}: a chunk has other exits, blocks or trees than the file; write them to "
                 "different files"
             )
         names = list(signal_columns(chunk))
