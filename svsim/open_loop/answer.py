@@ -14,13 +14,15 @@ from svsim.options import workers
 from svsim.progress import Count, OnProgress
 from svsim.run import Trace
 from svsim.serving import state
+from svsim.serving.ledger import pieces
 from svsim.serving.metrics import Measured, finite, label_of
 from svsim.serving.runs import UNITS, FleetRecords
-from svsim.serving.samples import latencies
+from svsim.serving.samples import latency
 from svsim.serving.verdict import verdict_of
 from svsim.version import __version__
 
 SHARES = np.linspace(0.0, 1.0, 201)  # of requests, at which distributions are kept
+MOST_DRAWN = 200_000  # requests that a distribution is drawn from
 
 
 def answer(trace: Trace | None, options: ServeOptions, progress: OnProgress | None = None) -> ServingResult:
@@ -53,7 +55,7 @@ def _result(
         run.config,
         tuple(dict.fromkeys(notes)),
         tuple(verdicts),
-        tuple(one for i in shown for one in _requests(run.cells[i], measured[i])),
+        RequestRows([(run.cells[i], measured[i]) for i in shown]),
         tuple(_timeline(run.cells[i], measured[i]) for i in shown),
         interrupted,
         tuple(_distributions(run.cells[i], measured[i]) for i in shown),
@@ -75,37 +77,59 @@ def _notes_of(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             yield "the warm-up takes half of the run: ask for a longer `duration`"
 
 
+class RequestRows:
+    """Measured requests of all cells as ``--requests-csv`` has them, made as they are asked for."""
+
+    def __init__(self, parts: Sequence[tuple[Cell, Measured]]) -> None:
+        self._parts = parts
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for cell, measured in self._parts:
+            yield from _requests(cell, measured)
+
+    def __len__(self) -> int:
+        return sum(len(stretch.requests) for _, measured in self._parts for stretch in measured.stretches)
+
+
 def _requests(cell: Cell, measured: Measured) -> Iterator[dict[str, Any]]:
     """Measured requests as ``--requests-csv`` has them; undefined is empty."""
-    for number, stretch in enumerate(measured.stretches):
-        for one in stretch.requests:
-            first_s, finish_s, arrival_s = one["first_token_s"], one["finish_s"], one["arrival_s"]
-            several_tokens = one["output"] > 1
-            yield {
-                "request_id": int(one["row"]),
-                "arrival_s": float(arrival_s),
-                "scheduled_s": finite(one["scheduled_s"]),
-                "first_token_s": finite(first_s),
-                "finish_s": finite(finish_s),
-                "prompt_tokens": int(one["prompt"]),
-                "output_tokens": int(one["output"]),
-                "num_steps": int(one["steps"]),
-                "num_preemptions": int(one["preemptions"]),
-                "ttft_s": finite(first_s - arrival_s),
-                "tpot_s": finite((finish_s - first_s) / (one["output"] - 1)) if several_tokens else None,
-                "e2el_s": finite(finish_s - arrival_s),
-                "method": cell.method.label,
-                "hardware": cell.deployment.name,
-                "replication": number,
-            }
+    for number, one in (
+        (number, one)
+        for number, stretch in enumerate(measured.stretches)
+        for piece in pieces(stretch.requests)
+        for one in piece
+    ):
+        first_s, finish_s, arrival_s = one["first_token_s"], one["finish_s"], one["arrival_s"]
+        several_tokens = one["output"] > 1
+        yield {
+            "request_id": int(one["row"]),
+            "arrival_s": float(arrival_s),
+            "scheduled_s": finite(one["scheduled_s"]),
+            "first_token_s": finite(first_s),
+            "finish_s": finite(finish_s),
+            "prompt_tokens": int(one["prompt"]),
+            "output_tokens": int(one["output"]),
+            "num_steps": int(one["steps"]),
+            "num_preemptions": int(one["preemptions"]),
+            "ttft_s": finite(first_s - arrival_s),
+            "tpot_s": finite((finish_s - first_s) / (one["output"] - 1)) if several_tokens else None,
+            "e2el_s": finite(finish_s - arrival_s),
+            "method": cell.method.label,
+            "hardware": cell.deployment.name,
+            "replication": number,
+        }
 
 
 def _distributions(cell: Cell, measured: Measured) -> dict[str, Any]:
-    """Quantiles of all measured requests at ``SHARES``: what a request meets, replications together."""
-    seconds = [latencies(s.requests, s.record.cut_off_s) for s in measured.stretches]
+    """Quantiles of measured requests at ``SHARES``, replications together; of every m-th where they are
+    more than ``MOST_DRAWN``."""
+    stretches = measured.stretches
+    every = -(-sum(len(s.requests) for s in stretches) // MOST_DRAWN)
     found: dict[str, Any] = {"method": cell.method.label, "hardware": cell.deployment.name}
     for metric in ("ttft", "tpot", "e2el"):
-        values = np.concatenate([one[metric] for one in seconds])
+        values = np.concatenate(
+            [latency(np.array(s.requests[::every]), metric, s.record.cut_off_s) for s in stretches]
+        )
         found[f"{metric}_s"] = np.quantile(values, SHARES).tolist() if len(values) else []
     return found
 

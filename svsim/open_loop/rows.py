@@ -8,6 +8,7 @@ import numpy as np
 from svsim.errors import InputError
 from svsim.open_loop.options import Cell, ServeRun
 from svsim.progress import Count
+from svsim.serving.ledger import pieces
 from svsim.serving.metrics import Measured
 from svsim.serving.runs import FleetRecords, ReplicationRuns
 from svsim.serving.samples import TIME_PARTS, Stretch
@@ -40,17 +41,17 @@ def _measured(run: ServeRun, records: Sequence[FleetRecords]) -> list[Measured]:
 
 def _check_length(run: ServeRun, stretches: Sequence[Stretch]) -> None:
     """InputError if nothing was measured, or the window is shorter than a request."""
-    requests = np.concatenate([stretch.requests for stretch in stretches])
-    seconds = requests["finish_s"] - requests["scheduled_s"]
-    seconds = seconds[np.isfinite(seconds)]
-    window_s = stretches[0].seconds
-    if len(requests) == 0:
+    num_requests, least_s, window_s = 0, np.inf, stretches[0].seconds
+    for piece in (piece for stretch in stretches for piece in pieces(stretch.requests)):
+        seconds = piece["finish_s"] - piece["scheduled_s"]
+        num_requests, least_s = num_requests + len(piece), float(np.fmin.reduce(seconds, initial=least_s))
+    if num_requests == 0:
         raise InputError(
             f"no request arrives in the {window_s:g} s that are measured; ask for a longer `duration`, a "
             "higher rate, or a shorter `warm_up`"
         )
-    if not run.demand.is_given and (len(seconds) == 0 or seconds.min() > run.demand.duration_s):
-        took = "longer" if len(seconds) == 0 else f"{seconds.min():.3g} s at least"
+    if not run.demand.is_given and least_s > run.demand.duration_s:
+        took = "longer" if least_s == np.inf else f"{least_s:.3g} s at least"
         raise InputError(
             f"`duration` {run.demand.duration_s:g} s is shorter than a request takes ({took}); "
             "ask for ten times as long or more"

@@ -41,6 +41,7 @@ DEFAULT_REPLICATIONS = 8
 LEAST_DURATION_S, REQUESTS_OF_DURATION = 300.0, 1000
 LEAST_WORKLOAD_S = 1.0
 MAX_REPLICAS, MAX_REPLICATIONS = 1024, 1000
+WINDOWS, MOST_WINDOWS, REQUESTS_OF_WINDOW = 16, 100_000, 8192.0
 
 
 def understand(trace: Trace | None, options: ServeOptions) -> ServeRun:
@@ -135,7 +136,13 @@ def _demand(options: ServeOptions, prepared: PreparedRun | None, seed: int) -> D
 
 def _horizon(options: ServeOptions, demand: Demand) -> Horizon:
     # a file ends: all of it can be waited for
-    return Horizon.of(demand.duration_s, options.warm_up_s, drain_s=np.inf if demand.is_given else None)
+    drain_s, rate = np.inf if demand.is_given else None, demand.rate
+    if demand.arrivals is not None and demand.arrivals.is_closed:
+        rate = demand.arrivals.num_users / max(demand.arrivals.think_s, 1.0)
+    window_s = demand.duration_s / WINDOWS
+    if rate is not None:  # what arrives in a window is held in memory
+        window_s = min(window_s, max(REQUESTS_OF_WINDOW / rate, demand.duration_s / MOST_WINDOWS))
+    return Horizon.of(demand.duration_s, options.warm_up_s, window_s, drain_s)
 
 
 def _num_replications(options: ServeOptions, demand: Demand) -> int:

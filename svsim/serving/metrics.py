@@ -8,7 +8,7 @@ lag-1 correlation is in the row, as it makes the interval too narrow where it is
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +53,7 @@ class ServingTable:
     config: Mapping[str, Any]
     notes: tuple[str, ...] = ()
     verdict: tuple[Mapping[str, Any], ...] = ()
-    requests: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    requests: Iterable[Mapping[str, Any]] = field(default=(), repr=False)
     timelines: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
     is_interrupted: bool = False
 
@@ -93,12 +93,17 @@ def _flat(row: Row) -> Row:
     return {**row, "params": params_text(row["params"]), "slo": "; ".join(s["text"] for s in row["slo"])}
 
 
-def csv_of(rows: Sequence[Mapping[str, Any]]) -> str:
+def csv_of(rows: Iterable[Mapping[str, Any]]) -> str:
     """Rows of one shape as CSV."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = None
+    for row in rows:
+        if writer is None:
+            writer = csv.DictWriter(out, list(row), lineterminator="\n")
+            writer.writeheader()
+        writer.writerow(row)
+    if writer is None:
+        out.write("\n")
     return out.getvalue()
 
 
@@ -153,7 +158,7 @@ class Measured:
         """All numbers of a row."""
         row: Row = {
             "num_requests": sum(len(s.requests) for s in self.stretches),
-            "num_unfinished": sum(int(np.isnan(s.requests["finish_s"]).sum()) for s in self.stretches),
+            "num_unfinished": sum(s.num_unfinished for s in self.stretches),
             "num_replications": len(self.stretches),
             "warm_up_s": self.stretches[0].first * self.stretches[0].horizon.segment_s,
         }

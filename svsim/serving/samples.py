@@ -6,13 +6,15 @@ arrival; TPOT (E2EL - TTFT)/(output tokens - 1), of requests with more than one 
 between two emissions of a request; per token: that gap divided by its tokens, once for each token.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
+from svsim.metrics.quantiles import mean_and_percentiles
 from svsim.serving import state
+from svsim.serving.ledger import pieces
 from svsim.serving.simulation import Horizon, ReplicationRecord
 from svsim.serving.slo import STATISTICS, Slo
 from svsim.serving.state import FIRST_GAP_S, GAP_GROWTH, NUM_GAP_BINS, Floats, Ints, Requests
@@ -55,6 +57,11 @@ class Stretch:
         return self.record.requests[np.searchsorted(arrival_s, low) : np.searchsorted(arrival_s, high)]
 
     @property
+    def num_unfinished(self) -> int:
+        """Requests that had not finished when the run was cut off."""
+        return sum(int(np.isnan(piece["finish_s"]).sum()) for piece in pieces(self.requests))
+
+    @property
     def timeline(self) -> Floats:
         """Its buckets [buckets, columns]."""
         per = self.horizon.buckets_per_segment
@@ -73,21 +80,17 @@ class Stretch:
         ]
 
 
-def latencies(requests: Requests, cut_off_s: float | None) -> dict[str, Floats]:
-    """Seconds by metric. What had not happened when a run was cut off counts as happening then."""
+REQUEST_LATENCIES = ("ttft", "e2el", "queue", "tpot")
+
+
+def latency(requests: Requests, metric: str, cut_off_s: float | None) -> Floats:
+    """Seconds of a metric. What had not happened when a run was cut off counts as happening then."""
+    if metric == "tpot":
+        several = requests[(requests["output"] > 1) & np.isfinite(requests["finish_s"])]
+        return np.asarray((several["finish_s"] - several["first_token_s"]) / (several["output"] - 1))
+    moment = requests[{"ttft": "first_token_s", "e2el": "finish_s", "queue": "scheduled_s"}[metric]]
     last_s = np.inf if cut_off_s is None else cut_off_s
-    moments = {
-        name: np.where(np.isnan(requests[name]), last_s, requests[name])
-        for name in ("scheduled_s", "first_token_s", "finish_s")
-    }
-    arrival_s, output = requests["arrival_s"], requests["output"]
-    several = (output > 1) & np.isfinite(requests["finish_s"])
-    return {
-        "ttft": moments["first_token_s"] - arrival_s,
-        "e2el": moments["finish_s"] - arrival_s,
-        "queue": moments["scheduled_s"] - arrival_s,
-        "tpot": (requests["finish_s"] - requests["first_token_s"])[several] / (output[several] - 1),
-    }
+    return np.asarray(np.where(np.isnan(moment), last_s, moment) - requests["arrival_s"])
 
 
 def is_good(requests: Requests, slos: Sequence[Slo]) -> "np.typing.NDArray[np.bool_]":
@@ -107,12 +110,6 @@ def is_good(requests: Requests, slos: Sequence[Slo]) -> "np.typing.NDArray[np.bo
     return np.asarray(good, np.bool_)
 
 
-def _of_values(values: Floats) -> list[float]:
-    if len(values) == 0:
-        return [np.nan] * len(STATISTICS)
-    return [float(values.mean()), *np.percentile(values, PERCENTILES).tolist()]
-
-
 def _of_gaps(counts: Ints) -> list[float]:
     """Of a histogram: middles of its bins, a quarter of a percent wide."""
     total = counts.sum()
@@ -127,15 +124,23 @@ def values_of(stretch: Stretch, slos: Sequence[Slo]) -> dict[str, float]:
     """Every number of a stretch; NaN where there is none."""
     requests, record = stretch.requests, stretch.record
     found: dict[str, float] = {}
-    for metric, seconds in latencies(requests, record.cut_off_s).items():
-        found |= zip_names(metric, _of_values(seconds))
+    for metric in REQUEST_LATENCIES:
+
+        def seconds(metric: str = metric) -> Iterator[Floats]:
+            return (latency(piece, metric, record.cut_off_s) for piece in pieces(requests))
+
+        found |= zip_names(metric, mean_and_percentiles(seconds, PERCENTILES))
     for metric, gaps in (("itl_token", record.token_gaps), ("itl_step", record.step_gaps)):
         found |= zip_names(metric, _of_gaps(gaps[stretch.first : stretch.end].sum(axis=0)))
     per_s = 1.0 / stretch.seconds
     blocks = stretch.timeline[:, state.KV_BLOCKS_S]
-    decode_steps = requests["decode_steps"].sum()
-    without_own = decode_steps - requests["own_tokens"].sum()
-    good = is_good(requests, slos)
+    num_good, decode_steps, own_tokens, accepted, drafted = 0, 0, 0, 0, 0
+    for piece in pieces(requests):
+        num_good += int(is_good(piece, slos).sum())
+        decode_steps += int(piece["decode_steps"].sum())
+        own_tokens += int(piece["own_tokens"].sum())
+        accepted += int(piece["accepted"].sum())
+        drafted += int(piece["drafted"].sum())
     return found | {
         "request_throughput": stretch.total(state.FINISHED) * per_s,
         "output_tok_s": stretch.total(state.EMITTED) * per_s,
@@ -149,10 +154,10 @@ def values_of(stretch: Stretch, slos: Sequence[Slo]) -> dict[str, float]:
         "mean_batch": _ratio(stretch.total(state.SEQUENCE_STEPS), stretch.total(state.STEPS)),
         "busy": stretch.total(state.BUSY_S) * per_s,
         **{name: stretch.total(column) * per_s for name, column in TIME_PARTS.items()},
-        "mean_acceptance_length": 1.0 + _ratio(requests["accepted"].sum() - without_own, decode_steps),
-        "draft_acceptance_rate": _ratio(requests["accepted"].sum(), requests["drafted"].sum()),
-        "slo_attainment": _ratio(good.sum(), len(good)),
-        "request_goodput": good.sum() * per_s,
+        "mean_acceptance_length": 1.0 + _ratio(accepted - (decode_steps - own_tokens), decode_steps),
+        "draft_acceptance_rate": _ratio(accepted, drafted),
+        "slo_attainment": _ratio(num_good, len(requests)),
+        "request_goodput": num_good * per_s,
     }
 
 

@@ -17,6 +17,7 @@ import simpy
 
 from svsim.errors import InfeasibleError, InputError, InvariantError, require
 from svsim.serving.demand import Demand, RequestSource
+from svsim.serving.ledger import Ledger
 from svsim.serving.load_routing import LoadRouting
 from svsim.serving.replica import MethodPrices, ReplicaEngine
 from svsim.serving.routing import router_named
@@ -27,18 +28,6 @@ from svsim.serving.state import FREE_BLOCKS, Account, Floats, Ints, Requests, Ru
 NUM_SEGMENTS = 40  # of arrival times, in which gaps are counted and a warm-up may end
 MOST_SEGMENTS = 120
 MOST_BUCKETS = 4000
-# what is kept of a finished request
-RECORD = np.dtype(
-    [(name, np.float64) for name in ("arrival_s", "scheduled_s", "first_token_s", "finish_s")]
-    + [
-        (name, np.int64)
-        for name in (
-            *("row", "prompt", "output", "out", "steps", "decode_steps", "own_tokens", "preemptions"),
-            *("accepted", "verified", "drafted"),
-        )
-    ]
-)
-_FIELDS = list(RECORD.names or ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +155,7 @@ class Replication:
         self.routing = None if rule is None else LoadRouting(self.servers, rule)
         self.held = NO_REQUESTS  # while no replica is up
         self.held_turns = np.zeros(0), np.zeros(0, np.int64)
-        self.done: list[Requests] = []
+        self.done = Ledger()
         self.cut_off_s: float | None = None
         self._tell: Any = lambda second: None
 
@@ -233,6 +222,12 @@ class Replication:
         for server in self.servers:
             server.advance(now_s)
         self._take_done(now_s)
+        self.done.settle(self._nothing_before(now_s))
+
+    def _nothing_before(self, now_s: float) -> float:
+        """No request that finishes from now on arrived earlier."""
+        left = [self.held["arrival_s"], *(server.in_system()["arrival_s"] for server in self.servers)]
+        return float(min([now_s, *(arrivals.min() for arrivals in left if len(arrivals))]))
 
     def _check_fit(self, rows: Requests) -> None:
         """A request that a law drew, and that no replica could ever hold, ends the run."""
@@ -279,8 +274,7 @@ class Replication:
         for server in self.servers:
             done = server.take_done(now_s)
             mine = done[done["arrival_s"] < self.horizon.duration_s]
-            if len(mine):
-                self.done.append(_slim(mine))
+            self.done.add(mine)
 
     def _is_over(self) -> bool:
         """Whether all that arrived before the end have finished."""
@@ -305,44 +299,26 @@ class Replication:
     def _record(self) -> ReplicationRecord:
         end_s = self.horizon.duration_s
         left = np.concatenate([self.held, *(server.in_system() for server in self.servers)])
-        left = _slim(left[left["arrival_s"] < end_s])
+        left = left[left["arrival_s"] < end_s]
         left["finish_s"] = np.nan
         left["first_token_s"][left["out"] == 0] = np.nan
         left["scheduled_s"][left["scheduled_s"] < 0] = np.nan
-        requests = np.concatenate([*self.done, left])
-        requests = requests[np.lexsort([requests["row"], requests["arrival_s"]])]
         record = ReplicationRecord(
-            requests,
+            self.done.all(left),
             np.sum([server.account.timeline for server in self.servers], axis=0),
             self.gaps.step_gaps,
             self.gaps.token_gaps,
             self.cut_off_s,
         )
-        self._check(record)
+        self._check_blocks()
         return record
 
-    def _check(self, record: ReplicationRecord) -> None:
-        """arrival <= scheduled <= first token <= finish; accepted <= verified <= drafted; no block lost."""
-        done = record.requests[np.isfinite(record.requests["finish_s"])]
-        in_order = (
-            (done["arrival_s"] <= done["scheduled_s"]).all()
-            and (done["scheduled_s"] <= done["first_token_s"]).all()
-            and (done["first_token_s"] <= done["finish_s"]).all()
-        )
-        counted = (done["accepted"] <= done["verified"]).all() and (done["verified"] <= done["drafted"]).all()
+    def _check_blocks(self) -> None:
+        """No block is lost; requests themselves were checked as they were taken."""
         num_blocks = self.fleet.rules.num_blocks
-        blocks = all(
-            server.engine.replica.counters[FREE_BLOCKS] + server.in_system()["blocks"].sum() == num_blocks
-            for server in self.servers
-        )
-        if not (in_order and counted and (done["out"] == done["output"]).all() and blocks):
-            raise InvariantError(
-                "a request's moments, its tokens or KV blocks do not add up; please report this"
-            )
-
-
-def _slim(rows: Requests) -> Requests:
-    found = np.zeros(len(rows), RECORD)
-    for name in _FIELDS:
-        found[name] = rows[name]
-    return found
+        for server in self.servers:
+            free, held = server.engine.replica.counters[FREE_BLOCKS], server.in_system()["blocks"].sum()
+            if free + held != num_blocks:
+                raise InvariantError(
+                    f"{free} free KV blocks and {held} held are not the cache's {num_blocks}"
+                )

@@ -14,6 +14,7 @@ import numpy as np
 from scipy import stats
 
 from svsim.serving import state
+from svsim.serving.ledger import PIECE, pieces
 from svsim.serving.samples import Stretch
 from svsim.serving.simulation import Horizon, ReplicationRecord
 from svsim.serving.state import Floats
@@ -49,11 +50,20 @@ def warm_up_segments(records: Sequence[ReplicationRecord], horizon: Horizon) -> 
     if horizon.warm_up_s is not None:
         return math.ceil(round(horizon.warm_up_s / horizon.segment_s, 9))
     series = np.mean([in_system(record, horizon) for record in records], axis=0)
-    e2el = np.concatenate([r.requests["finish_s"] - r.requests["arrival_s"] for r in records])
-    e2el = e2el[np.isfinite(e2el)]
-    least_s = LATENCIES_OF_WARM_UP * float(e2el.mean()) if len(e2el) else 0.0
-    found_s = max(mser(series) * horizon.bucket_s, least_s)
+    found_s = max(mser(series) * horizon.bucket_s, LATENCIES_OF_WARM_UP * _mean_e2el_s(records))
     return min(math.ceil(found_s / horizon.segment_s), horizon.num_segments // 2)
+
+
+def _mean_e2el_s(records: Sequence[ReplicationRecord]) -> float:
+    """Of all requests that finished; 0 without any."""
+    total_s, num = 0.0, 0
+    is_short = sum(len(record.requests) for record in records) <= PIECE
+    joined = [np.concatenate([record.requests for record in records])] if is_short else ()
+    for piece in joined or (piece for record in records for piece in pieces(record.requests)):
+        e2el = piece["finish_s"] - piece["arrival_s"]
+        e2el = e2el[np.isfinite(e2el)]
+        total_s, num = total_s + float(e2el.sum()), num + len(e2el)
+    return total_s / num if num else 0.0
 
 
 def is_saturated(stretches: Sequence[Stretch]) -> bool:
