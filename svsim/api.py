@@ -41,6 +41,8 @@ def replay(
     batch_of: str | None = None,
     prefill: str | None = None,
     profile_split: float | None = None,
+    profile_from: Trace | None = None,
+    believed_prices: str | LatencyModel | None = None,
     coins: str = "recorded",
     convention: str = "native",
     out_of_range: OutOfRange | None = None,
@@ -78,6 +80,8 @@ def replay(
     batch_of: ``"requests"`` (default) or ``"copies"``.
     prefill: ``"exclude"`` (default) or ``"include"``.
     profile_split: share of requests that beliefs learn from and nobody replays (default 0.5).
+    profile_from: another trace, whose profile part beliefs are learnt on instead: a cold start.
+    believed_prices: step times that methods plan with, while the clock charges ``latency``: as ``latency``.
     coins: ``"recorded"``, or ``"redraw:N"`` for N fresh draws.
     convention: ``"native"`` or ``"specdecode-bench"``, which fixes the four above.
     out_of_range: passes outside the calibrated range: ``"raise"`` (default), ``"clip"``, ``"extrapolate"``.
@@ -101,6 +105,8 @@ def replay(
         batch_of=batch_of,
         prefill=prefill,
         profile_split=profile_split,
+        profile_from=profile_from,
+        believed_prices=believed_prices,
         coins=coins,
         convention=convention,
         out_of_range=out_of_range,
@@ -132,6 +138,8 @@ def analytic(
     batch_of: str | None = None,
     prefill: str | None = None,
     profile_split: float | None = None,
+    profile_from: Trace | None = None,
+    believed_prices: str | LatencyModel | None = None,
     coins: str = "recorded",
     convention: str = "native",
     out_of_range: OutOfRange | None = None,
@@ -160,6 +168,8 @@ def analytic(
         batch_of=batch_of,
         prefill=prefill,
         profile_split=profile_split,
+        profile_from=profile_from,
+        believed_prices=believed_prices,
         coins=coins,
         convention=convention,
         out_of_range=out_of_range,

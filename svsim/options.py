@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from svsim.decoding.acceptance_rules import AcceptanceRule
     from svsim.decoding.method import DecodingMethod
     from svsim.engines.settings import RunSettings
+    from svsim.trace.token_trace import TokenTrace
 
 DEFAULT_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 48, 64)
 VALUE_BATCH_SIZES = (1, 8, 32, 64)
@@ -48,6 +49,8 @@ class RunOptions:
     batch_of: str | None = None
     prefill: str | None = None
     profile_split: float | None = None
+    profile_from: "TokenTrace | str | Path | None" = None
+    believed_prices: str | LatencyModel | None = None
     coins: str = "recorded"
     convention: str = "native"
     out_of_range: OutOfRange | None = None
@@ -59,6 +62,8 @@ class RunOptions:
     def __post_init__(self) -> None:
         object.__setattr__(self, "latency", latency_of(self.latency))
         texts("hardware", self.hardware)
+        if self.believed_prices is not None:
+            object.__setattr__(self, "believed_prices", latency_of(self.believed_prices))
         for name, given in (("engine", self.engine), ("coins", self.coins)):
             if given is not None and not isinstance(given, str):
                 raise InputError(f"`{name}` is {printable(repr(given), 40)}; expected a text")

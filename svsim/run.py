@@ -93,7 +93,7 @@ class RunResult(ResultTable):
         if asked is not None and is_file(asked.trace) and _is_same_file(path, asked.trace):
             raise InputError(f"{path} is the trace itself; write the page to another file")
         if asked is not None and fits_in_memory(asked.trace):
-            analytic = answer("analytic", asked.trace, asked.options) if asked.engine == "replay" else None
+            analytic = _modelled(asked) if asked.engine == "replay" else None
             found = inspect(
                 asked.trace,
                 latency=asked.options.latency,
@@ -156,6 +156,16 @@ def answer(
     return run.result(Question(engine, trace, options), records, notes)
 
 
+def _modelled(asked: Question) -> RunResult:
+    """The same question to the analytic model, without methods that it does not know."""
+    from svsim.analytic_model.model import is_answered
+
+    source, options = open_source(asked.trace, asked.options.models), asked.options
+    drafter = options.models.drafter_of(source.metadata.models)
+    known = [m for m in methods_of(options.methods, source, drafter, []) if is_answered(m)]
+    return answer("analytic", asked.trace, replace(options, methods=known or "td", believed_prices=None))
+
+
 def understand(trace: Trace, options: RunOptions) -> Run:
     """What the options stand for, checked, as one run of this trace."""
     from svsim.decoding.presets import target_only
@@ -168,15 +178,11 @@ def understand(trace: Trace, options: RunOptions) -> Run:
     drafter = options.models.drafter_of(source.metadata.models)
     methods = methods_of(options.methods, source, drafter, notes)
     asked = frozenset(method.label for method in methods)
-    if "td" not in asked:
-        methods = [target_only(), *methods]  # the baseline of every speedup
+    methods = methods if "td" in asked else [target_only(), *methods]  # the baseline of every speedup
     settings = options.settings(methods)
-    deployments = deployments_of(
-        source,
-        options,
-        settings.convention.draft_of_one_sequence,
-    )
-    prepared = prepare(source, settings, deployments)
+    deployments = deployments_of(source, options, settings.convention.draft_of_one_sequence)
+    foreign = open_source(options.profile_from) if options.profile_from is not None else None
+    prepared = prepare(source, settings, deployments, foreign)
     memory = MemoryFit.of(prepared, options.memory_share)
     require(
         options.gpu_memory_utilization is None or memory.is_known,
@@ -189,9 +195,9 @@ def understand(trace: Trace, options: RunOptions) -> Run:
     if options.profile_split and not any(m.belief is not None and m.belief.needs_profile for m in methods):
         notes.append("profile_split has no effect: no method here learns a belief, all requests are replayed")
     notes += [*options.models.unused(methods), *_unused(options.elsewhere, groups.values())]
-    part, sizes = prepared.part, prepared.settings.batch_sizes
-    notes += gamma_notes(prepared.methods, prepared.deployments, sizes, part.context_mean)
-    notes += [*prepared.notes, *unchecked, *memory.notes(prepared.settings.batch_sizes)]
+    sizes, context = prepared.settings.batch_sizes, prepared.part.context_mean
+    notes += gamma_notes(prepared.methods, prepared.deployments, sizes, context)
+    notes += [*prepared.notes, *unchecked, *memory.notes(sizes)]
     return Run(
         prepared,
         memory,
@@ -344,7 +350,11 @@ def deployments_of(
     options.elsewhere.check()
     asked = PricesAsked(options.latency, options.engine, hardware, options.elsewhere)
     priced = asked.priced(source, options.out_of_range)
-    return [Deployment(p.latency, draft_of_one_sequence, p.spec) for p in priced]
+    found = [Deployment(p.latency, draft_of_one_sequence, p.spec) for p in priced]
+    if not options.believed_prices:
+        return found
+    other = replace(asked, latency=options.believed_prices).priced(source, options.out_of_range)
+    return [replace(one, believed=p.latency) for one, p in zip(found, other, strict=True)]
 
 
 def open_source(trace: Trace, models: ModelChoice = AS_THE_TRACE_SAYS) -> Source:

@@ -52,6 +52,7 @@ def test_every_option_arrives_in_its_place(function, engine, monkeypatch):
     words = {n: object() for n in inspect.signature(function).parameters if n not in ("trace", "progress")}
     # these are checked at once
     words |= {"latency": StairLatency(), "hardware": ("l40s",), "engine": "mine", "coins": "thrown"}
+    words |= {"believed_prices": StairLatency()}
     function("trace", progress=print, **words)
     ((asked, trace, options, progress),) = seen
     assert (asked, trace, progress) == (engine, "trace", print)

@@ -48,7 +48,7 @@ from svsim.engines.binding import accepted_tokens, bind_columns, selects
 from svsim.engines.parallel import with_gamma
 from svsim.engines.program import BoundColumns
 from svsim.engines.settings import PreparedRun
-from svsim.errors import MethodError
+from svsim.errors import InputError, MethodError
 from svsim.progress import Count, OnProgress
 from svsim.random_streams import RandomStreams
 from svsim.records import GroupSums, RunRecord
@@ -87,9 +87,14 @@ def method_laws(prepared: PreparedRun) -> list[MethodLaw]:
     return laws
 
 
-def refuse_unanswered(methods: Sequence[DecodingMethod]) -> None:
-    """MethodError for a rule that is asked before every draft pass: its lengths follow no threshold."""
-    for method in methods:
+def refuse_unanswered(prepared: PreparedRun) -> None:
+    """MethodError for a rule that is asked before every draft pass, InputError for prices to believe in."""
+    if any(deployment.believed is not None for deployment in prepared.deployments):
+        raise InputError(
+            "`believed_prices` has no place in the analytic model, which plans at the prices it charges; "
+            "leave it out, or use svsim replay"
+        )
+    for method in prepared.methods:
         if not is_answered(method):
             raise MethodError(
                 f"{method.label} plans anew before every draft pass, which the analytic model cannot follow; "
@@ -106,7 +111,7 @@ class AnalyticModel:
     """Answers a prepared run; ``run`` returns a record per (deployment, batch size, method)."""
 
     def __init__(self, prepared: PreparedRun) -> None:
-        refuse_unanswered(prepared.methods)
+        refuse_unanswered(prepared)
         settings, trace = prepared.settings, _in_memory(prepared.part)
         self.trace, self.settings, self.deployments = trace, settings, prepared.deployments
         self.notes: tuple[str, ...] = ()

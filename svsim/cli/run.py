@@ -43,6 +43,10 @@ def run_options(function: F) -> F:
         option("--prefill", metavar="include|exclude", help="Count prefill passes.  [default: exclude]"),
         option("--profile-split", type=float, metavar="SHARE",
                 help="Share of requests that beliefs learn from and nobody replays.  [default: 0.5]"),
+        option("--profile-from", metavar="TRACE",
+                help="Another trace, whose profile part beliefs are learnt on.  [default: this one]"),
+        option("--believed-prices", metavar="FILE",
+                help="Step times that methods plan with; the clock charges --latency's (replay alone)."),
         option("--coins", default="recorded", show_default=True, metavar="recorded|redraw:N",
                 help="Acceptance as recorded, or N fresh draws from its probabilities."),
         option("--convention", default="native", show_default=True, metavar="native|specdecode-bench",
@@ -73,6 +77,8 @@ def run_options(function: F) -> F:
     svsim replay T.parquet --latency cpu.json --draft-hardware l40s --draft llama-3.2-1b --method sd:k=1-7
     svsim replay gsm8k.parquet --latency linear.json --method sd:k=3 --batch 1,32
     svsim replay traces/llama70b.parquet --report out.html
+    svsim replay traces/llama70b.parquet --method sd:k=1-5 --method joint:k=8
+    svsim replay T.parquet --method joint --profile-from other.parquet --believed-prices guess.json
     """
 )
 @click.argument("trace")

@@ -94,7 +94,7 @@ class Deployment:
     """A latency model with the pricing conventions of a run.
 
     spec: as the hardware was asked for, if it was. target, draft: shapes of these models, where they are
-    known; heads get their own from the target's.
+    known; heads get their own from the target's. believed: the prices that methods plan with, if others.
     """
 
     latency: LatencyModel
@@ -102,6 +102,7 @@ class Deployment:
     spec: HardwareSpec | None = None
     target: ModelGeometry | None = None
     draft: ModelGeometry | None = None
+    believed: LatencyModel | None = None
     _priced: dict[Any, PricedWork] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @property
@@ -245,6 +246,9 @@ class PriceBook:
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
+        self._believed: PriceBook | None = None
+        if deployment.believed is not None:
+            self._believed = PriceBook(replace(deployment, latency=deployment.believed, believed=None))
         self._sheets: dict[Any, PriceSheet] = {}
         self._tables: dict[Any, dict[tuple[int, int, int], PriceTable]] = {}
 
@@ -260,6 +264,10 @@ class PriceBook:
             self._later_draft(shape, priced, method.stops_draft),
             self._companion(shape, priced),
         )
+
+    def believed(self, shape: BatchShape, method: DecodingMethod) -> StepPrices | None:
+        """The prices that the method plans with, where they are not those."""
+        return None if self._believed is None else self._believed.lay_out(shape, method)
 
     def _target(self, shape: BatchShape, priced: PricedWork) -> PriceSheet:
         """Verifications of one to most tokens per sequence."""
@@ -353,6 +361,7 @@ def bind(method: DecodingMethod, columns: BoundColumns, prices: PriceBook, shape
     """The step program of a method on one batch shape."""
     selection, pipeline = method.selection, method.pipeline
     work, charged = prices.deployment.priced(method).work, prices.lay_out(shape, method)
+    believed = prices.believed(shape, method)
     learnt = method.belief.constants if isinstance(method.belief, CodedBelief) else ()
     draft, gammas, sync_s = work.draft, np.zeros(0, np.int64), 0.0
     if isinstance(pipeline, ParallelPipeline):
@@ -381,7 +390,7 @@ def bind(method: DecodingMethod, columns: BoundColumns, prices: PriceBook, shape
         columns=columns,
         options=np.array([*selection.options, *learnt], np.float64),
         prices=charged,
-        believed=charged,
-        is_mispriced=False,
+        believed=believed or charged,
+        is_mispriced=believed is not None,
         ask_s=selection.ask_s,
     )

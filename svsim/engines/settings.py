@@ -11,6 +11,7 @@ from svsim.decoding.acceptance_rules import AcceptanceRule, RecordedCoins
 from svsim.decoding.drafters import MODEL, TrimmedDrafter
 from svsim.decoding.exit_methods import on_trace
 from svsim.decoding.method import DecodingMethod
+from svsim.decoding.selections import Plan
 from svsim.engines.binding import Deployment
 from svsim.engines.convention import NATIVE, BatchOf, Convention, Prefill, Refill
 from svsim.engines.profile import fit_belief, is_small, learns, refits, small_profile_note
@@ -74,8 +75,16 @@ class PreparedRun:
         return self.part.trace
 
 
-def prepare(source: Source, settings: RunSettings, deployments: Sequence[Deployment]) -> PreparedRun:
-    """Split, fit and check. Raises InputError, MissingSignalError or LatencyError."""
+def prepare(
+    source: Source,
+    settings: RunSettings,
+    deployments: Sequence[Deployment],
+    foreign: Source | None = None,
+) -> PreparedRun:
+    """Split, fit and check. Raises InputError, MissingSignalError or LatencyError.
+
+    foreign: beliefs are learnt on its profile part instead; what is replayed stays the same.
+    """
     on_this = tuple(on_trace(method, source.metadata) for method in settings.methods)
     settings = replace(settings, methods=on_this)
     learning = [m for m in settings.methods if learns(m)]
@@ -107,9 +116,12 @@ def prepare(source: Source, settings: RunSettings, deployments: Sequence[Deploym
             "raise `profile_split` or leave the method out"
         )
     profile, part = source.split(settings.profile_split if learning else 0.0, settings.seed, needed)
+    if profile is not None and foreign is not None:
+        profile, _ = foreign.split(settings.profile_split, settings.seed, _needed(foreign, settings))
     methods = settings.methods if profile is None else tuple(fit_belief(m, profile) for m in settings.methods)
     sizes, notes = _fitting_batch_sizes(settings, part.num_requests)
     notes += (*_foreign_drafts(source, settings), *_heads_not_apart(deployments, settings))
+    notes += _rests_on(methods, profile, foreign)
     ready = PreparedRun(part, methods, replace(settings, batch_sizes=sizes), deployments, notes)
     if profile is None or not is_small(profile):
         return ready
@@ -119,6 +131,21 @@ def prepare(source: Source, settings: RunSettings, deployments: Sequence[Deploym
         num_small_profile_requests=profile.num_requests,
         refits=refits(methods, profile, settings.seed),
     )
+
+
+def _rests_on(
+    methods: Sequence[DecodingMethod], profile: TokenTrace | None, foreign: Source | None
+) -> tuple[str, ...]:
+    """How much a plan knows of acceptance before it begins, and of whom."""
+    learning = [m for m in methods if learns(m)]
+    if profile is None or not learning:
+        return ()
+    size = f"{profile.num_positions:,} tokens of {profile.num_requests:,} requests"
+    if foreign is not None:
+        named = ", ".join(m.label for m in learning[:MOST_NAMED])
+        return (f"beliefs of {named} were learnt on another trace: {size}",)
+    planning = [m.label for m in learning if m.selection.lengths_from is Plan.ASKED]
+    return (f"{', '.join(planning)}: beliefs rest on {size}",) if planning else ()
 
 
 def _knowing_models(deployment: Deployment, metadata: TraceMetadata) -> Deployment:
