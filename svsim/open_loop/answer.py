@@ -128,7 +128,11 @@ def _distributions(cell: Cell, measured: Measured) -> dict[str, Any]:
     found: dict[str, Any] = {"method": cell.method.label, "hardware": cell.deployment.name}
     for metric in ("ttft", "tpot", "e2el"):
         values = np.concatenate(
-            [latency(np.array(s.requests[::every]), metric, s.record.cut_off_s) for s in stretches]
+            [
+                latency(piece[::every], metric, s.record.cut_off_s)
+                for s in stretches
+                for piece in pieces(s.requests)
+            ]
         )
         found[f"{metric}_s"] = np.quantile(values, SHARES).tolist() if len(values) else []
     return found

@@ -5,6 +5,7 @@ their rows are put in order; beyond ``MOST_ROWS`` of them they go to an unnamed 
 statistics read piece by piece.
 """
 
+import mmap
 import tempfile
 from collections.abc import Iterator
 from typing import IO
@@ -36,9 +37,12 @@ def slim(rows: Requests) -> Requests:
 
 
 def pieces(rows: Requests) -> Iterator[Requests]:
-    """All rows in order, so many at a time, in memory."""
+    """All rows in order, so many at a time, in memory; of a mapped file no more than that."""
+    mapped = getattr(rows, "_mmap", None)
     for first in range(0, len(rows), PIECE):
         yield np.array(rows[first : first + PIECE])
+        if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
 
 
 class Ledger:

@@ -6,6 +6,7 @@ arrival; TPOT (E2EL - TTFT)/(output tokens - 1), of requests with more than one 
 between two emissions of a request; per token: that gap divided by its tokens, once for each token.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -54,7 +55,9 @@ class Stretch:
         low, high = self.first * self.horizon.segment_s, self.end * self.horizon.segment_s
         if self.end == self.horizon.num_segments:
             high = np.inf
-        return self.record.requests[np.searchsorted(arrival_s, low) : np.searchsorted(arrival_s, high)]
+        # not NumPy's search, which copies the column
+        first, end = (bisect_left(arrival_s, moment) for moment in (low, high))
+        return self.record.requests[first:end]
 
     @property
     def num_unfinished(self) -> int:
