@@ -88,6 +88,11 @@ class ResultRow:
         return method_label(self.method, self.params)
 
     @property
+    def may_be_advised(self) -> bool:
+        """A method, not a bound, whose text keeps the target's law."""
+        return self.lossless and not self.is_bound
+
+    @property
     def deployment(self) -> str:
         """``h100_sxm:tp=4,draft=replicated``, or the hardware's name alone."""
         return deployment_name(self.hardware, self.tensor_parallel, self.hardware_options)

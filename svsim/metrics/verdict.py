@@ -1,6 +1,7 @@
 """Whether to speculate: what rows say at each batch size, given how sure prices and sampling are.
 
-The speedup of the fastest method that speculates is called only where its error bar lies on one side of 1.
+The speedup of the fastest lossless method that speculates (of all, where none is lossless: the verdict says
+so) is called only where its error bar lies on one side of 1.
 The bar holds 90 % of outcomes: 1.64 sigma of prices (``price_error``: relative errors on panels that did not
 help to fit the engine's profile) and of sampling (from the row's 95 % interval), added in squares. Measured
 step times carry no price error, and their verdict rests on the row's own interval.
@@ -29,6 +30,8 @@ class SpeedupRow(Protocol):
     @property
     def is_bound(self) -> bool: ...
     @property
+    def lossless(self) -> bool: ...
+    @property
     def speedup_vs_td(self) -> float | None: ...
     @property
     def speedup_vs_td_ci_low(self) -> float | None: ...
@@ -52,6 +55,7 @@ class Answer(StrEnum):
 class Verdict:
     """One deployment at one batch size; ``method``: the fastest that speculates, with its error bar.
 
+    lossless: whether its text keeps the target's law; one that does not is named only where no other ran.
     measure_with: the command that settles it; None where nothing is open.
     """
 
@@ -65,6 +69,7 @@ class Verdict:
     engine: str
     price_error: float | None
     measure_with: str | None
+    lossless: bool
 
 
 def verdicts(rows: Iterable[SpeedupRow]) -> tuple[Verdict, ...]:
@@ -77,7 +82,8 @@ def verdicts(rows: Iterable[SpeedupRow]) -> tuple[Verdict, ...]:
 
 
 def _verdict(cell: Sequence[SpeedupRow]) -> Verdict:
-    best = max(cell, key=lambda row: row.speedup_vs_td or 0.0)
+    choices = [row for row in cell if row.lossless] or cell
+    best = max(choices, key=lambda row: row.speedup_vs_td or 0.0)
     speedup = best.speedup_vs_td or 0.0
     low, high = error_bar(best)
     answer = Answer.SPECULATE if low > 1.0 else Answer.DO_NOT if high < 1.0 else Answer.MEASURE
@@ -92,6 +98,7 @@ def _verdict(cell: Sequence[SpeedupRow]) -> Verdict:
         best.engine,
         best.price_error,
         _command(best) if answer is Answer.MEASURE else None,
+        best.lossless,
     )
 
 

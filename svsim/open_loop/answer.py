@@ -64,6 +64,9 @@ def _result(
 
 
 def _notes_of(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    lossy = dict.fromkeys(label_of(dict(r)) for r in rows if not r["lossless"] and not r["is_bound"])
+    if lossy:
+        yield f"not lossless at this sampling: {', '.join(lossy)} (the text leaves the target's law)"
     for row in rows:
         label = label_of(dict(row))
         if row["saturated"]:

@@ -15,7 +15,7 @@ COLOURS = ("white", "cyan", "green", "magenta", "yellow", "blue", "red")
 
 @dataclass(frozen=True, slots=True)
 class BestOfCell:
-    """One (hardware, batch size): its fastest method, bounds left out; None if nothing fits in memory.
+    """One (hardware, batch size): its fastest method, lossless if one such ran; no bound. None: nothing fits.
 
     settled: whether the intervals allow to call it; None where only one method ran or fits.
     """
@@ -37,6 +37,7 @@ def best_cells(table: ResultTable) -> list[list[BestOfCell]]:
         for size in sizes:
             here = [r for r in rows if (r.deployment, r.batch_size) == (hardware, size)]
             known = [r for r in here if r.goodput_tok_s is not None]
+            known = [r for r in known if r.lossless] or known
             best = max(known, key=lambda r: r.goodput_tok_s or 0.0) if known else None
             cells.append(BestOfCell(hardware, size, best, settled.get(size)))
         found.append(cells)
@@ -64,8 +65,8 @@ def print_heat_map(table: ResultTable, console: Console) -> None:
     methods = dict.fromkeys(row.label for row in table.rows if not row.is_bound)
     labels = sorted(methods, key=lambda label: label != "td")
     colour = {label: COLOURS[i % len(COLOURS)] for i, label in enumerate(labels)}
-    words = "fastest method by batch size and hardware: speedup over target-only, tokens/s, $ and kJ per "
-    console.print(f"{words}million tokens", highlight=False)
+    words = "fastest lossless method by batch size and hardware: speedup over target-only, tokens/s, $ and "
+    console.print(f"{words}kJ per million tokens", highlight=False)
     for few in _side_by_side(columns, console.width):
         view = bare_table()
         view.add_column("batch", justify="right", no_wrap=True)

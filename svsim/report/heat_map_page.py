@@ -43,9 +43,9 @@ def heat_map_section(table: ResultTable, look_of: Mapping[str, MethodLook]) -> H
     return section(
         "map",
         "Best method by hardware and batch size",
-        "Colour: the fastest method, stronger where it gains more. In a cell: its speedup over target-only "
-        "decoding with the 95 % interval, tokens per second, dollars and kilojoules per million tokens. "
-        "A dashed frame: within the noise.",
+        "Colour: the fastest lossless method, stronger where it gains more. In a cell: its speedup over "
+        "target-only decoding with the 95 % interval, tokens per second, dollars and kilojoules per million "
+        "tokens. A dashed frame: within the noise.",
         element("ul", *key, class_="key"),
         scrolling(heat, "Best method by hardware and batch size"),
     )

@@ -20,7 +20,7 @@ def method_matrices(table: ResultTable, look_of: Mapping[str, MethodLook]) -> Ht
 def _matrix(rows: Sequence[ResultRow], name: str, look_of: Mapping[str, MethodLook]) -> Html:
     sizes = sorted({row.batch_size for row in rows})
     at = {(row.label, row.batch_size): row for row in rows}
-    best = {size: _fastest([r for r in rows if r.batch_size == size and not r.is_bound]) for size in sizes}
+    best = {size: _fastest([r for r in rows if r.batch_size == size and r.may_be_advised]) for size in sizes}
     gain = {size: max(_gain(r) for r in rows if r.batch_size == size) for size in sizes}
     lines = []
     for label in dict.fromkeys(row.label for row in rows):

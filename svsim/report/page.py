@@ -116,7 +116,7 @@ def _methods(table: ResultTable, look_of: Mapping[str, MethodLook]) -> Html | No
     return section(
         "methods",
         "Every method at every batch size",
-        "Speedup over target-only decoding, in colour where it gains; framed: the fastest method."
+        "Speedup over target-only decoding, in colour where it gains; framed: the fastest lossless method."
         + (below if _has_bound(table) else ""),
         method_matrices(table, look_of),
     )

@@ -1,6 +1,6 @@
 """What the rows say, in plain words: nothing here knows more than the rows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby, takewhile
 
 from svsim.metrics.rows import ResultRow, ResultTable
@@ -19,10 +19,12 @@ def findings(table: ResultTable) -> list[str]:
     sentences = []
     for hardware in dict.fromkeys(r.deployment for r in table.rows):
         best = best_by_batch_size(table, hardware)
-        sentences += _bands(hardware, best)
+        rows = [r for r in table.rows if r.deployment == hardware and not r.is_bound]
+        among = "" if all(r.lossless for r in rows) else " of the lossless methods"
+        sentences += _bands(hardware, best, among) + _faster_but_lossy(table, hardware)
         limit = verdict_sentences(table, hardware)
-        if best and not limit:
-            limit = _limit_of_speculation(hardware, [row for row, _ in best])
+        if best and not limit and any(r.lossless and r.method != "td" for r in rows):
+            limit = _limit_of_speculation(hardware, [row for row, _ in best], "lossless " if among else "")
         sentences += limit
     return sentences
 
@@ -30,16 +32,23 @@ def findings(table: ResultTable) -> list[str]:
 def best_by_batch_size(table: ResultTable, hardware: str) -> list[tuple[ResultRow, bool]]:
     """The fastest row of every batch size in rising order, and whether the intervals settle it.
 
-    Bounds are left out, and batch sizes at which fewer than two methods have a goodput.
+    Bounds are left out, and methods whose text leaves the target's law; and batch sizes at which fewer than
+    two methods of any kind have a goodput.
     """
-    rows = [r for r in table.rows if r.deployment == hardware and not r.is_bound]
     best = []
-    for size in sorted({r.batch_size for r in rows}):
-        cell = [r for r in rows if r.batch_size == size and r.goodput_tok_s is not None]
-        if len(cell) > 1:
-            fastest = max(cell, key=_goodput)
-            best.append((fastest, _is_clear(fastest, [r for r in cell if r is not fastest])))
+    for cell in _cells(table, hardware):
+        choices = [r for r in cell if r.may_be_advised]
+        if len(cell) > 1 and choices:
+            fastest = max(choices, key=_goodput)
+            best.append((fastest, _is_clear(fastest, [r for r in choices if r is not fastest])))
     return best
+
+
+def _cells(table: ResultTable, hardware: str) -> Iterator[list[ResultRow]]:
+    """The methods with a goodput, batch size by batch size."""
+    rows = [r for r in table.rows if r.deployment == hardware and not r.is_bound]
+    for size in sorted({r.batch_size for r in rows}):
+        yield [r for r in rows if r.batch_size == size and r.goodput_tok_s is not None]
 
 
 def _goodput(row: ResultRow) -> float:
@@ -69,15 +78,15 @@ def bands(best: Sequence[tuple[ResultRow, bool]]) -> list[list[tuple[ResultRow, 
     return [list(run) for _, run in groupby(best, key=lambda entry: entry[0].label)]
 
 
-def _bands(hardware: str, best: Sequence[tuple[ResultRow, bool]]) -> list[str]:
-    """One sentence per run of neighbouring batch sizes with the same best method."""
+def _bands(hardware: str, best: Sequence[tuple[ResultRow, bool]], among: str) -> list[str]:
+    """One sentence per run of neighbouring batch sizes with the same best method. among: which were asked."""
     sentences = []
     for band in bands(best):
         rows = [row for row, _ in band]
         first, last = rows[0].batch_size, rows[-1].batch_size
         where = f"batch {first}" if first == last else f"batch {first} to {last}"
         name = "target-only decoding" if rows[0].method == "td" else rows[0].label
-        text = f"{hardware}, {where}: {name} is fastest"
+        text = f"{hardware}, {where}: {name} is fastest{among}"
         if rows[0].method != "td":
             text += f" ({span_text([r.speedup_vs_td for r in rows])} target-only"
             if rows[0].method != "sd" and rows[0].sd_baseline:
@@ -93,6 +102,25 @@ def _bands(hardware: str, best: Sequence[tuple[ResultRow, bool]]) -> list[str]:
     return sentences
 
 
+def _faster_but_lossy(table: ResultTable, hardware: str) -> list[str]:
+    """The methods that beat every lossless one of the run at the price of the text's law, fastest first."""
+    found: dict[str, list[ResultRow]] = {}
+    for cell in _cells(table, hardware):
+        bar = max((_goodput(r) for r in cell if r.lossless), default=0.0)
+        for row in sorted(cell, key=_goodput, reverse=True):
+            if not row.lossless and _goodput(row) > bar:
+                found.setdefault(row.label, []).append(row)
+    if not found:
+        return []
+    names = [
+        f"{label} at batch {', '.join(str(r.batch_size) for r in rows)}"
+        f" ({span_text([r.speedup_vs_td for r in rows])} target-only)"
+        for label, rows in found.items()
+    ]
+    more = [f"{len(names) - MAX_NAMES} more methods"] if len(names) > MAX_NAMES else []
+    return [f"{hardware}: faster, but not lossless: {'; '.join(names[:MAX_NAMES] + more)}."]
+
+
 def span_text(values: Sequence[float | None]) -> str:
     """``1.13x`` or ``1.13x to 1.78x``: the known values, smallest to largest."""
     known = [v for v in values if v is not None]
@@ -105,14 +133,14 @@ def _percent_span(shares: Sequence[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _limit_of_speculation(hardware: str, best: Sequence[ResultRow]) -> list[str]:
+def _limit_of_speculation(hardware: str, best: Sequence[ResultRow], kind: str) -> list[str]:
     """The batch size from which on target-only decoding wins, if it does at the largest."""
     losing = list(takewhile(_is_no_faster_than_target_only, reversed(best)))
     if not losing:
         low = best[-1].speedup_vs_td_ci_low
         pays = "still pays" if low is None or low > 1 else "neither clearly pays nor loses"
-        return [f"{hardware}: speculation {pays} at batch {best[-1].batch_size}, the largest asked."]
-    return [f"{hardware}: speculation stops paying at batch {losing[-1].batch_size}."]
+        return [f"{hardware}: {kind}speculation {pays} at batch {best[-1].batch_size}, the largest asked."]
+    return [f"{hardware}: {kind}speculation stops paying at batch {losing[-1].batch_size}."]
 
 
 def _is_no_faster_than_target_only(row: ResultRow) -> bool:

@@ -13,8 +13,8 @@ def verdict_sentences(table: ResultTable, hardware: str) -> list[str]:
     Empty where step times were measured: intervals tell the rest.
     """
     found = [v for v in verdicts(table.rows) if v.hardware == hardware and v.price_error is not None]
-    runs = groupby(sorted(found, key=lambda v: v.batch_size), key=lambda v: v.verdict)
-    return [_sentence(hardware, answer, list(run)) for answer, run in runs]
+    runs = groupby(sorted(found, key=lambda v: v.batch_size), key=lambda v: (v.verdict, v.lossless))
+    return [_sentence(hardware, answer, list(run)) for (answer, _), run in runs]
 
 
 def price_caveats(table: ResultTable) -> list[str]:
@@ -51,6 +51,12 @@ def _sentence(hardware: str, answer: Answer, run: Sequence[Verdict]) -> str:
     low, high = min(v.low for v in run), max(v.high for v in run)
     bar = f"90 % error bar {low:.2f}x to {high:.2f}x"
     if answer is Answer.SPECULATE:
+        if not run[0].lossless:
+            names = ", ".join(dict.fromkeys(v.method for v in run))
+            return (
+                f"{hardware}, {where}: faster than target-only decoding ({bar}, prices and sampling) only "
+                f"with methods that are not lossless: {names}."
+            )
         return f"{hardware}, {where}: speculate ({bar}, prices and sampling)."
     if answer is Answer.DO_NOT:
         return f"{hardware}, {where}: do not speculate ({bar}, prices and sampling)."

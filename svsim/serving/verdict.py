@@ -1,8 +1,9 @@
 """Whether to speculate at this load: in numbers, then in words.
 
-The fastest method that speculates is compared with target-only decoding under the same requests: mean
-end-to-end latency, with sampling (pairs of replications) and prices (``price_error``) in the bar, as for the
-closed loop. Where only one of the two can carry the load, that decides.
+The fastest lossless method that speculates (of all, where none is lossless) is compared with target-only
+decoding under the same requests: mean end-to-end latency, with sampling (pairs of replications) and prices
+(``price_error``) in the bar, as for the closed loop. Where only one of the two can carry the load, that
+decides.
 """
 
 import math
@@ -22,7 +23,8 @@ def verdict_of(rows: Sequence[Row], measured: Sequence[Measured]) -> Mapping[str
     others = [p for p in pairs if p[0]["method"] != "td" and not p[0]["is_bound"]]
     if base is None or not others:
         return None
-    best = min(others, key=lambda pair: (pair[0]["saturated"], pair[0][SPEED] or math.inf))
+    fastest = min(others, key=_place)
+    best = min((p for p in others if p[0]["lossless"]), key=_place, default=fastest)
     found = paired_ratio(base[1], best[1], SPEED)
     ratio, low, high = (None, None, None) if found is None else found
     answer = _answer(base[0], best[0], ratio, low, high)
@@ -34,8 +36,24 @@ def verdict_of(rows: Sequence[Row], measured: Sequence[Measured]) -> Mapping[str
         "speedup_vs_td": ratio,
         "low": low,
         "high": high,
-        "words": _words(answer, base[0], best[0], ratio),
+        "lossless": best[0]["lossless"],
+        "words": _words(answer, base[0], best[0], ratio) + _about_loss(best[0], fastest[0]),
     }
+
+
+def _place(pair: tuple[Row, Measured]) -> tuple[bool, float]:
+    """Those that keep up first, then the faster."""
+    row = pair[0]
+    return row["saturated"], row[SPEED] or math.inf
+
+
+def _about_loss(best: Row, fastest: Row) -> str:
+    """What is said of a text that leaves the target's law."""
+    if not best["lossless"]:
+        return f" {label_of(best)} is not lossless, and no lossless method was asked for."
+    if fastest["lossless"]:
+        return ""
+    return f" Faster, but not lossless: {label_of(fastest)} ({_seconds(fastest)})."
 
 
 def _answer(base: Row, best: Row, ratio: float | None, low: float | None, high: float | None) -> Answer:

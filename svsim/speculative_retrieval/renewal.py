@@ -22,6 +22,7 @@ from svsim.errors import require
 
 MAX_STRIDE = 64
 MAX_DOCUMENTS = 10_000
+MIN_S, MAX_S = 1e-6, 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +71,11 @@ class SpeculativeRetrieval:
 
 
 def _check_seconds(name: str, value: float, positive: bool = False) -> None:
-    fine = math.isfinite(value) and (value > 0 if positive else value >= 0)
-    rule = "above 0" if positive else "from 0"
-    require(fine, f"`{name}` {value:g} is out of range; expected seconds {rule}")
+    least = MIN_S if positive else 0.0
+    require(
+        least <= value <= MAX_S,
+        f"`{name}` {value:g} is out of range; expected seconds from {least:g} to {MAX_S:,.0f} (a day)",
+    )
 
 
 def documents_per_cycle(hit_rate: float, stride: int) -> float:

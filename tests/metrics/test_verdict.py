@@ -10,7 +10,7 @@ from svsim.metrics.verdict import HALF_90, HALF_95, Answer, error_bar, verdicts
 
 def row(speedup, price_error=0.1, low=None, high=None, method="sd", batch_size=8, **changes):
     known = {"method": method, "label": f"{method}:k=3", "deployment": "h100_sxm:tp=1",
-             "batch_size": batch_size, "is_bound": False, "speedup_vs_td": speedup,
+             "batch_size": batch_size, "is_bound": False, "lossless": True, "speedup_vs_td": speedup,
              "speedup_vs_td_ci_low": low,
              "speedup_vs_td_ci_high": high,
              "engine": "vllm-0.20", "price_error": price_error}  # fmt: skip

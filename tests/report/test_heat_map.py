@@ -22,6 +22,7 @@ def row(method, batch, hardware, goodput, **more):
             "batch_size": batch,
             "hardware": hardware,
             "goodput_tok_s": goodput,
+            "lossless": True,
         }
         | more
     )

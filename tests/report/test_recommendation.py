@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 from support.result_tables import crowded, one_machine
 
+from svsim.metrics.verdict import verdicts
+from svsim.report.heat_map import best_cells
 from svsim.report.recommendation import best_by_batch_size, caveats, findings, recommend
 
 
@@ -15,6 +17,7 @@ def with_intervals(table, intervals):
         (td_low, td_high), (sd_low, sd_high) = intervals[row.label]
         return replace(
             row,
+            lossless=True,
             speedup_vs_td_ci_low=td_low,
             speedup_vs_td_ci_high=td_high,
             speedup_vs_sd_ci_low=sd_low,
@@ -56,6 +59,28 @@ def test_settled_means_apart_from_other_adaptive_methods(high, settled):
     }
     ((best, is_clear),) = best_by_batch_size(with_intervals(crowded(), intervals), "first")
     assert (best.label, is_clear) == ("sv:k=7", settled)
+
+
+def test_a_lossy_method_is_told_apart_and_never_the_fastest():
+    sv = ((2.1, 2.4), (1.05, 1.2))
+    table = with_intervals(one_machine(), {"td": TD, "sd:k=3": SD3, "sd:k=5": SD5, "sv:k=7": sv})
+    assert "batch 1: sv:k=7 is fastest (" in findings(table)[0]
+    lossy = replace(table, rows=tuple(replace(r, lossless=r.method != "sv") for r in table.rows))
+    words = findings(lossy)
+    assert "batch 1: sd:k=5 is fastest of the lossless methods (" in words[0]
+    assert words[1].startswith("first: faster, but not lossless: sv:k=7 at batch 1 (")
+    assert "lossless speculation still pays" in words[2]
+    assert all(v.lossless and v.method.startswith("sd") for v in verdicts(lossy.rows))
+    assert [cell.row.label for line in best_cells(lossy) for cell in line] == ["sd:k=5"]
+
+
+def test_where_only_lossy_methods_speculate_the_words_say_so():
+    table = with_intervals(one_machine(), {"td": TD, "sv:k=7": ((2.1, 2.4), (1.05, 1.2))})
+    lossy = [replace(r, lossless=r.method == "td", price_error=0.05) for r in table.rows]
+    words = findings(replace(table, rows=tuple(lossy)))
+    assert "target-only decoding is fastest of the lossless methods" in words[0]
+    assert "faster than target-only decoding" in words[2] and "not lossless: sv:k=7" in words[2]
+    assert not any("speculate (" in sentence for sentence in words)
 
 
 def test_bounds_are_explained_and_never_the_fastest():

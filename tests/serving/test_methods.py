@@ -1,12 +1,16 @@
 """Every preset under an open loop, with chunks of prompts, preemption and budgets that cut drafts."""
 
+import json
+
 import numpy as np
 import pytest
+from support.command_line import svsim_json
 from support.serving_runs import SmallServer, served, small_trace
-from support.small_traces import WITHOUT_SHAPES
+from support.small_traces import WITHOUT_SHAPES, independent_trace
 
 from svsim.decoding.presets import PRESETS
 from svsim.serving.state import NUM_CHUNK_STEPS, NUM_CUT, NUM_PREEMPTIONS, Requests
+from svsim.trace.file import save_trace
 
 FIXED = ("td", "eagle", "vllm-ladder", "diffuspec", "ead")
 
@@ -89,3 +93,20 @@ def test_what_a_rule_remembers_outlives_larger_sheets(trace, text: str) -> None:
     first = served(server.replica(), asked(server))
     assert server.prices.largest_batch > laid_out
     assert served(server.replica(), asked(server)).tobytes() == first.tobytes()
+
+
+def test_what_is_faster_but_lossy_is_told_apart(tmp_path):
+    save_trace(independent_trace(40, 2, seed=3), tmp_path / "T.parquet")
+    draft = {"fixed_s": 0.001, "per_new_token_s": 1e-6, "per_kv_token_s": 0.0}
+    latency = {"kind": "linear", "target": {**draft, "fixed_s": 0.02}, "draft": draft}
+    latency |= {"draft_is_one_pass": False, "overhead_per_step_s": 0.0}
+    (tmp_path / "linear.json").write_text(json.dumps(latency))
+    words = ["serve-sim", tmp_path / "T.parquet", "--arrivals", "poisson:rate=1", "--duration", "40"]
+    words += ["--replications", "2", "--latency", tmp_path / "linear.json", "--method", "judge:k=2,share=1"]
+    (alone,) = svsim_json(*words)["verdict"]
+    assert not alone["lossless"] and "no lossless method was asked for" in alone["words"]
+    beside = svsim_json(*words, "--method", "sd:k=2")
+    (verdict,) = beside["verdict"]
+    assert verdict["method"] == "sd:k=2" and verdict["lossless"]
+    assert "Faster, but not lossless: judge:k=2,share=1" in verdict["words"]
+    assert any(note.startswith("not lossless at this sampling: judge") for note in beside["notes"])

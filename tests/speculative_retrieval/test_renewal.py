@@ -126,7 +126,8 @@ def test_os3_believes_no_more_than_its_cap() -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ({"speculation_s": 0.0}, "`a` 0 is out of range; expected seconds above 0"),
+        ({"speculation_s": 0.0}, "`a` 0 is out of range; expected seconds from 1e-06 to 86,400"),
+        ({"verification_s": 1e308}, "`b` 1e.308 is out of range; expected seconds from 0 to 86,400"),
         ({"verification_s": -1.0}, "`b` -1 is out of range"),
         ({"hit_rate": 1.1}, "`gamma` 1.1 is no probability"),
         ({"hit_rate": float("nan")}, "no probability"),
