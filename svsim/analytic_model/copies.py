@@ -58,6 +58,8 @@ def _exact_draft_s(
         )
         all_tokens = (drafted + draft.tokens_beside) * (1 if draft.of_one_sequence else copies)
         return priced.draft_s(copies, all_tokens, context * copies)
+    if draft.schedule is Schedule.TREE:
+        return priced.first_draft_s(copies, (1 + catch_up) * copies, context * copies)
     for j in range(int(lengths.max(initial=0))):
         longer = lengths > j
         tokens = 1 + catch_up[longer] * (j == 0)

@@ -214,7 +214,7 @@ class StepTables:
         """By tokens owed [G, entries]; nothing where one pass drafts all, or none."""
         places = self._owed[_most_owed(method)]
         n = places.sequences
-        if priced.work.draft.schedule is not Schedule.SEQUENTIAL:
+        if priced.work.draft.schedule not in (Schedule.SEQUENTIAL, Schedule.TREE):
             return np.zeros((self.knots.num, len(n)))
         return priced.first_draft_s(
             n * self.copies, (n + places.entry) * self.copies, self._draft_kv(priced, n)

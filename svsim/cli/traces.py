@@ -137,7 +137,7 @@ def _synth_options(function: F) -> F:
         option("--also", multiple=True, metavar="KIND[:key=value,...]",
                 help="Columns that single methods replay, drawn beside the trace: token_rank, judge:share=, "
                 "fused:gain=, exits:layers=2/4/8,of=32,acceptance=.5/.6/.7, blocks:lengths=20/30,"
-                "acceptance=.9, entropy:nats=, paths:rank=.4,spread=1,children=10,depth=7,siblings=8; "
+                "acceptance=.9, entropy:nats=, paths:rank=.4,spread=1,children=16,beam=10,depth=7; "
                 "repeatable."),
         option("--greedy/--sampled", default=None, help="How the target decodes.  [default: sampled]"),
     ]  # fmt: skip

@@ -22,7 +22,13 @@ from typing import Self
 
 from svsim.decoding.acceptances import AS_RECORDED, Acceptance
 from svsim.decoding.beliefs import AcceptanceBelief
-from svsim.decoding.drafters import MODEL, Drafter, NoDrafter, ShapedHeadDrafter, TrimmedDrafter
+from svsim.decoding.drafters import (
+    MODEL,
+    Drafter,
+    NoDrafter,
+    ShapedHeadDrafter,
+    TrimmedDrafter,
+)
 from svsim.decoding.pipelines import SERIAL, ParallelPipeline, Pipeline
 from svsim.decoding.selections import (
     VERIFY_ALL,
@@ -33,6 +39,8 @@ from svsim.decoding.selections import (
     VerifyAll,
 )
 from svsim.decoding.switching import EntropySwitching
+from svsim.decoding.tree_acceptance import TreeAcceptance
+from svsim.decoding.tree_drafters import TreeDrafter
 from svsim.decoding.work import ONCE, StepWork, Verification
 from svsim.errors import MethodError
 from svsim.latency.geometry import ModelGeometry
@@ -95,11 +103,11 @@ class DecodingMethod:
         A method about a head (``eagle``) takes another head, and keeps its own beside other drafters; a
         trimmed head stays trimmed. MethodError if ``drafter`` is none.
         """
-        own = self.drafter.base if isinstance(self.drafter, TrimmedDrafter) else self.drafter
+        own = self.drafter.base if isinstance(self.drafter, TrimmedDrafter | TreeDrafter) else self.drafter
         heads = isinstance(own, ShapedHeadDrafter) and isinstance(drafter, ShapedHeadDrafter)
         if not self.num_speculative_tokens or (self.is_about_drafter and not heads):
             return self
-        if isinstance(self.drafter, TrimmedDrafter):
+        if isinstance(self.drafter, TrimmedDrafter | TreeDrafter):
             drafter = replace(self.drafter, base=drafter)
         return replace(self, drafter=drafter)
 
@@ -133,6 +141,11 @@ class DecodingMethod:
         return self.selection.outcomes if self.switching is None else self.switching.outcomes
 
     @property
+    def drafts_own(self) -> bool:
+        """Whether what it drafts is recorded in columns of its own, not in the trace's chains."""
+        return bool(self.selection.outcomes) or isinstance(self.acceptance, TreeAcceptance)
+
+    @property
     def is_bound(self) -> bool:
         """Whether it uses the target's answer."""
         return self.selection.sees_coins or self.selection.knows_target
@@ -156,6 +169,8 @@ class DecodingMethod:
         """
         if self.selection.is_exact_when_greedy:
             return metadata.is_greedy
+        if isinstance(self.acceptance, TreeAcceptance):
+            return self.acceptance.is_exact and self.is_lossless_on(metadata)
         stateless = self.drafter == MODEL and not self.selection.remembers_drafts
         stateless = stateless and self.acceptance == AS_RECORDED
         # whether one token after the true text is accepted is all that a parallel pipeline asks of a chain

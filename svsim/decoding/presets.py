@@ -23,6 +23,7 @@ from svsim.decoding.selection_rules import (
     first_drop_goodput,
 )
 from svsim.decoding.switching import CatchUp, EntropySwitching, Start
+from svsim.decoding.tree_methods import TREE_METHODS
 from svsim.errors import MethodError, printable
 from svsim.limits import MAX_SPECULATIVE_TOKENS
 from svsim.trace.accept_histogram import HISTOGRAM
@@ -193,6 +194,7 @@ PRESETS: Mapping[str, Preset] = {
         "Entropy Adaptive Decoding, arXiv 2502.06833",
     ),
     **PARALLEL_METHODS,
+    **TREE_METHODS,
     "joint": JOINT_PRESET,
     "oracle": Preset(
         lambda o: oracle(int(o["k"]), str(o["draft"])),

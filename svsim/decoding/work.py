@@ -9,6 +9,8 @@ n sequences, K draft tokens, mean context c; *owed* are emitted tokens that a dr
     NONE         none (target-only decoding, or tokens found on the host)
     SEQUENTIAL   the first of n + owed new tokens, then K - 1 of n, each at one more token of context
     BLOCK        one of n (K + tokens_beside) new tokens
+    TREE         the first of n + owed new tokens, then one of n w_j for each level's w_j nodes with children;
+                 K nodes are verified, and no more of them accepted than there are levels
 """
 
 from dataclasses import dataclass, replace
@@ -27,6 +29,7 @@ class Schedule(IntEnum):
     SEQUENTIAL = 1
     BLOCK = 2
     TURNS = 3  # no draft: one pass over the sequences where the draft model is at work
+    TREE = 4
 
 
 class Reading(IntEnum):
@@ -89,6 +92,8 @@ class DraftWork:
     beside_s:       seconds besides every pass (exchange, search).
     fuzzy:          attention layers that run side by side.
     exit_shares:    layer shares of exits that a step chooses among; of one drafter alone: none.
+    widths:         of a tree: nodes per sequence that its passes behind the first run over.
+    scan_share:     of a tree on a target with a state: layers that run over the emitted tokens once more.
     needs_target:   shares stand in for those of a target whose shape is not known.
     """
 
@@ -113,6 +118,8 @@ class DraftWork:
     beside_s: float = 0.0
     fuzzy: FuzzyLayers | None = None
     exit_shares: tuple[float, ...] = ()
+    widths: tuple[int, ...] = ()
+    scan_share: float = 0.0
     needs_target: str = ""
 
     @property
@@ -149,6 +156,8 @@ class DraftWork:
         """Most emitted tokens per sequence beyond the last that the first pass is laid out for."""
         if self.reading is Reading.LAST:
             return 0
+        if self.schedule is Schedule.TREE:
+            num_drafted = min(num_drafted, len(self.widths) + 1)
         most = num_drafted if self.reading is Reading.ALL else 1
         # a drafter that skipped more steps is priced along the mean slope
         return max(most, MAX_OWED_TOKENS - 1) if stops else most
@@ -157,6 +166,8 @@ class DraftWork:
         """Passes one after another of a draft of so many tokens."""
         if num_drafted == 0 or not self.has_passes:
             return 0
+        if self.schedule is Schedule.TREE:
+            return len(self.widths) + 1
         return num_drafted if self.schedule is Schedule.SEQUENTIAL else 1
 
     def in_one_block(self, of_one_sequence: bool) -> "DraftWork":

@@ -379,6 +379,8 @@ def bind(method: DecodingMethod, columns: BoundColumns, prices: PriceBook, shape
             tokens_beside=draft.tokens_beside,
             of_one_sequence=draft.of_one_sequence,
             kv_budget=draft.kv_budget or 0,
+            tree_passes=len(draft.widths),
+            tree_width=round(sum(draft.widths) / max(len(draft.widths), 1)),
         ),
         turn=Turn(
             overlaps=shape.overlaps,

@@ -50,6 +50,8 @@ class PricedWork:
         if draft.schedule is Schedule.SEQUENTIAL:
             first_s = float(self.first_draft_s(n, n, num_kv_tokens))
             return first_s + float(self.draft_s(n, n, num_kv_tokens + n * np.arange(1, k)).sum())
+        if draft.schedule is Schedule.TREE:
+            return float(self.first_draft_s(n, n, num_kv_tokens))
         if draft.schedule is Schedule.BLOCK:
             each = 1 if draft.of_one_sequence else n
             return float(self.draft_s(n, each * (k + draft.tokens_beside), num_kv_tokens))
@@ -87,8 +89,11 @@ class PricedWork:
 
     @property
     def first_draft_passes(self) -> PredictsSeconds:
-        """What the first draft pass of a step is: of fuzzy layers an exact pass comes before it."""
+        """What the first draft pass of a step is: of fuzzy layers an exact pass comes before it; all
+        passes of a tree."""
         passes = self.draft_passes
+        if self.work.draft.schedule is Schedule.TREE:
+            return TreePasses(passes)
         if self.work.draft.fuzzy is None:
             return passes
         exact = replace(self.work.draft, fuzzy=None, beside_s=0.0)
@@ -154,6 +159,26 @@ class RepairedPass:
         emitted = replace(shape, num_new_tokens=np.add(shape.num_new_tokens, n))
         once = StepShape(shape.role, n, n, kv)
         return np.asarray(self.exact.predict_s(emitted) + self.fuzzy.predict_s(once), np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class TreePasses:
+    """All passes of a tree: a first one of the given tokens, then one per level over its nodes that have
+    children, each behind the nodes before; the emitted tokens through a state of the target once more."""
+
+    passes: PassPrices
+
+    def predict_s(self, shape: StepShape) -> Floats:
+        """Seconds, float64 of the broadcast shape; ``shape``: of the first pass."""
+        draft, n, kv = self.passes.draft, np.asarray(shape.num_sequences), np.asarray(shape.num_kv_tokens)
+        seconds, ahead = self.passes.predict_s(shape), 1
+        for width in draft.widths:
+            seconds = seconds + self.passes.predict_s(StepShape(shape.role, n, n * width, kv + n * ahead))
+            ahead += width
+        if draft.scan_share > 0.0:
+            again = StepShape(Role.TARGET, n, shape.num_new_tokens, kv, draft.scan_share, 0.0)
+            seconds = seconds + self.passes.latency.predict_s(again)
+        return np.asarray(seconds, np.float64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from svsim.decoding.beliefs import CodedBelief
 from svsim.decoding.method import DecodingMethod
+from svsim.decoding.tree_acceptance import TreeAcceptance
+from svsim.decoding.tree_methods import fit_tree
 from svsim.random_streams import RandomStreams
 from svsim.trace.token_trace import TokenTrace
 
@@ -20,7 +22,9 @@ NUM_REFITS = 8
 
 
 def learns(method: DecodingMethod) -> bool:
-    """Whether a method's belief is learnt on profile requests."""
+    """Whether a method's belief, or its tree, is learnt on profile requests."""
+    if isinstance(method.acceptance, TreeAcceptance):
+        return method.acceptance.needs_profile
     return method.belief is not None and method.belief.needs_profile
 
 
@@ -30,10 +34,12 @@ def fit_belief(
     rows: NDArray[np.int64] | slice = slice(None),
     first_position: NDArray[np.int64] | None = None,
 ) -> DecodingMethod:
-    """The method with a belief fitted on the depth-1 column of the profile part (or rows of it).
+    """The method with a belief fitted on the depth-1 column of the profile part (or rows of it), or a tree.
 
     first_position: int64 [R + 1], where requests begin in these rows, unless they are the profile's own.
     """
+    if isinstance(method.acceptance, TreeAcceptance):
+        return fit_tree(method, profile, rows)
     if method.belief is None or not learns(method):
         return method
     signals = profile.observable.require(method.belief.signals, method.label)

@@ -14,6 +14,7 @@ class Drafting(NamedTuple):
     as_planned: drafts only the length that is verified (else always K); a rule is then asked before the
         draft. is_whole: but is paid for K tokens all the same (a block is proposed at once).
     kv_budget: tokens of context per sequence that a pass reads at most; 0: all.
+    tree_passes, tree_width: of a tree: passes behind the first, and their nodes per sequence on average.
     """
 
     schedule: int
@@ -23,6 +24,8 @@ class Drafting(NamedTuple):
     tokens_beside: int
     of_one_sequence: bool
     kv_budget: int = 0
+    tree_passes: int = 0
+    tree_width: int = 0
 
 
 class BoundColumns(NamedTuple):

@@ -12,6 +12,7 @@ from svsim.decoding.drafters import MODEL, TrimmedDrafter
 from svsim.decoding.exit_methods import on_trace
 from svsim.decoding.method import DecodingMethod
 from svsim.decoding.selections import Plan
+from svsim.decoding.tree_methods import loops_note, tree_on_trace
 from svsim.engines.binding import Deployment
 from svsim.engines.convention import NATIVE, BatchOf, Convention, Prefill, Refill
 from svsim.engines.profile import fit_belief, is_small, learns, refits, small_profile_note
@@ -85,7 +86,11 @@ def prepare(
 
     foreign: beliefs are learnt on its profile part instead; what is replayed stays the same.
     """
-    on_this = tuple(on_trace(method, source.metadata) for method in settings.methods)
+    present = source.target_columns
+    on_this = tuple(
+        tree_on_trace(on_trace(method, source.metadata), source.metadata, present)
+        for method in settings.methods
+    )
     settings = replace(settings, methods=on_this)
     learning = [m for m in settings.methods if learns(m)]
     needed = _needed(source, settings)
@@ -97,7 +102,7 @@ def prepare(
                 f"{method.label} replays greedy decoding alone, and this trace is sampled (sampling takes "
                 f"another draft pass); take a greedy trace, or leave {method.label} out"
             )
-        if method.num_speculative_tokens > limit and not method.selection.outcomes:
+        if method.num_speculative_tokens > limit and not method.drafts_own:
             raise InputError(
                 f"{method.label} drafts {method.num_speculative_tokens} tokens, but the trace holds chains "
                 f"of K = {limit}; ask for k <= {limit}"
@@ -121,7 +126,7 @@ def prepare(
     methods = settings.methods if profile is None else tuple(fit_belief(m, profile) for m in settings.methods)
     sizes, notes = _fitting_batch_sizes(settings, part.num_requests)
     notes += (*_foreign_drafts(source, settings), *_heads_not_apart(deployments, settings))
-    notes += _rests_on(methods, profile, foreign)
+    notes += (*_rests_on(methods, profile, foreign), *loops_note(methods))
     ready = PreparedRun(part, methods, replace(settings, batch_sizes=sizes), deployments, notes)
     if profile is None or not is_small(profile):
         return ready
@@ -185,7 +190,7 @@ def _foreign_drafts(source: Source, settings: RunSettings) -> tuple[str, ...]:
     told = source.metadata.models.get("draft")
     model = told if isinstance(told, Mapping) else {}
     own, name = model.get("drafter", MODEL.name), model.get("name")
-    drafting = [m for m in settings.methods if m.num_speculative_tokens and not m.selection.outcomes]
+    drafting = [m for m in settings.methods if m.num_speculative_tokens and not m.drafts_own]
     heads = [method.label for method in drafting if method.drafter.name != own]
     if not heads:
         return ()

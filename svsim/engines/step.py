@@ -199,6 +199,9 @@ def _draft_s(program, prices, batch, n):  # type: ignore[no-untyped-def]
         draft_s = _sequential_draft_s(program, prices, batch, n)
     elif schedule == Schedule.BLOCK:
         draft_s = _block_draft_s(program, prices, batch, n)
+    elif schedule == Schedule.TREE:
+        tokens = n + batch.counters[NUM_CATCH_UP_TOKENS]
+        draft_s = pass_s(prices.draft, n * m, tokens * m, _draft_kv(program, batch, n, 0) * m)
     if program.uses_companion:
         kv = batch.counters[NUM_CONTEXT_TOKENS] * m
         tokens = n * program.num_speculative_tokens + batch.counters[NUM_UNSCORED_TOKENS]

@@ -134,23 +134,28 @@ def draft_added_s(program, batch, prices, n, ending, new, context):  # type: ign
     tokens, rows = n + batch.counters[NUM_CATCH_UP_TOKENS], np.int64(-1)
     num_passes = 1
     is_sequential = program.drafting.schedule == Schedule.SEQUENTIAL
+    is_tree = program.drafting.schedule == Schedule.TREE
+    num_later, each, middle = k - 1, 1, 0.5 * k
+    if is_tree:
+        num_later, each = program.drafting.tree_passes, program.drafting.tree_width
+        middle = 0.5 * num_later * each
     if program.drafting.schedule == Schedule.BLOCK:
         tokens = n * (k + program.drafting.tokens_beside)
-    elif not is_sequential:  # two models take turns
+    elif not is_sequential and not is_tree:  # two models take turns
         tokens = n
     added_s = _added_s(prices.draft, n, tokens, kv, rows, 0, new, context)
     is_parallel = program.turn.gammas.size > 0  # a prompt is drafted for once its first token is there
-    if is_sequential and not is_parallel and k > 1 and (n > 0 or ending > 0):
-        # later passes: one token of every request, in the middle of the draft
+    if (is_sequential or is_tree) and not is_parallel and num_later > 0 and (n > 0 or ending > 0):
+        # later passes: one token (of a tree: one level) of every request, in the middle of the draft
         num = n + new.size
-        middle, chunk_kv = 0.5 * k, context.sum() + new.sum()
+        chunk_kv = context.sum() + new.sum()
         others_s = mixed_pass_s(
-            prices.draft, num, num, kv + chunk_kv + num * middle, rows, new[:0], context[:0]
+            prices.draft, num, num * each, kv + chunk_kv + num * middle, rows, new[:0], context[:0]
         )
         if n > 0:
-            others_s -= mixed_pass_s(prices.draft, n, n, kv + n * middle, rows, new[:0], context[:0])
-        added_s += (k - 1) * max(others_s, 0.0)
-        num_passes = k
+            others_s -= mixed_pass_s(prices.draft, n, n * each, kv + n * middle, rows, new[:0], context[:0])
+        added_s += num_later * max(others_s, 0.0)
+        num_passes = num_later + 1
     added_s *= prices.draft_share
     return added_s if n > 0 else added_s + num_passes * prices.draft_host_s
 

@@ -202,13 +202,14 @@ def _entropy(trace: TokenTrace, asked: Asked, streams: RandomStreams) -> Added:
 def _paths(trace: TokenTrace, asked: Asked, streams: RandomStreams) -> Added:
     """What trees grow from (``tree_columns``): a stateless drafter that is right where the trace's is."""
     rank, spread = asked.number("rank", 0.01, 0.99), asked.number("spread", 0.0, 10.0)
-    children, siblings, depth = (
-        asked.whole(name, 1, most)[0] for name, most in (("children", 256), ("siblings", 255), ("depth", 63))
-    )
-    drawn = tree_columns(trace, (rank, spread), children, depth, siblings, streams)
+    most = {"children": 256, "siblings": 255, "beam": 256, "depth": 63}
+    children, siblings, beam, depth = (asked.whole(name, 1, most[name])[0] for name in most)
+    if beam > children:
+        raise InputError(f"`also` {printable(asked.text, 60)}: beam={beam} exceeds children={children}")
+    drawn = tree_columns(trace, (rank, spread), children, (beam, depth), siblings, streams)
     second = drawn["path_rank"][drawn["path_rank"] > 1]
     check = Outcome("tokens missed at rank 1 that are the 2nd", rank, float((second == 2).mean()), TOLERANCE)
-    trees = {"depths": 1, "children": children, "beam": children, "levels": depth + 1}
+    trees = {"depths": 1, "children": children, "beam": beam, "levels": depth + 1}
     about = {"trees": {**trees, "siblings": siblings, "rule": "synthetic"}}
     return Added(drawn, {}, about, (check,))
 
@@ -247,6 +248,8 @@ KINDS: Mapping[str, Kind] = {
     "fused": Kind(_fused, {"gain": None}),
     "exits": Kind(_exits, {"layers": None, "of": None, "acceptance": None}),
     "entropy": Kind(_entropy, {"nats": None}),
-    "paths": Kind(_paths, {"rank": "0.4", "spread": "1", "children": "10", "depth": "7", "siblings": "8"}),
+    "paths": Kind(
+        _paths, {"rank": "0.4", "spread": "1", "children": "16", "beam": "10", "depth": "7", "siblings": "8"}
+    ),
     "blocks": Kind(_blocks, {"lengths": None, "acceptance": None, "end": "0"}),
 }

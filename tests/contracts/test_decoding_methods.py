@@ -19,6 +19,15 @@ from svsim.trace.parts import MemorySource
 from svsim.trace.token_trace import ObservableColumns, TokenTrace
 
 K = 4
+TREES = [
+    "tree:m=12,depth=4",
+    "medusa:m=12,head_share=0.1",
+    "sequoia:m=8,depth=3",
+    "eagle2:m=12,depth=3,beam=4,head_share=0.1",
+    "eagle3:m=20,depth=7,head_share=0.1",
+    "stree",
+    "longspec:shape=2/4/3,head_share=0.1",
+]
 METHODS = [
     "td",
     "sd:k=1",
@@ -67,6 +76,7 @@ METHODS = [
     "del:cost=price,d_max=4,exit=4",
     "joint:k=4",
     "joint:k=3,midstop=no",
+    *TREES,
     "oracle:k=4",
     "oracle:k=4,draft=exact",
     "oracle-belief:k=4",
@@ -268,7 +278,9 @@ def test_what_is_paid_for(trace, text):
 
     method = parse_method(text)
     needed = {Role.TARGET}
-    if method.name not in ("td", "eagle", "kangaroo", "del") and text != "magicdec:k=3,budget=30":
+    if method.name not in ("td", "eagle", "kangaroo", "del") and not (
+        text == "magicdec:k=3,budget=30" or "head_share" in text
+    ):
         needed |= {Role.DRAFT}
     if method.name in ("sv", "sv-lossless", "staged") or "signal=similarity" in text:
         needed |= {Role.COMPANION}

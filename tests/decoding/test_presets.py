@@ -10,6 +10,15 @@ from svsim.trace.accept_histogram import HISTOGRAM
 from svsim.trace.token_trace import TraceMetadata
 
 TEXTS = [
+    "tree:m=63",
+    "tree:m=12,depth=4",
+    "medusa:m=63",
+    "sequoia:m=64",
+    "eagle2:m=59",
+    "eagle3:m=20,depth=3,beam=6",
+    "stree",
+    "longspec",
+    "longspec:shape=4/8",
     "td",
     "sd:k=1",
     "sd:k=5",
@@ -64,6 +73,10 @@ def test_a_label_reads_back_as_itself(text):
     assert method.label == text
     assert parse_method(method.label).label == text
     others = {"vllm-ladder": 5, "diffuspec": 50, "pearl": 1, "del": method.params.get("d_max", 8)}
+    shape = str(method.params.get("shape", "4/16/16/16/16"))
+    others |= {"stree": 12, "longspec": sum(map(int, shape.split("/")))}
+    others["tree"] = others["medusa"] = others["sequoia"] = method.params.get("m")
+    others["eagle2"] = others["eagle3"] = method.params.get("m")
     assert method.num_speculative_tokens == method.params.get("k", others.get(method.name, 0))
 
 
@@ -100,7 +113,7 @@ def test_defaults_that_the_trace_decides():
         ("TD", ("unknown method", "td")),
         ("svv:k=7", ("did you mean sv?", "oracle")),
         ("sv-losless", ("did you mean sv-lossless?",)),
-        ("medusa", ("known: td, sd, sv",)),
+        ("lookahead", ("known: td, sd, sv",)),
         ("td:k=1", ("unknown option 'k=1'", "takes none")),
         ("sd:q=3", ("unknown option 'q=3'", "k=...")),
         ("sd:3", ("unknown option '3'", "k=...")),
@@ -176,6 +189,9 @@ def test_exact_on_a_trace():
             "easyspec",
             "diffuspec",
             "del",
+            "eagle2",
+            "eagle3",
+            "longspec",
         }
         - LOSSY
     )

@@ -127,6 +127,7 @@ def test_every_preset_is_here():
     """But SV's causal rule (test_causal_goodput), and what accepts or drafts in its own way
     (test_lossy_methods, test_block_methods, test_switching, test_exit_methods, test_joint)."""
     elsewhere = {"sv-lossless", "judge", "reflect", "diffuspec", "ead", "del", "joint"}
+    elsewhere |= {"tree", "medusa", "sequoia", "eagle2", "eagle3", "stree", "longspec"}  # test_trees
     assert {spec.partition(":")[0] for spec in METHODS} | elsewhere == set(PRESETS)
 
 

@@ -58,6 +58,8 @@ BOUNDS = {"oracle", "oracle-belief"}
 OTHER_DRAFTS = {"judge", "reflect", "diffuspec", "ead", "del"}
 TETRIS = {"tetris"}  # leaves something out: it needs K >= 2
 PARALLEL = {"pearl"}  # a draft outlives its step: test_losslessness_in_parallel
+# test_losslessness_of_trees
+TREES = {"tree", "medusa", "sequoia", "eagle2", "eagle3", "stree", "longspec"}
 ASKED = {"joint"}  # before every draft pass: see test_joint_lossless
 
 
@@ -96,7 +98,7 @@ def two_sequences(method, rule=None, widths=(1, 2, 3), repeats=2, sizes=TWO_SEQU
 
 
 def test_every_preset_is_in_the_laboratory():
-    elsewhere = TETRIS | BOUNDS | OTHER_DRAFTS | PARALLEL | ASKED
+    elsewhere = TETRIS | BOUNDS | OTHER_DRAFTS | PARALLEL | ASKED | TREES
     assert {m.partition(":")[0] for m in METHODS} | elsewhere == set(PRESETS)
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from support.command_line import svsim_json
 from support.serving_runs import SmallServer, served, small_trace
-from support.small_traces import WITHOUT_SHAPES, independent_trace
+from support.small_traces import TREES, WITHOUT_SHAPES, independent_trace
 
 from svsim.decoding.presets import PRESETS
 from svsim.serving.state import NUM_CHUNK_STEPS, NUM_CUT, NUM_PREEMPTIONS, Requests
 from svsim.trace.file import save_trace
 
-FIXED = ("td", "eagle", "vllm-ladder", "diffuspec", "ead")
+FIXED = ("td", "eagle", "vllm-ladder", "diffuspec", "ead", *TREES)
 
 
 def spelled(name: str) -> str:

@@ -74,7 +74,8 @@ class Server:
     fuzzy pass. slowdowns: of drafting and verification, two micro-batches beside each other. host: seconds
     per step, sequence and draft pass, else the latency model's overhead. gamma: tokens that a draft on
     devices of its own makes while the target verifies (0: they run one after another); sync_s: of each such
-    step.
+    step. tree: nodes with children at every level below the root, a draft pass each; accepted: of every row,
+    in the place of the trace's chains; scan_share: layers that run over the emitted tokens once more.
     """
 
     k: int
@@ -91,6 +92,9 @@ class Server:
     host: tuple | None = None
     gamma: int = 0
     sync_s: float = 0.0
+    tree: tuple | None = None
+    accepted: list | None = None
+    scan_share: float = 0.0
 
 
 def select(survival, batch_size, cost_s, fixed_s):
@@ -166,6 +170,8 @@ class Loop:
         """Pass by pass: depth j runs over the sequences that draft more than j tokens; or all in one."""
         seconds, drafter, n = 0.0, self.server.drafter, len(self.slots)
         kv = sum(s.context for s in self.slots)
+        if self.server.tree is not None:
+            return self.tree_s(n, kv)
         if drafter == "ngram":
             return 0.0
         if drafter == "whole_block":
@@ -186,6 +192,18 @@ class Loop:
                 if j == 0:
                     pass_s += self.draft_pass_s(len(still), sum(s.emitted + 1 for s in still), kv)
             seconds += pass_s
+        return seconds
+
+    def tree_s(self, n, kv):
+        """A pass over what was emitted (of heads in the verifying pass: a token each), then one a level."""
+        emitted = sum(1 if self.server.drafter == "heads" else s.emitted for s in self.slots)
+        seconds, ahead = self.draft_pass_s(n, emitted, kv), n
+        for width in self.server.tree:
+            seconds += self.draft_pass_s(n, n * width, kv + ahead)
+            ahead += n * width
+        if self.server.scan_share:
+            again = StepShape(Role.TARGET, n, emitted, kv, self.server.scan_share, 0.0)
+            seconds += float(self.latency.predict_s(again))
         return seconds
 
     def companion_s(self):
@@ -270,7 +288,8 @@ class Loop:
     def move(self, drafts, lengths, seconds):
         self.accepted, self.verified = 0, sum(lengths)
         for s, drafted, length in zip(self.slots, drafts, lengths, strict=True):
-            kept = min(int(self.trace.target.num_accepted[s.position]), length)
+            answers = self.trace.target.num_accepted if self.server.accepted is None else self.server.accepted
+            kept = min(int(answers[s.position]), length)
             s.owed = s.owed + 1 if drafted == 0 else 1 + (kept == drafted)
             s.emitted = kept + 1 + (s.emitted if drafted == 0 else 0)
             s.steps += 1

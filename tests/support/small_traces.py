@@ -26,13 +26,28 @@ LINEAR = {
 }
 
 # presets whose defaults are about a model of known shape, or longer chains -> an option that asks for none
-WITHOUT_SHAPES = {"kangaroo": "exit=0.1", "easyspec": "attention_share=0.4", "judge": "k=3"}
+TREES = {
+    "tree": "m=7",
+    "medusa": "m=7,head_share=0.1",
+    "sequoia": "m=7",
+    "eagle2": "m=7",
+    "eagle3": "m=7,depth=2,beam=3",
+    "stree": "",
+    "longspec": "shape=2/3/2",
+}
+WITHOUT_SHAPES = {
+    **TREES,
+    "kangaroo": "exit=0.1",
+    "easyspec": "attention_share=0.4",
+    "judge": "k=3",
+}
 METHOD_COLUMNS = (
     "token_rank:vocabulary=100",
     "judge:share=.5",
     "fused:gain=.3",
     "exits:layers=2/4/8,of=32,acceptance=.4/.6/.8",
     "blocks:lengths=20/25/30,acceptance=.8,end=.03",
+    "paths:rank=.5",
 )
 
 

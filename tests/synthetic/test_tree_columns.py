@@ -23,7 +23,7 @@ def plain():
 
 @pytest.fixture(scope="module")
 def made(plain):
-    return with_columns(plain, ["paths:rank=.5,spread=.7,children=6,depth=4,siblings=3"], 0)
+    return with_columns(plain, ["paths:rank=.5,spread=.7,children=6,beam=5,depth=4,siblings=3"], 0)
 
 
 def test_drawn_as_asked_and_called_synthetic(made):
@@ -31,7 +31,7 @@ def test_drawn_as_asked_and_called_synthetic(made):
     assert set(trace.target.outcomes) == NAMES and all(check.is_met for check in checks)
     assert trace.metadata.extra["synthetic_columns"][-1].startswith("paths:")
     assert trace.metadata.trees == {
-        "depths": 1, "children": 6, "beam": 6, "levels": 5, "siblings": 3, "rule": "synthetic",
+        "depths": 1, "children": 6, "beam": 5, "levels": 5, "siblings": 3, "rule": "synthetic",
     }  # fmt: skip
     top = trace.target.outcomes["top_logprob"]
     assert (np.diff(top, axis=1) <= 0).all() and (np.exp(top.astype(np.float64)).sum(axis=1) < 1.001).all()
@@ -109,7 +109,9 @@ def test_columns_without_their_metadata_are_refused(made):
         check_trace(replace(trace, metadata=replace(trace.metadata, trees=None)), "trace")
 
 
-@pytest.mark.parametrize("text", ["paths:rank=0", "paths:children=0", "paths:depth=2.5", "paths:width=3"])
+@pytest.mark.parametrize(
+    "text", ["paths:rank=0", "paths:children=0", "paths:beam=20", "paths:depth=2.5", "paths:width=3"]
+)
 def test_options_out_of_range_are_refused(plain, text):
     with pytest.raises(InputError, match="paths"):
         with_columns(plain, [text], 0)
