@@ -6,6 +6,7 @@ import pytest
 from support.small_traces import LINEAR, independent_trace
 
 import svsim
+from svsim.cli.output import progress_bar
 from svsim.latency.linear import LinearLatency
 from svsim.progress import Count, Progress
 
@@ -40,3 +41,17 @@ def test_nobody_need_listen():
 def test_time_left_is_at_the_mean_pace():
     assert Progress("units", 1, 4, 2.0).eta_s == 6.0
     assert Progress("units", 0, 4, 2.0).eta_s is None
+
+
+def test_a_long_job_leaves_lines_in_a_log_and_a_short_one_none(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr("svsim.progress.time.perf_counter", lambda: now[0])
+    for lines in (True, False):
+        with progress_bar("cells", lines=lines) as progress:
+            for done in range(1, 5):
+                now[0] += 6.0
+                if progress is not None:
+                    progress(Progress("cells", done, 5, 6.0 * done))
+        said = capsys.readouterr().err.splitlines()
+        expected = ["[    12 s]   cells: 2/5, 18 s left", "[    24 s]   cells: 4/5, 6 s left"]
+        assert said == (expected if lines else [])

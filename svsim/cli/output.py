@@ -13,6 +13,7 @@ import click
 
 from svsim.errors import InputError, printable
 from svsim.files import write_atomically
+from svsim.progress import ProgressLines
 
 if TYPE_CHECKING:
     from svsim.progress import OnProgress, Progress
@@ -108,15 +109,18 @@ def _joined(words: Sequence[str]) -> str:
 
 
 class progress_bar:
-    """A progress bar on stderr, where a person watches; says when a first run compiles."""
+    """A progress bar on stderr, where a person watches; says when a first run compiles.
 
-    def __init__(self, what: str) -> None:
-        self.what = what
+    lines: for jobs of minutes and more, whose log has a line every ten seconds where nobody watches.
+    """
+
+    def __init__(self, what: str, *, lines: bool = False) -> None:
+        self.what, self.lines = what, lines
 
     def __enter__(self) -> "OnProgress | None":
         self.bar: Any = None
         if not sys.stderr.isatty():
-            return None
+            return ProgressLines(lambda line: click.echo(line, err=True)) if self.lines else None
         from rich.console import Console
         from rich.progress import Progress as Bar
 

@@ -66,7 +66,7 @@ def phase(
         "context": _numbers("--context", context),
         "batch_sizes": () if batch_sizes is None else integers("--batch", batch_sizes),
     }
-    with progress_bar("levels") as progress:
+    with progress_bar("levels", lines=True) as progress:
         found = ask(trace, progress=progress, **asked, **options)
     if json_out:
         write_json(found.to_dict(), json_out)

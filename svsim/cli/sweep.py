@@ -47,7 +47,7 @@ def sweep(grid: str | None, out: str, explore: str | None, json_out: str | None,
     if grid is None:
         result = finished_sweep(out)
     else:
-        with progress_bar("cells") as progress:
+        with progress_bar("cells", lines=True) as progress:
             result = ask(grid, out, progress=progress, **options)
     if explore:
         result.explore(explore, made_by=this_command())

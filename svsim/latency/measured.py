@@ -1,7 +1,9 @@
 """Step times from a table of measured (or modelled) passes."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
@@ -18,10 +20,12 @@ from svsim.latency.pass_fit import fit_pass_surface
 from svsim.latency.pass_surface import FitResiduals, PassSurface
 from svsim.latency.pass_work import graph_padded, logit_rows
 from svsim.latency.shape import Role, StepShape
-from svsim.latency.step_times import hardware_in, read_step_times, select
+from svsim.latency.step_times import RoleRows, hardware_in, read_step_times, select
 from svsim.latency.valid_range import ValidRange, checked_choice
 
 __all__ = ["MeasuredLatency", "hardware_in", "read_step_times"]
+
+KEPT_FITS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ class MeasuredLatency:
         chosen = select(columns, hardware, tensor_parallel, where, placements)
         sources = dict.fromkeys(name for rows in chosen.roles.values() for name in rows.sources)
         return cls(
-            MappingProxyType({role: fit_pass_surface(rows) for role, rows in chosen.roles.items()}),
+            MappingProxyType({role: _fit(_Content.of(rows)) for role, rows in chosen.roles.items()}),
             chosen.hardware,
             chosen.tensor_parallel,
             "+".join(sources),
@@ -158,3 +162,23 @@ class MeasuredLatency:
             row_rule=role,
             box=CalibratedBox(surface.valid_range, self.out_of_range, self.hardware),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """Rows that are the same where their bytes are."""
+
+    digest: bytes
+    rows: RoleRows = field(compare=False)
+
+    @classmethod
+    def of(cls, rows: RoleRows) -> "_Content":
+        """The counts and seconds are all that a fit reads."""
+        columns = (rows.num_sequences, rows.num_new_tokens, rows.num_kv_tokens, rows.seconds)
+        return cls(hashlib.blake2b(np.stack(columns).tobytes()).digest(), rows)
+
+
+@lru_cache(maxsize=KEPT_FITS)
+def _fit(content: _Content) -> PassSurface:
+    """A fit takes most of a second: cells of a sweep, and levels of a question, ask for the same one."""
+    return fit_pass_surface(content.rows)

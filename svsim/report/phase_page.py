@@ -106,7 +106,7 @@ def _titles(result: PhaseView, canvas: Canvas) -> tuple[str, str]:
         "closed loop",
     )
     title = f"Fastest method on {config.get('deployment')}"
-    return printable(title, round(0.72 * limit)), printable(", ".join(parts), limit)
+    return printable(title, round(0.72 * limit)), ", ".join(printable(part, limit) for part in parts)
 
 
 def _name(result: PhaseView) -> Html:

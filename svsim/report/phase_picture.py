@@ -1,5 +1,6 @@
 """Phase diagrams as one SVG picture: regions of the fastest method, hatched where it is too close to call."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ from svsim.report.palette import FONT, INK, MUTED, PAPER
 from svsim.report.phase_look import LEVELS, colours, contour, ink_on
 
 UNKNOWN = "#f4f5f7"
+MAX_SUBTITLE_LINES, LINE_HEIGHT = 3, 17
+LETTER_WIDTH = 0.68  # of bold sans, in font sizes
 AXES = {
     "acceptance": "Acceptance of the first draft token",
     "context": "Mean context, tokens",
@@ -44,13 +47,15 @@ def phase_svg(diagrams: Sequence[PhaseDiagram], title: str, subtitle: str, canva
     has_empty = any(cell.best is None for d in diagrams for cell in d.cells)
     key, key_height = _key(labels, colour_of, canvas, has_empty)
     step_y = canvas.panel_height + canvas.gap_y
-    key_top = canvas.top + rows * step_y - 24
+    lines = textwrap.wrap(subtitle, canvas.width // (canvas.font - 6), max_lines=MAX_SUBTITLE_LINES)
+    top = canvas.top + LINE_HEIGHT * (len(lines) - 1)
+    key_top = top + rows * step_y - 24
     height = key_top + key_height + 8
     panels = [
         _moved(
             _panel(diagram, colour_of, canvas),
             canvas.left + (place % canvas.columns) * (canvas.panel_width + canvas.gap_x),
-            canvas.top + (place // canvas.columns) * step_y + 22,
+            top + (place // canvas.columns) * step_y + 22,
         )
         for place, diagram in enumerate(diagrams)
     ]
@@ -71,7 +76,10 @@ def phase_svg(diagrams: Sequence[PhaseDiagram], title: str, subtitle: str, canva
         element("defs", hatch),
         element("rect", width=str(canvas.width), height=str(height), fill=PAPER),
         _text(canvas.left - 46, 26, title, canvas.font + 5, weight="650"),
-        _text(canvas.left - 46, 48, subtitle, canvas.font - 2, MUTED),
+        *(
+            _text(canvas.left - 46, 48 + LINE_HEIGHT * number, line, canvas.font - 2, MUTED)
+            for number, line in enumerate(lines)
+        ),
         *panels,
         _moved(key, canvas.left - 46, key_top),
         xmlns="http://www.w3.org/2000/svg",
@@ -85,15 +93,39 @@ def _panel(diagram: PhaseDiagram, colour_of: dict[str, str], canvas: Canvas) -> 
     step_x = canvas.panel_width / len(diagram.batch_sizes)
     step_y = canvas.panel_height / len(diagram.levels)
     frame = _Frame(diagram, step_x, step_y, canvas)
+    taken: list[Box] = []
+    names, recorded = frame.names(colour_of, taken), frame.recorded(taken)
     return join(
         _text(0, -12, AXES.get(diagram.axis, diagram.axis), canvas.font, weight="600"),
         *(frame.cell(level, size, colour_of) for level, size in frame.places()),
         *frame.borders(),
-        *frame.speedups(),
-        *frame.names(colour_of),
-        *frame.recorded(),
+        *frame.speedups(taken),
+        *names,
+        *recorded,
         *frame.axes(),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Where words stand: middle, and half of their width and height."""
+
+    x: float
+    y: float
+    half_width: float
+    half_height: float
+
+    @classmethod
+    def of(cls, x: float, y: float, words: str, font: int) -> "Box":
+        """Of bold words around a middle."""
+        return cls(x, y, LETTER_WIDTH * font * len(words) / 2.0 + 3.0, 0.62 * font + 1.0)
+
+    def meets(self, other: "Box") -> bool:
+        """Whether the two overlap."""
+        return (
+            abs(self.x - other.x) < self.half_width + other.half_width
+            and abs(self.y - other.y) < self.half_height + other.half_height
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,14 +178,14 @@ class _Frame:
                 parts.append(f"M{self.x(size):.1f} {self.y(level):.1f}h{self.step_x:.1f}")
         return [_path("".join(parts), PAPER, 2.5, stroke_linecap="square")] if parts else []
 
-    def speedups(self) -> list[Html]:
-        """Lines of equal speedup over target-only decoding, each with its number."""
+    def speedups(self, taken: list[Box]) -> list[Html]:
+        """Lines of equal speedup over target-only decoding, each with its number where there is room."""
         values = {
             (size, level): speedup
             for level, size in self.places()
             if (speedup := self.diagram.at(level, size).speedup_vs_td) is not None
         }
-        made = []
+        lines, numbers = [], []
         for factor in LEVELS:
             pieces = list(contour(values, factor))
             if not pieces:
@@ -163,32 +195,42 @@ class _Frame:
                 f"{self.y(b[1] - 0.5):.1f}"
                 for a, b in pieces
             )
-            made.append(_path(path, PAPER, 3.4, stroke_opacity="0.6"))
-            made.append(_path(path, INK, 1.8, stroke_dasharray="1 4", stroke_linecap="round"))
-            made.append(self._number(pieces, f"{factor:g}x"))
-        return made
+            lines.append(_path(path, PAPER, 3.4, stroke_opacity="0.6"))
+            lines.append(_path(path, INK, 1.8, stroke_dasharray="1 4", stroke_linecap="round"))
+            numbers.append(
+                self._number([point for piece in pieces for point in piece], f"{factor:g}x", taken)
+            )
+        return lines + numbers
 
-    def _number(self, pieces: Sequence[tuple[tuple[float, float], tuple[float, float]]], words: str) -> Html:
-        """On the piece of the line that lies furthest to the left: there they keep apart."""
-        column, row = min((a for a, _ in pieces), key=lambda point: (max(point[0], 0.6), point[1]))
-        x = max(self.x(column + 0.5), 24.0)
-        y = min(max(self.y(row - 0.5), 12.0), self.canvas.panel_height - 10.0) + 4
+    def _number(self, points: Sequence[tuple[float, float]], words: str, taken: list[Box]) -> Html:
+        """As far to the left on its line as nothing else stands; nowhere if the line has no such place."""
         size = self.canvas.font - 3
-        return _text(x, y, words, size, INK, anchor="middle", weight="600", halo=True)
+        for column, row in sorted(set(points), key=lambda point: (max(point[0], 0.6), point[1])):
+            box = Box.of(self.x(column + 0.5), self.y(row - 0.5), words, size)
+            if self._holds(box) and not any(box.meets(other) for other in taken):
+                taken.append(box)
+                return _label(box, words, size)
+        return Html("")
 
-    def names(self, colour_of: dict[str, str]) -> list[Html]:
-        """The method's name where its region is widest."""
-        made = []
+    def _holds(self, box: Box) -> bool:
+        """Whether a box lies inside of the panel."""
+        across = box.half_width <= box.x <= self.canvas.panel_width - box.half_width
+        return across and box.half_height <= box.y <= self.canvas.panel_height - box.half_height
+
+    def names(self, colour_of: dict[str, str], taken: list[Box]) -> list[Html]:
+        """The method's name where its region is widest, if it has the room."""
+        made, font = [], self.canvas.font + 1
         for label, colour in colour_of.items():
             run = self._widest(label)
             if run is None:
                 continue
             level, first, length = run
-            if length * self.step_x < 0.62 * (self.canvas.font + 1) * len(label):
+            box = Box.of(self.x(first + length / 2.0), self.y(level) + self.step_y / 2.0, label, font)
+            if length * self.step_x < 2.0 * box.half_width:
                 continue
-            x, y = self.x(first + length / 2.0), self.y(level) + self.step_y / 2.0 + 5
+            taken.append(box)
             ink = ink_on(colour)
-            made.append(_text(x, y, label, self.canvas.font + 1, ink, "middle", "650", halo_colour=colour))
+            made.append(_text(box.x, box.y + 5, label, font, ink, "middle", "650", halo_colour=colour))
         return made
 
     def _widest(self, label: str) -> tuple[int, int, int] | None:
@@ -207,24 +249,33 @@ class _Frame:
             return None
         longest = max(length for *_, length in runs)
         long = [run for run in runs if run[2] >= 0.8 * longest]
+        own = self._recorded_level()
+        clear = [run for run in long if own is None or abs(run[0] - own) * self.step_y > self.canvas.font]
+        long = clear or long
         return long[len(long) // 2]
 
-    def recorded(self) -> list[Html]:
-        """The level that the trace itself has."""
-        levels = self.diagram.levels
-        own = self.diagram.recorded
+    def _recorded_level(self) -> float | None:
+        """Where among the levels the trace itself lies; None beyond them."""
+        levels, own = self.diagram.levels, self.diagram.recorded
         if not levels[0] <= own <= levels[-1]:
-            return []
+            return None
         above = next(i for i, level in enumerate(levels) if level >= own)
         below = max(above - 1, 0)
         span = levels[above] - levels[below]
-        place = below + ((own - levels[below]) / span if span > 0 else 0.0)
-        y = f"{self.y(place) + self.step_y / 2.0:.1f}"
+        return below + ((own - levels[below]) / span if span > 0 else 0.0)
+
+    def recorded(self, taken: list[Box]) -> list[Html]:
+        """The level that the trace itself has."""
+        level, own = self._recorded_level(), self.diagram.recorded
+        if level is None:
+            return []
+        y, size = self.y(level) + self.step_y / 2.0, self.canvas.font - 3
         words = f"as recorded: {own:,.3g}" if own < 10 else f"as recorded: {own:,.0f}"
-        return [
-            _path(f"M0 {y}H{self.canvas.panel_width}", INK, 1.4, stroke_dasharray="7 5"),
-            _text(6, float(y) - 5, words, self.canvas.font - 3, INK, halo=True),
-        ]
+        box = Box.of(0.0, y, words, size)
+        box = Box(box.half_width + 5.0, y, box.half_width, box.half_height)
+        taken.append(box)
+        line = _path(f"M0 {y:.1f}H{self.canvas.panel_width}", INK, 1.4, stroke_dasharray="7 5")
+        return [line, _label(box, words, size)]
 
     def axes(self) -> list[Html]:
         """Batch sizes below, levels on the left."""
@@ -289,6 +340,22 @@ def _swatch(x: float, y: float, colour: str, over: str) -> Html:
     return join(plain, element("rect", fill=over, stroke=MUTED, stroke_width="0.6", **box))
 
 
+def _label(box: Box, words: str, font: int) -> Html:
+    """Words on a plate of paper, which are read on every colour."""
+    plate = element(
+        "rect",
+        x=f"{box.x - box.half_width:.1f}",
+        y=f"{box.y - box.half_height:.1f}",
+        width=f"{2.0 * box.half_width:.1f}",
+        height=f"{2.0 * box.half_height:.1f}",
+        rx="3",
+        fill=PAPER,
+        fill_opacity="0.9",
+        pointer_events="none",
+    )
+    return join(plate, _text(box.x, box.y + 0.36 * font, words, font, INK, "middle", "600"))
+
+
 def _path(numbers: str, stroke: str, width: float, **attributes: str) -> Html:
     """A line; its numbers, which may be many, are ours."""
     rest = "".join(f' {name.replace("_", "-")}="{value}"' for name, value in attributes.items())
@@ -303,10 +370,8 @@ def _text(
     fill: str = INK,
     anchor: str = "start",
     weight: str = "400",
-    halo: bool = False,
     halo_colour: str = "",
 ) -> Html:
-    around = halo_colour or (PAPER if halo else "")
     return element(
         "text",
         words,
@@ -316,11 +381,11 @@ def _text(
         fill=fill,
         text_anchor=anchor,
         font_weight=weight,
-        stroke=around or None,
-        stroke_width="4" if around else None,
-        stroke_opacity="0.85" if around else None,
-        paint_order="stroke" if around else None,
-        pointer_events="none" if around else None,
+        stroke=halo_colour or None,
+        stroke_width="4" if halo_colour else None,
+        stroke_opacity="0.85" if halo_colour else None,
+        paint_order="stroke" if halo_colour else None,
+        pointer_events="none" if halo_colour else None,
     )
 
 

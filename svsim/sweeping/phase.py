@@ -271,14 +271,15 @@ class _Asked:
         except InputError as error:
             return [PhaseCell(level, size, why=str(error)) for size in sizes]
         found: list[PhaseCell] = []
-        answered = sizes
-        while answered:
+        fewer, many = 0, len(sizes) + 1  # so many of the smallest are answered, and so many are not
+        trying = len(sizes)
+        while fewer < trying < many:
             try:
-                found = self._cells(level, trace, answered, goodputs)
-                break
+                found, fewer = self._cells(level, trace, sizes[:trying], goodputs), trying
             except OutOfRangeError:
-                answered = answered[:-1]
-        return found + [PhaseCell(level, size, why=OUT_OF_RANGE) for size in sizes[len(answered) :]]
+                many = trying
+            trying = (fewer + many) // 2 if fewer else 1
+        return found + [PhaseCell(level, size, why=OUT_OF_RANGE) for size in sizes[fewer:]]
 
     def _prepared(self, trace: TokenTrace, sizes: Sequence[int]) -> PreparedRun:
         settings = replace(self.run.prepared.settings, batch_sizes=tuple(sizes), trim_batch_sizes=False)

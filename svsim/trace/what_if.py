@@ -83,14 +83,21 @@ def with_context(trace: TokenTrace, context: float) -> TokenTrace:
 def shifted(accept: Floats, shift: float) -> Floats:
     """Probabilities whose logits are moved by ``shift``; monotone in both, the identity at 0."""
     inner = np.clip(accept, EDGE, 1.0 - EDGE)
-    return np.clip(accept + expit(logit(inner) + shift) - inner, 0.0, 1.0)
+    return _moved(accept, inner, logit(inner), shift)
+
+
+def _moved(accept: Floats, inner: Floats, inner_logit: Floats, shift: float) -> Floats:
+    return np.clip(accept + expit(inner_logit + shift) - inner, 0.0, 1.0)
 
 
 def _shift(first: Floats, acceptance: float) -> float:
     """The shift that gives the first token this mean."""
 
+    inner = np.clip(first, EDGE, 1.0 - EDGE)
+    inner_logit = logit(inner)
+
     def beyond(shift: float) -> float:
-        return float(shifted(first, shift).mean()) - acceptance
+        return float(_moved(first, inner, inner_logit, shift).mean()) - acceptance
 
     if not beyond(-MAX_SHIFT) < 0.0 < beyond(MAX_SHIFT):
         least, most = beyond(-MAX_SHIFT) + acceptance, beyond(MAX_SHIFT) + acceptance

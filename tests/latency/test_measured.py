@@ -235,3 +235,15 @@ def test_files_that_are_no_tables(content: bytes, tmp_path: Path) -> None:
 def test_absent_files_and_folders(path: str, tmp_path: Path) -> None:
     with pytest.raises(LatencyError, match=r"no such file|cannot be read"):
         MeasuredLatency.from_file(tmp_path / path)
+
+
+def test_the_same_rows_are_fitted_once_and_other_seconds_anew() -> None:
+    shapes = scattered_shapes(np.random.default_rng(3), 60)
+    seconds = noisy(shapes, np.random.default_rng(3))
+    first = MeasuredLatency.from_step_times(table(shapes, seconds), out_of_range="clip")
+    again = MeasuredLatency.from_step_times(table(shapes, seconds.copy()), out_of_range="raise")
+    other = MeasuredLatency.from_step_times(table(shapes, np.append(seconds[:-1], 2.0 * seconds[-1])))
+    assert again.surfaces[Role.TARGET] is first.surfaces[Role.TARGET] is not other.surfaces[Role.TARGET]
+    assert (first.out_of_range, again.out_of_range) == ("clip", "raise")
+    shape = StepShape(Role.TARGET, *(column[-1:] for column in shapes))
+    assert other.predict_s(shape) > again.predict_s(shape)

@@ -12,13 +12,13 @@ from support.browser import CHROMIUM, look_at
 from support.small_traces import LINEAR, independent_trace
 
 import svsim
-from svsim.errors import InputError
+from svsim.errors import InputError, OutOfRangeError
 from svsim.metrics.phase import Measured, PhaseCell, PhaseDiagram, lead_over, phase_cell
 from svsim.report.phase_look import LEVELS, colours, contour, ink_on
 from svsim.report.phase_page import render
 from svsim.report.phase_picture import NARROW, WIDE, phase_svg
 from svsim.report.phase_tables import bands_table, caveats, map_table, sentences
-from svsim.sweeping.phase import PhaseResult, phase
+from svsim.sweeping.phase import OUT_OF_RANGE, PhaseResult, _Asked, phase
 from svsim.trace.what_if import with_acceptance
 
 TRACE = independent_trace(60, 4, seed=5, output_tokens=(40, 80))
@@ -96,6 +96,27 @@ def test_out_of_reach_is_said_before_the_work(linear):
         phase(TRACE, acceptance=["0.5"], latency=linear)
     with pytest.raises(InputError, match="one deployment"):
         phase(TRACE, hardware=["a", "b"], latency=linear)
+
+
+@pytest.mark.parametrize("num", range(7))
+def test_the_smallest_batch_sizes_that_step_times_reach_are_answered_in_few_tries(num, monkeypatch):
+    tried = []
+
+    def cells(_, level, trace, sizes, goodputs):
+        tried.append(len(sizes))
+        if len(sizes) > num:
+            raise OutOfRangeError("beyond")
+        return [PhaseCell(level, size, "td") for size in sizes]
+
+    sizes = (1, 2, 4, 8, 16, 32)
+    monkeypatch.setattr(_Asked, "_cells", cells)
+    monkeypatch.setattr(_Asked, "batch_sizes", sizes)
+    axis = SimpleNamespace(reshape=lambda level: TRACE)
+    found = _Asked(None, None)._level(axis, 512.0, {})
+    assert [cell.batch_size for cell in found] == list(sizes)
+    assert [cell.best for cell in found] == ["td"] * num + [None] * (6 - num)
+    assert {cell.why for cell in found[num:]} <= {OUT_OF_RANGE}
+    assert len(tried) <= {6: 1, 0: 2}.get(num, 5)
 
 
 # -- how sure -----------------------------------------------------------------------------------------
@@ -218,6 +239,46 @@ def test_the_page_fits_the_screen(width, found, tmp_path):
     (scroll, inner, *_, hacked), console = look_at(render(named, "svsim phase"), width, tmp_path)
     assert int(scroll) <= int(inner) == width
     assert hacked == "0" and not console
+
+
+def crowded_diagram():
+    """Steep: all lines of equal speedup lie close together, the recorded level among them."""
+    levels, sizes = tuple(0.1 * i for i in range(1, 9)), (1, 2, 4, 8, 16, 32)
+    cells = [
+        PhaseCell(
+            level, size, f"sd:k={1 + j // 2}", 1.0 + 0.9 * j + 0.1 * i, 1.0, 9.0, 100.0, "td", 1.1, 1.0, 1.2
+        )
+        for i, level in enumerate(levels)
+        for j, size in enumerate(sizes)
+    ]
+    return PhaseDiagram("acceptance", 0.44, levels, sizes, tuple(cells), ())
+
+
+@pytest.mark.parametrize("canvas", [WIDE, NARROW])
+def test_no_words_in_a_panel_stand_on_others(canvas):
+    root = ET.fromstring(phase_svg([crowded_diagram()], "a", "b", canvas))
+    space = "{http://www.w3.org/2000/svg}"
+    boxes, plates = [], 0
+    for word in root.iter(f"{space}text"):
+        if re.fullmatch(r"[\d.]+x|sd:k=\d|as recorded.*", word.text) and word.get("text-anchor") == "middle":
+            size, x, y = int(word.get("font-size")), float(word.get("x")), float(word.get("y"))
+            half = 0.3 * size * len(word.text)
+            assert x - half >= 0.0 and x + half <= canvas.panel_width, word.text
+            boxes.append((word.text, x - half, x + half, y - 0.8 * size, y))
+            plates += word.text.endswith("x")
+    assert plates >= 3
+    for i, (one, left, right, top, bottom) in enumerate(boxes):
+        for other, left2, right2, top2, bottom2 in boxes[:i]:
+            assert left >= right2 or left2 >= right or top >= bottom2 or top2 >= bottom, (one, other)
+
+
+@pytest.mark.parametrize("canvas", [WIDE, NARROW])
+def test_a_long_subtitle_is_wrapped_and_whole(canvas):
+    subtitle = "llama70b.parquet, database step times, engine vllm-0.20, prefill not counted, closed loop"
+    root = ET.fromstring(phase_svg([crowded_diagram()], "a", subtitle, canvas))
+    lines = [t.text for t in root.iter("{http://www.w3.org/2000/svg}text")]
+    first = next(i for i, line in enumerate(lines) if line.startswith("llama70b"))
+    assert subtitle in " ".join(lines[first : first + 3])
 
 
 def test_every_number_of_the_picture_is_finite(found):
