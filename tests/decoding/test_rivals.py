@@ -94,7 +94,7 @@ def test_decided_before_the_draft_or_after():
         ("vllm-ladder:ladder=64-300", ("draft 1 to 255 tokens somewhere",)),
         ("vllm-ladder:k=3", ("unknown option 'k=3'", "ladder=...")),
         ("staged:threshold=0.3", ("unknown option 'threshold=0.3'", "k=...")),
-        ("eagle3", ("did you mean eagle?",)),
+        ("eagle4", ("did you mean eagle",)),
         ("smart-spec", ("did you mean smartspec?",)),
         ("vllm_adaptive", ("did you mean vllm-adaptive?",)),
         ("dynspec", ("did you mean dyspec?",)),
