@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from svsim.decoding.drafters import MODEL, Drafter, HeadDrafter, ShapedHeadDrafter
 from svsim.decoding.method import DecodingMethod
 from svsim.decoding.preset import SHAPED, Option, Preset, Value, shown
-from svsim.decoding.tree_acceptance import OfGrownTree, OfStaticTree, TreeAcceptance
+from svsim.decoding.tree_acceptance import OfGrownTree, OfStaticTree
 from svsim.decoding.tree_drafters import HeadsDrafter, TreeDrafter
 from svsim.decoding.trees import MAX_NODES, StaticTree
 from svsim.errors import MethodError, SvsimError
@@ -208,11 +208,6 @@ def loops_note(methods: Sequence[DecodingMethod]) -> tuple[str, ...]:
         f"{', '.join(m.label for m in found)}: {share:.0%} of rows differ in top_logprob: the text runs in "
         "loops, where grown trees accept too much (a tenth and more); record tree_rank, or other prompts",
     )
-
-
-def is_tree(method: DecodingMethod) -> bool:
-    """Whether it verifies a tree."""
-    return isinstance(method.acceptance, TreeAcceptance)
 
 
 TREE_METHODS: Mapping[str, Preset] = {

@@ -4,8 +4,8 @@ A candidate costs what its replicas cost: dollars per hour where every candidate
 a demand, as many replicas as carry it; without, per request per second. The best costs least, of equals the
 one whose replicas cost least per request. Another *could be* the best if it is at most as dear when its rate
 is as much higher as the errors of prices and sampling allow, both sides together (1.64 sigma, added in
-squares): the band of the verdicts of ``replay``. Between two schedulers of one method on one deployment
-prices err alike, and only sampling counts.
+squares): the band of the verdicts of ``replay``; and one step of the search more, which tells rates no finer
+apart. Between two schedulers of one method on one deployment prices err alike, and only sampling counts.
 """
 
 import math
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from svsim.metrics.verdict import HALF_90, HALF_95
 from svsim.planning.candidates import Candidate
 from svsim.planning.rates import Found
+from svsim.planning.trials import STEP
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +82,8 @@ def could_be_best(costs: Costs, best: Found, other: Found) -> bool:
         other.candidate.label,
         other.candidate.deployment,
     ):
-        sigma = math.hypot(sigma, best.price_sigma, other.price_sigma)
-    higher = math.inf if math.isinf(sigma) else other.rate * math.exp(HALF_90 * sigma)
+        sigma = math.hypot(sigma, best.price_sigma, other.price_sigma_upwards)
+    higher = math.inf if math.isinf(sigma) else other.rate * STEP * math.exp(HALF_90 * sigma)
     return costs.at(other.candidate, higher) <= costs.at(best.candidate, best.rate)
 
 

@@ -77,6 +77,13 @@ class Found:
             return 0.0
         return math.log(self.high / self.low) / (2.0 * HALF_90) if self.low > 0.0 else math.inf
 
+    @property
+    def price_sigma_upwards(self) -> float:
+        """The same, by faster steps alone where slower ones leave no rate: finite."""
+        if self.rate is None or math.isfinite(self.price_sigma):
+            return self.price_sigma
+        return math.log(self.high / self.rate) / HALF_90
+
 
 def find_rate(candidate: Candidate, slos: tuple[Slo, ...], runs: Runs, tell: Tell) -> Found:
     """Search one candidate; tell: called with the share of the work that is done."""
