@@ -14,7 +14,7 @@ from typing import Any
 from svsim.errors import InputError
 from svsim.report.html import Html, element, join, text
 from svsim.report.palette import DARK, dashes, looks_of
-from svsim.report.template import filled, footer, resource, write_page
+from svsim.report.template import footer, resource, small_page, write_page
 from svsim.spelling import deployment_name
 
 Row = Mapping[str, Any]
@@ -138,15 +138,12 @@ def render(rows: Sequence[Row], command: str, version: str, made_by: str) -> str
         ),
         footer(version),
     )
-    return filled(
-        "explorer.html",
-        title=text(title, 120),
-        css=resource("page.css"),
-        more_css=resource("explorer.css"),
-        body=join(body),
-        data=_script_safe(data_of(answered, dims, metrics)),
-        js=resource("explorer.js"),
+    data = _script_safe(data_of(answered, dims, metrics))
+    scripts = (
+        f'<script type="application/json" id="data">{data}</script>\n'
+        f"<script>\n{resource('explorer.js')}</script>\n"
     )
+    return small_page(title, resource("explorer.css"), join(body), scripts)
 
 
 def dimensions(rows: Sequence[Row]) -> list[Dimension]:

@@ -11,7 +11,7 @@ from svsim.report.html import Html, element, join, short_name, text
 from svsim.report.phase_picture import NARROW, WIDE, Canvas, phase_svg
 from svsim.report.phase_tables import bands_table, caveats, checks_table, sentences
 from svsim.report.tables import folded
-from svsim.report.template import filled, footer, resource, write_page
+from svsim.report.template import footer, resource, small_page, write_page
 
 
 class PhaseView(Protocol):
@@ -83,13 +83,7 @@ def render(result: PhaseView, command: str) -> str:
         ),
         footer(result.version),
     )
-    return filled(
-        "phase_page.html",
-        title=text(title, 120),
-        css=resource("page.css"),
-        more_css=resource("phase_page.css"),
-        body=join(body),
-    )
+    return small_page(title, resource("phase_page.css"), join(body))
 
 
 def _titles(result: PhaseView, canvas: Canvas) -> tuple[str, str]:

@@ -7,7 +7,8 @@ from typing import Any, Protocol
 from svsim.report.document import Plots, contents, footer, no_charts, page, write_page
 from svsim.report.html import Html, element, text
 from svsim.report.palette import MethodLook, looks_of
-from svsim.report.plain_table import Lead, PlainTable
+from svsim.report.plain_table import Lead
+from svsim.report.planning import PlanShown
 from svsim.report.planning_figures import (
     curve_looks,
     curve_name,
@@ -29,15 +30,9 @@ HEADINGS = {
 }
 
 
-class PlanShown(Protocol):
-    """What is shown of a plan; ``svsim/planning/result.py``."""
+class PlanOnPage(PlanShown, Protocol):
+    """What a page shows beside that; ``svsim/planning/result.py``."""
 
-    @property
-    def sentences(self) -> Sequence[str]: ...
-    @property
-    def tables(self) -> Sequence[PlainTable]: ...
-    @property
-    def notes(self) -> Sequence[str]: ...
     @property
     def points(self) -> Sequence[Mapping[str, Any]]: ...
     @property
@@ -48,12 +43,12 @@ class PlanShown(Protocol):
     def config(self) -> Mapping[str, Any]: ...
 
 
-def write_plan(plan: PlanShown, path: str | os.PathLike[str], command: str) -> None:
+def write_plan(plan: PlanOnPage, path: str | os.PathLike[str], command: str) -> None:
     """Write the whole page or nothing."""
     write_page(render(plan, command), path)
 
 
-def render(plan: PlanShown, command: str) -> str:
+def render(plan: PlanOnPage, command: str) -> str:
     """The document."""
     plots = Plots()
     sections = {
@@ -75,7 +70,7 @@ def render(plan: PlanShown, command: str) -> str:
     return page("svsim plan", body, plots)
 
 
-def _header(plan: PlanShown) -> Html:
+def _header(plan: PlanOnPage) -> Html:
     config, best = plan.config, plan.best
     chips = [
         chip(f"SLOs: {', '.join(config['slo'])}"),
@@ -93,7 +88,7 @@ def _header(plan: PlanShown) -> Html:
     )
 
 
-def _pareto(plan: PlanShown, plots: Plots) -> Html:
+def _pareto(plan: PlanOnPage, plots: Plots) -> Html:
     figure = plots.add(
         pareto_figure(plan.points),
         "Tokens per GPU against tokens per user",
@@ -116,7 +111,7 @@ def _drawn(points: Sequence[Mapping[str, Any]]) -> dict[str, MethodLook]:
     return {name: look for name, look in curve_looks(points).items() if name in drawn}
 
 
-def _rate(plan: PlanShown, plots: Plots) -> Html:
+def _rate(plan: PlanOnPage, plots: Plots) -> Html:
     best = plan.best
     names = ("method", "params", "deployment", "max_num_seqs", "max_num_batched_tokens")
     mine = [p for p in plan.points if all(p[name] == best[name] for name in names)]
@@ -141,7 +136,7 @@ def _objective_looks(limits: Mapping[str, float]) -> dict[str, MethodLook]:
     return looks_of({name: name for name in limits})
 
 
-def _hours(plan: PlanShown, plots: Plots) -> Html | None:
+def _hours(plan: PlanOnPage, plots: Plots) -> Html | None:
     if not plan.hours:
         return None
     figure = plots.add(hours_figure(plan.hours), "Replicas by hour", str(plan.config["demand"]))
@@ -155,7 +150,7 @@ def _hours(plan: PlanShown, plots: Plots) -> Html | None:
     )
 
 
-def _provenance(plan: PlanShown) -> Html:
+def _provenance(plan: PlanOnPage) -> Html:
     notes = [element("li", note) for note in plan.notes]
     return section(
         "provenance",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from svsim.errors import InputError, printable
 from svsim.files import write_atomically
-from svsim.report.html import Html, element
+from svsim.report.html import Html, element, text
 
 
 def resource(name: str) -> str:
@@ -22,6 +22,19 @@ def filled(name: str, **values: str) -> str:
         key, _, rest = piece.partition("}}")
         made += [values[key], rest]
     return "".join(made)
+
+
+def small_page(title: str, more_css: str, body: str, scripts: str = "") -> str:
+    """A page without charts of plotly. scripts: elements at its end; without any, none may run."""
+    return filled(
+        "small_page.html",
+        title=text(title, 120),
+        css=resource("page.css"),
+        more_css=more_css,
+        body=body,
+        scripts=scripts,
+        script_source="; script-src 'unsafe-inline'" if scripts else "",
+    )
 
 
 def footer(version: str) -> Html:

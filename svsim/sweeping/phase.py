@@ -261,7 +261,20 @@ class _Asked:
         }
         name = repr(str(trace)) if is_file(trace) else "trace"
         about = {**self.run.trace, "file": file_name(trace)}
-        return PhaseResult(diagrams, __version__, about, config, self.run.notes, f"svsim.phase({name})")
+        notes = (*self.run.notes, *self._lossy(diagrams))
+        return PhaseResult(diagrams, __version__, about, config, notes, f"svsim.phase({name})")
+
+    def _lossy(self, diagrams: tuple[PhaseDiagram, ...]) -> Iterator[str]:
+        """Methods of the map that change the text's law, by name: fastest there is not what to run."""
+        prepared = self.run.prepared
+        shown = {cell.best for diagram in diagrams for cell in diagram.cells}
+        lossy = [
+            method.label
+            for method in prepared.methods
+            if method.label in shown and not method.is_lossless_on(prepared.part.metadata)
+        ]
+        if lossy:
+            yield f"Not lossless at this sampling: {', '.join(lossy)} (the text leaves the target's law)."
 
     def _level(self, axis: _Axis, level: float, goodputs: Goodputs) -> list[PhaseCell]:
         """Cells of one level; those beyond the calibrated step times say so."""

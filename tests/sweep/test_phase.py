@@ -81,6 +81,15 @@ def test_frame_and_json_hold_every_cell(found):
     assert "jobs" not in document["config"]
 
 
+def test_a_map_says_which_of_its_methods_change_the_text(found, linear):
+    said = "Not lossless at this sampling: sv:k=4 (the text leaves the target's law)."
+    assert said in found.notes and "sv:k=4" in {c.best for d in found.diagrams for c in d.cells}
+    lossless = phase(
+        TRACE, methods="sd:k=1", acceptance=[0.5], context=[200], batch_sizes=[1], latency=linear
+    )
+    assert not any("Not lossless" in note for note in lossless.notes)
+
+
 def test_workers_change_no_byte(found, linear):
     levels = {"acceptance": [0.5], "context": [200], "batch_sizes": [4]}
     again = phase(TRACE, methods=METHODS, **levels, latency=linear, jobs=2)
